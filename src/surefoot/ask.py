@@ -1,0 +1,193 @@
+"""From what a user typed to a checked request and its Call. Bad input is told here, before anything is sent."""
+
+from __future__ import annotations
+
+import contextvars
+import difflib
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from surefoot.errors import BadRequest, Misconfigured
+from surefoot.types import Call, ChatRequest, EmbedRequest, EmbedRole, Message, Priority, Tally, clean
+
+CALL_OPTIONS = frozenset({"deadline_s", "tenant", "priority", "tags"})
+CHAT_OPTIONS = frozenset(ChatRequest.__struct_fields__) - {"messages"}
+EMBED_OPTIONS = frozenset(EmbedRequest.__struct_fields__) - {"texts", "role"}
+NUMBERS: dict[str, tuple[type[int | float], ...]] = {
+    "temperature": (int, float),
+    "top_p": (int, float),
+    "max_tokens": (int,),
+    "seed": (int,),
+}
+
+_numbers = itertools.count(1)
+
+
+class Scope(Struct, frozen=True, kw_only=True):
+    """Who asks, and how urgently: for every call made inside."""
+
+    tenant: str = ""
+    priority: Priority = "interactive"
+    tags: tuple[tuple[str, str], ...] = ()
+    deadline_s: float | None = None
+
+
+_scope: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("surefoot_scope", default=None)
+_DEFAULT = Scope()
+
+
+@contextmanager
+def scope(
+    *,
+    tenant: str | None = None,
+    priority: Priority | None = None,
+    tags: Mapping[str, str] | None = None,
+    deadline_s: float | None = None,
+) -> Iterator[Scope]:
+    """For every call inside, through either framework: tenant, priority, tags (added to those outside), deadline in seconds.
+
+    Scopes nest; what is left out keeps the outer value, and the shorter of two deadlines holds.
+    """
+    outer = _scope.get() or _DEFAULT
+    deadlines = [value for value in (outer.deadline_s, deadline_s) if value is not None]
+    inner = Scope(
+        tenant=outer.tenant if tenant is None else tenant,
+        priority=_priority(outer.priority if priority is None else priority),
+        tags=outer.tags if tags is None else tuple(sorted({**dict(outer.tags), **tags}.items())),
+        deadline_s=min(deadlines, default=None),
+    )
+    token = _scope.set(inner)
+    try:
+        yield inner
+    finally:
+        _scope.reset(token)
+
+
+def _priority(value: str) -> Priority:
+    if value not in {"interactive", "batch"}:
+        raise Misconfigured(f"priority = {value!r}; known are 'interactive' and 'batch'")
+    return value  # type: ignore[return-value]
+
+
+def chat_request(prompt: Any, options: Mapping[str, Any]) -> ChatRequest:
+    """The request for `prompt` (text, a Message, several, or a ChatRequest) and per-call options.
+
+    Raises BadRequest for no message at all, an empty one, or an option nobody knows (naming the nearest known one).
+    """
+    if isinstance(prompt, ChatRequest):
+        request = prompt
+    elif isinstance(prompt, str):
+        request = ChatRequest(messages=(Message(role="user", content=prompt),))
+    elif isinstance(prompt, Message):
+        request = ChatRequest(messages=(prompt,))
+    elif isinstance(prompt, Sequence):
+        request = ChatRequest(messages=tuple(_message(one) for one in prompt))
+    else:
+        raise BadRequest(f"a prompt is text, a Message, several Messages or a ChatRequest, not {type(prompt).__name__}")
+    if options:
+        changes = {name: _option(name, value) for name, value in options.items() if name not in CALL_OPTIONS}
+        if changes:
+            request = msgspec.structs.replace(request, **changes)
+    _check(request)
+    return request
+
+
+def _message(value: Any) -> Message:
+    if isinstance(value, Message):
+        return value
+    raise BadRequest(f"messages must be surefoot.Message, not {type(value).__name__}; write Message.user(...)")
+
+
+def _option(name: str, value: Any) -> Any:
+    if name not in CHAT_OPTIONS:
+        near = difflib.get_close_matches(name, [*CHAT_OPTIONS, *CALL_OPTIONS], n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise BadRequest(f"unknown option {name!r}: {hint}provider-specific fields go into extra={{...}}")
+    if name == "stop":
+        return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+    if name == "tools":
+        return tuple(value or ())
+    if name == "extra" and not isinstance(value, str):
+        return _json(value) if value else ""
+    if name in NUMBERS and value is not None:
+        _number(name, value, NUMBERS[name])
+    if value is None and name in {"model", "tool_choice", "reasoning_effort"}:
+        return ""
+    return value
+
+
+def _number(name: str, value: Any, types: tuple[type[int | float], ...]) -> None:
+    if isinstance(value, bool) or not isinstance(value, types) or not math.isfinite(value):  # NaN would go out as null
+        raise BadRequest(f"{name} = {value!r}: it must be a {'finite' if float in types else 'whole'} number; nothing was sent")
+
+
+def _json(extra: Any) -> str:
+    try:
+        return msgspec.json.encode(extra).decode()
+    except TypeError as error:
+        raise BadRequest(f"extra cannot be written as JSON ({error}): nothing was sent; use text, numbers, lists and dicts") from error
+
+
+def _check(request: ChatRequest) -> None:
+    if not request.messages:
+        raise BadRequest("no messages: nothing was sent; pass text or at least one Message")
+    last = request.messages[-1]
+    if last.role == "user" and (not last.content or (isinstance(last.content, str) and last.content.isspace())):
+        raise BadRequest("the last message is empty: nothing was sent; pass some text")
+    if request.max_tokens is not None and request.max_tokens < 1:
+        raise BadRequest(f"max_tokens = {request.max_tokens}: it counts from 1")
+
+
+def embed_request(texts: Sequence[str], role: EmbedRole, options: Mapping[str, Any]) -> EmbedRequest:
+    """The request for `texts`. Raises BadRequest for a bare string, a text that is none, or an empty one."""
+    if isinstance(texts, str):
+        raise BadRequest("embed() takes a list of texts; for one text write embed([text]) or embed_query(text)")
+    if not len(texts):  # a numpy array of texts has no truth of its own
+        raise BadRequest("no texts: nothing was sent; pass at least one")
+    cleaned: list[str] = []
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise BadRequest(f"text {index} is {type(text).__name__}, not str: nothing was sent")
+        if not text.strip():
+            raise BadRequest(f"text {index} is empty: nothing was sent; leave it out, since an empty text has no direction")
+        cleaned.append(clean(text))
+    if role not in {"document", "query"}:
+        raise BadRequest(f"role = {role!r}; known are 'document' and 'query'")
+    fields: dict[str, Any] = {}
+    for name, value in options.items():
+        if name in CALL_OPTIONS:
+            continue
+        if name not in EMBED_OPTIONS:
+            raise BadRequest(f"unknown option {name!r} for embeddings; known are {', '.join(sorted(EMBED_OPTIONS))}")
+        fields[name] = _json(value) if name == "extra" and not isinstance(value, str) else value
+    return EmbedRequest(texts=tuple(cleaned), role=role, **fields)
+
+
+def call_of(
+    request: ChatRequest | EmbedRequest,
+    options: Mapping[str, Any],
+    *,
+    stream: bool,
+    listeners: tuple[Callable[[Any], None], ...],
+) -> Call[Any]:
+    """The Call for `request`: scope first, then what this call says of itself."""
+    outer = _scope.get() or _DEFAULT
+    tenant, priority, tags, deadline_s = outer.tenant, outer.priority, outer.tags, outer.deadline_s
+    if options:
+        tenant = options.get("tenant", tenant)
+        priority = _priority(options.get("priority", priority))
+        if options.get("tags"):
+            tags = tuple(sorted({**dict(tags), **options["tags"]}.items()))
+        own_s = options.get("deadline_s")
+        if own_s is not None:
+            if not isinstance(own_s, (int, float)) or not own_s > 0:
+                raise BadRequest(f"deadline_s = {own_s!r} must be a number of seconds above 0")
+            deadline_s = own_s if deadline_s is None else min(own_s, deadline_s)
+    tally = Tally(listeners, f"c{next(_numbers):x}")
+    return Call(request=request, tally=tally, stream=stream, deadline_s=deadline_s, tenant=tenant, priority=priority, tags=tags)

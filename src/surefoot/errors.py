@@ -1,0 +1,246 @@
+"""What can go wrong, drawn as a tree: was money spent? may I ask again?
+
+The class of an error answers both questions; its message says what happened, with which numbers, and what to do.
+
+    SurefootError
+    ├── Misconfigured              at build time; yours to mend
+    ├── Refused                    nothing sent, nothing spent
+    │   └── BudgetExceeded  CircuitOpen  QueueFull  DeadlineTooNear  Unsupported
+    ├── Fault                      the provider's answer
+    │   ├── Transient              RateLimited  Overloaded  ConnectionLost  AttemptTimedOut  MalformedReply
+    │   └── Permanent              BadRequest  AuthFailed  QuotaExhausted  ContextTooLong  ContentRefused  NotFound
+    ├── DeadlineExceeded           the call's own time ran out while something was under way
+    ├── Interrupted                after the first token; .partial holds what arrived
+    ├── Exhausted                  every attempt failed; an ExceptionGroup, in order
+    └── BatchFailed                some calls of a batch failed; .replies holds all, in order
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+__all__ = [
+    "AttemptTimedOut",
+    "AuthFailed",
+    "BadRequest",
+    "BatchFailed",
+    "BudgetExceeded",
+    "CircuitOpen",
+    "ConnectionLost",
+    "ContentRefused",
+    "ContextTooLong",
+    "DeadlineExceeded",
+    "DeadlineTooNear",
+    "Exhausted",
+    "Fault",
+    "Interrupted",
+    "InvalidOutput",
+    "MalformedReply",
+    "Misconfigured",
+    "NotFound",
+    "Overloaded",
+    "Permanent",
+    "QueueFull",
+    "QuotaExhausted",
+    "RateLimited",
+    "Refused",
+    "SurefootError",
+    "Transient",
+    "Unsupported",
+]
+
+
+class SurefootError(Exception):
+    """Root of everything surefoot raises on purpose."""
+
+    retryable: ClassVar[bool] = False  # may the same request be asked again, of the same target, a little later?
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by message and attributes, so errors cross processes whole."""
+        return _rebuild, (type(self), self.args, dict(self.__dict__))
+
+
+def _rebuild(kind: type[SurefootError], args: tuple[Any, ...], state: dict[str, Any]) -> SurefootError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class Misconfigured(SurefootError):
+    """A setting is wrong or something is missing; raised before anything is sent."""
+
+
+class Refused(SurefootError):
+    """We said no before sending: nothing sent, nothing spent.
+
+    `retry_after_s` is how long until asking again may help, or None.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class BudgetExceeded(Refused):
+    """The money or token budget has no room for this call."""
+
+
+class CircuitOpen(Refused):
+    """The target failed too often lately; it is left alone until its next trial."""
+
+
+class QueueFull(Refused):
+    """More calls are waiting for this target than its queue holds."""
+
+
+class DeadlineTooNear(Refused):
+    """The call's deadline passes before it could be sent."""
+
+
+class Unsupported(Refused):
+    """No target at hand can do what the request asks (vision, tools, PDF, schema)."""
+
+
+class Fault(SurefootError):
+    """The provider's answer was a failure.
+
+    `status` is the HTTP status or None, `code` the vendor's own word for it, `retry_after_s` the server's hint in
+    seconds, `request_id` the vendor's id for support, `target` the `provider:model` asked.
+    """
+
+    vectors: Any = None  # of a partly failed embedding: float32 [n, dim], NaN in the rows of the texts the message names
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str = "",
+        retry_after_s: float | None = None,
+        request_id: str = "",
+        target: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_after_s = retry_after_s
+        self.request_id = request_id
+        self.target = target
+
+
+class Transient(Fault):
+    """May pass by itself: ask again later, or elsewhere."""
+
+    retryable = True
+
+
+class RateLimited(Transient):
+    """The provider's rate limit was hit (429)."""
+
+
+class Overloaded(Transient):
+    """The provider is overloaded or failing inside (5xx, 529)."""
+
+
+class ConnectionLost(Transient):
+    """The connection failed, was reset, or ended before the answer was whole."""
+
+
+class AttemptTimedOut(Transient):
+    """One attempt took longer than its own limit (connect, first token, silence)."""
+
+
+class MalformedReply(Transient):
+    """The answer arrived but is not one: HTML, truncated JSON, no choices, a wrong count of vectors."""
+
+
+class Permanent(Fault):
+    """Asking the same target the same thing again cannot help."""
+
+
+class BadRequest(Permanent):
+    """The request is wrong (400, 422); the message names what."""
+
+
+class AuthFailed(Permanent):
+    """The key is missing, wrong or not allowed to do this (401, 403)."""
+
+
+class NotFound(Permanent):
+    """The model or address does not exist (404)."""
+
+
+class QuotaExhausted(Permanent):
+    """The account has no credit or quota left; waiting a minute will not help."""
+
+
+class ContextTooLong(Permanent):
+    """The prompt does not fit the model's context window."""
+
+
+class ContentRefused(Permanent):
+    """The provider's content filter refused the prompt or the answer."""
+
+
+class InvalidOutput(Permanent):
+    """The answer does not satisfy the schema that was asked for; `.partial` holds its text."""
+
+    def __init__(self, message: str, *, partial: str = "", target: str = "") -> None:
+        super().__init__(message, target=target)
+        self.partial = partial
+
+
+class DeadlineExceeded(SurefootError, TimeoutError):
+    """The call's one deadline passed while it was under way; what was sent may have been billed."""
+
+
+class Interrupted(SurefootError):
+    """The stream broke after its first token; `.partial` holds the text that arrived, `__cause__` the reason."""
+
+    def __init__(self, message: str, *, partial: str = "", target: str = "") -> None:
+        super().__init__(message)
+        self.partial = partial
+        self.target = target
+
+
+class Exhausted(ExceptionGroup[SurefootError], SurefootError):
+    """Every attempt failed; `.exceptions` holds each failure in order, `.last` the newest."""
+
+    def __new__(cls, message: str, errors: Sequence[SurefootError]) -> Self:
+        """Build from a message and at least one error."""
+        return super().__new__(cls, message, errors)
+
+    @property
+    def last(self) -> SurefootError:
+        """The newest failure, flattened out of nested groups."""
+        error: Any = self.exceptions[-1]
+        while isinstance(error, Exhausted):
+            error = error.exceptions[-1]
+        return error  # type: ignore[no-any-return]
+
+    def derive(self, errors: Sequence[SurefootError]) -> Exhausted:  # type: ignore[override]
+        """Keep the type when `except*` splits the group."""
+        return Exhausted(self.message, errors)
+
+
+class BatchFailed(ExceptionGroup[SurefootError], SurefootError):
+    """Some calls of a batch failed; `.exceptions` holds their errors, `.replies` every reply or error in the order asked."""
+
+    replies: list[Any]
+    vectors: Any = None  # of a batch of embeddings: float32 [n, dim], NaN in the rows that failed
+
+    def __new__(cls, message: str, errors: Sequence[SurefootError], *, replies: list[Any] | None = None) -> Self:
+        """Build from a message, at least one error, and the whole list."""
+        self = super().__new__(cls, message, errors)
+        self.replies = [] if replies is None else replies
+        return self
+
+    def __init__(self, message: str, errors: Sequence[SurefootError], *, replies: list[Any] | None = None) -> None:
+        super().__init__(message, errors)
+        self.replies = [] if replies is None else replies
+
+    def derive(self, errors: Sequence[SurefootError]) -> BatchFailed:  # type: ignore[override]
+        """Keep the type when `except*` splits the group."""
+        return BatchFailed(self.message, errors, replies=self.replies)

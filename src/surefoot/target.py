@@ -1,0 +1,145 @@
+"""What a user says of a target and of the policy: frozen, checked when built.
+
+Every default of Policy carries its reason and source beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from surefoot.errors import Misconfigured
+from surefoot.rules.purse import Period, period_key
+from surefoot.types import Call, Secret
+
+KEY_REFERENCES = ("env:", "file:", "vault:", "aws:", "age:", "fernet:")  # resolved by surefoot.credentials
+
+
+class Target(Struct, frozen=True):
+    """One model at one provider: `Target("openai:gpt-5-mini", base_url=..., api_key=...)`.
+
+    `api_key` is a string, a Secret, or a reference ("env:NAME", "file:PATH", "vault:PATH#FIELD", ...); left out, the provider's customary
+    environment variable is read. `requests_per_minute`, `tokens_per_minute`, `concurrency` left out are learned from its answers.
+    `context_tokens` overrides the model's window where the provider cannot tell. `input_usd_per_mtok`/`output_usd_per_mtok` override the
+    price list, in US dollars per million tokens. `lane="direct"` skips the vendor's SDK client. Raises Misconfigured for a name
+    without provider, a number out of range or an unknown lane.
+    """
+
+    name: str
+    base_url: str = ""
+    api_key: str | Secret | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    concurrency: int | None = None
+    lane: Literal["sdk", "direct"] = "sdk"
+    context_tokens: int | None = None
+    input_usd_per_mtok: float | None = None
+    output_usd_per_mtok: float | None = None
+    dimensions: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()  # the provider's own constructor settings (organization, api_version, device, ...)
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without asking anybody."""
+        provider, colon, model = self.name.partition(":")
+        if not (provider and colon and model):
+            raise Misconfigured(f"target {self.name!r}: write it as 'provider:model', for example 'openai:gpt-5-mini'")
+        for field in ("requests_per_minute", "tokens_per_minute", "concurrency", "context_tokens", "dimensions"):
+            value = getattr(self, field)
+            if value is not None and not value > 0:
+                raise Misconfigured(f"target {self.name}: {field} = {value!r} must be above 0, or left out to be learned")
+        if self.lane not in {"sdk", "direct"}:
+            raise Misconfigured(f"target {self.name}: lane = {self.lane!r} must be 'sdk' or 'direct'")
+        if isinstance(self.api_key, str) and not self.api_key.startswith(KEY_REFERENCES):
+            force_setattr(self, "api_key", Secret(self.api_key))  # a literal key is masked from here on
+
+    @property
+    def provider(self) -> str:
+        """The part before the colon."""
+        return self.name.partition(":")[0]
+
+    @property
+    def model(self) -> str:
+        """The part after the first colon."""
+        return self.name.partition(":")[2]
+
+
+class SpendLimit(Struct, frozen=True, kw_only=True):
+    """At most `usd` per `period` (UTC) for `scope`: "all", "tenant" (each its own), or "tag:NAME" (each value its own)."""
+
+    usd: float
+    scope: str = "all"
+    period: Period = "ever"
+    mode: Literal["hard", "soft"] = "hard"
+
+    def account(self, call: Call[Any], *, now_epoch_s: float) -> str | None:
+        """The name of the account `call` is charged to; None if this limit does not concern it."""
+        key = period_key(self.period, now_epoch_s=now_epoch_s)
+        if self.scope == "all":
+            return f"all|{key}"
+        if self.scope == "tenant":
+            return f"tenant={call.tenant}|{key}"
+        name = self.scope.removeprefix("tag:")
+        value = dict(call.tags).get(name)
+        return None if value is None else f"{name}={value}|{key}"
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """How calls are kept on their feet. Seconds unless the name says otherwise; None switches a policy off."""
+
+    # One deadline over everything: waiting, retries, fallbacks, hedges, the stream. Vendors' 600 s outlive every caller we know.
+    deadline_s: float | None = 120.0
+    # Wire attempts of one call over all its targets. 3 is what AWS, gRPC users and the SRE book settle on.
+    attempts: int = 3
+    # With another target at hand, at most so many go to the same one: a fresh host beats a third try at a sick one.
+    attempts_per_target: int = 2
+    # Full jitter, base and ceiling: M. Brooker, AWS Architecture Blog, 2015; values of the OpenAI SDK (0.5 s to 8 s).
+    backoff_base_s: float = 0.5
+    backoff_ceiling_s: float = 8.0
+    # TCP and TLS take 3 round trips; 5 s is three SYN retransmissions.
+    connect_s: float | None = 5.0
+    # First content token: long prompts and reasoning take many seconds before they speak.
+    first_token_s: float | None = 30.0
+    # Silence between content tokens; pings do not count.
+    idle_s: float | None = 30.0
+    # A second runner after the target's own p95 ("p95"), after so many seconds, or never. Off: it costs up to 5 % more requests.
+    hedge_after: Literal["p95"] | float | None = None
+    # Dollars this model object may spend in this process; None means no bound. See budget layer for tenants, tags and periods.
+    budget_usd: float | None = None
+    # Further limits: per tenant, tag, day or month; every one that concerns a call must have room.
+    budgets: tuple[SpendLimit, ...] = ()
+    # "hard" refuses before sending; "soft" sends and tells a BudgetWarning.
+    budget_mode: Literal["hard", "soft"] = "hard"
+    # Calls waiting for one target before QueueFull; 1000 at 1 s each on 20 slots is 50 s of work, beyond which waiting is a lie.
+    queue_size: int = 1000
+    # Breaker: at least so many calls in the window, at least this share failed (resilience4j's ratio, a smaller volume for LLM traffic).
+    breaker: bool = True
+    breaker_window_s: float = 30.0
+    breaker_min_calls: int = 10
+    breaker_ratio: float = 0.5
+    breaker_open_s: float = 5.0  # Polly's break; doubles to 60 s
+    # Identical repeatable calls in flight share one answer; None: where temperature is 0, or unset with a cache configured.
+    coalesce: bool | None = None
+    # Restart a broken stream on the next target, with a marker delta. Off: doubled cost and text are for the reader to choose.
+    resume: bool = False
+    # Cache: how long answers stay fresh, and how long past that they may be served instead of an error or while being refreshed.
+    cache_ttl_s: float = 86_400.0
+    cache_stale_s: float = 0.0
+    # None: cache only repeatable calls (temperature 0 or unset); True: also temperature above 0.
+    cache_sampled: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot mean anything."""
+        if self.attempts < 1 or self.attempts_per_target < 1:
+            raise Misconfigured(f"policy: attempts = {self.attempts}, attempts_per_target = {self.attempts_per_target}; both start at 1")
+        for field in ("deadline_s", "connect_s", "first_token_s", "idle_s", "budget_usd"):
+            value = getattr(self, field)
+            if value is not None and not value > 0:
+                raise Misconfigured(f"policy: {field} = {value!r} must be above 0, or None to switch it off")
+        if not 0 < self.breaker_ratio <= 1:
+            raise Misconfigured(f"policy: breaker_ratio = {self.breaker_ratio!r} is a share between 0 and 1")
+        after = self.hedge_after
+        if after is not None and after != "p95" and not (isinstance(after, int | float) and after > 0):
+            raise Misconfigured(f"policy: hedge_after = {self.hedge_after!r} must be 'p95', seconds above 0, or None")

@@ -1,0 +1,50 @@
+"""Small things the tests of rooms share."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from surefoot.settle import Stream
+from surefoot.testing import make_call
+
+
+async def read(ask, call):
+    """The whole text of a plain reply or a stream."""
+    answer = await ask(call)
+    if isinstance(answer, Stream):
+        return "".join([delta.text async for delta in answer])
+    return answer.text
+
+
+async def fails(ask, kind, *, times=1, call=None):
+    """Ask `times` times; each must fail with `kind`. The last error."""
+    for _ in range(times):
+        with pytest.raises(kind) as caught:
+            await ask(call or make_call())
+    return caught.value
+
+
+async def together(ask, calls):
+    """All at once; results and errors, in order."""
+    return await asyncio.gather(*(read(ask, call) for call in calls), return_exceptions=True)
+
+
+def now():
+    """The loop's clock, in seconds."""
+    return asyncio.get_running_loop().time()
+
+
+class Heard(list):
+    """A listener that keeps what it hears: `Heard()`; `.kinds` are the class names."""
+
+    def __call__(self, event):
+        self.append(event)
+
+    @property
+    def kinds(self):
+        return [type(event).__name__ for event in self]
+
+    def of(self, kind):
+        return [event for event in self if isinstance(event, kind)]

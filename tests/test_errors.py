@@ -1,0 +1,68 @@
+"""The tree of errors: was money spent? may I ask again?"""
+
+from __future__ import annotations
+
+import inspect
+import pickle  # noqa: TID251 - to show that keys and errors behave when others pickle
+
+import pytest
+
+from surefoot import errors
+from surefoot.errors import BatchFailed, CircuitOpen, Exhausted, Fault, Interrupted, Overloaded, QuotaExhausted, RateLimited, SurefootError
+
+
+def test_only_transient_faults_may_be_asked_again():
+    """`retryable` is true under Transient and nowhere else."""
+    for _, kind in inspect.getmembers(errors, inspect.isclass):
+        if issubclass(kind, SurefootError):
+            assert kind.retryable == issubclass(kind, errors.Transient), kind
+
+
+def test_a_fault_keeps_what_support_asks_for():
+    """Status, code, hint and request id survive, also a pickle."""
+    fault = RateLimited("slow down", status=429, code="rate", retry_after_s=1.5, request_id="r1", target="openai:m")
+    again = pickle.loads(pickle.dumps(fault))
+    assert (again.status, again.code, again.retry_after_s, again.request_id, again.target) == (429, "rate", 1.5, "r1", "openai:m")
+    assert str(again) == "slow down"
+
+
+def test_exhausted_is_a_group_of_every_failure():
+    """`except*` works, `.last` is the newest even when groups are nested."""
+    inner = Exhausted("a", [Overloaded("1"), Overloaded("2")])
+    outer = Exhausted("b", [RateLimited("0"), inner])
+    assert str(outer.last) == "2"
+    assert isinstance(outer, SurefootError)
+    with pytest.raises(ExceptionGroup):
+        raise outer
+    caught = []
+    try:
+        raise outer
+    except* RateLimited as group:
+        caught.extend(group.exceptions)
+    except* Overloaded:
+        pass
+    assert [str(error) for error in caught] == ["0"]
+
+
+def test_exhausted_and_batch_failed_cross_processes():
+    """Workers send their errors home."""
+    again = pickle.loads(pickle.dumps(Exhausted("b", [Overloaded("1", status=503)])))
+    assert again.exceptions[0].status == 503
+    batch = BatchFailed("2 failed", [Overloaded("1")], replies=["a"])
+    assert pickle.loads(pickle.dumps(batch)).replies == ["a"]
+
+
+def test_what_was_refused_says_when_to_come_back():
+    """Nothing was sent; the wait is a number."""
+    assert CircuitOpen("open", retry_after_s=3.0).retry_after_s == 3.0
+
+
+def test_interrupted_holds_the_partial_text():
+    """What arrived was paid for."""
+    assert Interrupted("cut", partial="half", target="t").partial == "half"
+
+
+def test_quota_is_permanent():
+    """Waiting a minute brings no money."""
+    assert not QuotaExhausted("none left").retryable
+    assert isinstance(QuotaExhausted("none left"), Fault)
