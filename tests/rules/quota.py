@@ -1,0 +1,218 @@
+"""A simulated provider that enforces a quota, and closed-loop clients before it. No clock: events on a heap, draws from a seed."""
+
+import heapq
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from surefoot.rules.bucket import Bucket, Learned, Reservation
+
+
+class Provider(Protocol):
+    """Accepts or refuses; says how long until `amount` would fit, and what its headers say (limit, remaining, reset_s)."""
+
+    def accepts(self, amount: float, now_s: float) -> bool: ...
+    def retry_after_s(self, amount: float, now_s: float) -> float: ...
+    def headers(self, now_s: float) -> tuple[float, float, float]: ...
+
+
+class TokenBucket:
+    """Refills evenly; holds `holds_s` seconds of the limit (OpenAI and Anthropic hold a minute)."""
+
+    def __init__(self, per_minute: float, *, holds_s: float = 60.0) -> None:
+        self.per_minute, self.rate = per_minute, per_minute / 60.0
+        self.level = self.holds = self.rate * holds_s
+        self.at_s = 0.0
+
+    def _refill(self, now_s: float) -> None:
+        self.level = min(self.holds, self.level + self.rate * (now_s - self.at_s))
+        self.at_s = now_s
+
+    def accepts(self, amount: float, now_s: float) -> bool:
+        self._refill(now_s)
+        if self.level < amount:
+            return False
+        self.level -= amount
+        return True
+
+    def retry_after_s(self, amount: float, now_s: float) -> float:
+        self._refill(now_s)
+        return max(0.0, (amount - self.level) / self.rate)
+
+    def headers(self, now_s: float) -> tuple[float, float, float]:
+        self._refill(now_s)
+        return self.per_minute, max(0.0, self.level), (self.holds - self.level) / self.rate
+
+
+class FixedWindow:
+    """So much in each window, all windows beginning at `phase_s`; what is left over lapses."""
+
+    def __init__(self, per_minute: float, *, window_s: float = 60.0, phase_s: float = 0.0) -> None:
+        self.per_minute, self.window_s, self.phase_s = per_minute, window_s, phase_s
+        self.holds = per_minute / 60.0 * window_s
+        self.used, self.index = 0.0, -1
+
+    def _turn(self, now_s: float) -> None:
+        index = int((now_s + self.phase_s) // self.window_s)
+        if index > self.index:
+            self.index, self.used = index, 0.0
+
+    def accepts(self, amount: float, now_s: float) -> bool:
+        self._turn(now_s)
+        if self.used + amount > self.holds + 1e-6:
+            return False
+        self.used += amount
+        return True
+
+    def retry_after_s(self, amount: float, now_s: float) -> float:
+        self._turn(now_s)
+        return (self.index + 1) * self.window_s - self.phase_s - now_s
+
+    def headers(self, now_s: float) -> tuple[float, float, float]:
+        self._turn(now_s)
+        return self.per_minute, self.holds - self.used, self.retry_after_s(0.0, now_s)
+
+
+class SlidingWindow:
+    """So much in any `window_s`, by a log."""
+
+    def __init__(self, per_minute: float, *, window_s: float = 60.0) -> None:
+        self.per_minute, self.window_s = per_minute, window_s
+        self.holds = per_minute / 60.0 * window_s
+        self.log: deque[tuple[float, float]] = deque()
+        self.used = 0.0
+
+    def _expire(self, now_s: float) -> None:
+        while self.log and self.log[0][0] <= now_s - self.window_s:
+            self.used -= self.log.popleft()[1]
+
+    def accepts(self, amount: float, now_s: float) -> bool:
+        self._expire(now_s)
+        if self.used + amount > self.holds + 1e-6:
+            return False
+        self.used += amount
+        self.log.append((now_s, amount))
+        return True
+
+    def retry_after_s(self, amount: float, now_s: float) -> float:
+        self._expire(now_s)
+        over = self.used + amount - self.holds
+        for at_s, spent in self.log:
+            over -= spent
+            if over <= 0:
+                return at_s + self.window_s - now_s
+        return 0.0
+
+    def headers(self, now_s: float) -> tuple[float, float, float]:
+        self._expire(now_s)
+        return self.per_minute, self.holds - self.used, self.window_s
+
+
+@dataclass
+class Client:
+    """Closed-loop workers before a gate: each sends, waits for its answer, sends again."""
+
+    gate: Bucket | Learned
+    provider: Provider
+    workers: int
+    size: Callable[[random.Random], float]
+    latency_s: float = 0.5
+    lag_s: float = 0.004  # the way to the provider takes up to so much longer for one request than for another
+    estimate: Callable[[float, random.Random], float] = lambda actual, _rng: actual
+    hints: bool = True
+    headers: bool = False
+    cancels: float = 0.0  # share of waiting requests that are walked away from
+    wakes: bool = True
+    seed: int = 1
+    accepted: list[tuple[float, float]] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = field(default_factory=list)
+    pushed: int = 0
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(self.seed)
+
+    def run(self, seconds: float) -> "Client":
+        """Drive the workers until `seconds`."""
+        for _ in range(self.workers):
+            self._push(self.rng.uniform(0.0, self.latency_s), self._begin, 0.0)
+        while self.heap and self.heap[0][0] < seconds:
+            now_s, _, act, what = heapq.heappop(self.heap)
+            act(now_s, *what)
+        return self
+
+    def used(self, per_minute: float, from_s: float, to_s: float) -> float:
+        """Share of the quota that was accepted between two times."""
+        return sum(n for at_s, n in self.accepted if from_s <= at_s < to_s) / (per_minute / 60.0 * (to_s - from_s))
+
+    def rejected(self) -> float:
+        """Share of all requests sent that were refused."""
+        return len(self.refused) / max(1, len(self.refused) + len(self.accepted))
+
+    def _push(self, at_s: float, act: Callable[..., None], *what: object) -> None:
+        self.pushed += 1
+        heapq.heappush(self.heap, (at_s, self.pushed, act, what))
+
+    def _begin(self, now_s: float, actual: float) -> None:
+        actual = actual or self.size(self.rng)
+        reservation = self.gate.reserve(self.estimate(actual, self.rng), now_s)
+        reservation.waiter = actual
+        if reservation.wait_s and self.rng.random() < self.cancels:
+            self._push(now_s + self.rng.uniform(0.0, reservation.wait_s), self._cancel, reservation)
+        self._send_or_sleep(now_s, reservation, self.gate.ready(reservation, now_s))
+
+    def _ask(self, now_s: float, reservation: Reservation) -> None:
+        if reservation.at_s < math.inf or not reservation.waiter:  # woken twice, or cancelled
+            return
+        sleep_s = self.gate.ready(reservation, now_s)
+        self._send_or_sleep(now_s, reservation, sleep_s)
+        if not sleep_s:
+            self._moved(now_s)
+
+    def _send_or_sleep(self, now_s: float, reservation: Reservation, sleep_s: float) -> None:
+        if sleep_s:
+            self._push(now_s + sleep_s, self._ask, reservation)
+        else:
+            self._push(now_s + 0.02 + self.rng.uniform(0.0, self.lag_s), self._arrive, reservation, reservation.waiter)
+
+    def _moved(self, now_s: float) -> None:
+        if self.wakes and self.gate.head is not None:
+            self._push(now_s, self._ask, self.gate.head)
+
+    def _arrive(self, now_s: float, reservation: Reservation, actual: float) -> None:
+        if self.provider.accepts(actual, now_s):
+            self.accepted.append((now_s, actual))
+            self._push(now_s + self.latency_s * self.rng.uniform(0.5, 1.5), self._done, reservation, actual)
+        else:
+            self.refused.append(now_s)
+            hint_s = self.provider.retry_after_s(actual, now_s) if self.hints else None
+            self._push(now_s + 0.05, self._refused, reservation, actual, hint_s)
+
+    def _done(self, now_s: float, reservation: Reservation, actual: float) -> None:
+        self.gate.settle(reservation, actual, now_s)
+        self._heed(now_s)
+        self._push(now_s, self._begin, 0.0)
+
+    def _refused(self, now_s: float, reservation: Reservation, actual: float, hint_s: float | None) -> None:
+        self.gate.on_refusal(reservation, now_s, retry_after_s=hint_s)
+        self._heed(now_s)
+        self._moved(now_s)
+        self._push(now_s + max(hint_s or 0.0, self.rng.uniform(0.0, 1.0)), self._begin, actual)
+
+    def _cancel(self, now_s: float, reservation: Reservation) -> None:
+        if reservation.at_s == math.inf:
+            reservation.waiter = None
+            self.gate.cancel(reservation, now_s)
+            self._moved(now_s)
+            self._push(now_s, self._begin, 0.0)
+
+    def _heed(self, now_s: float) -> None:
+        if self.headers:
+            limit, remaining, reset_s = self.provider.headers(now_s)
+            if isinstance(self.gate, Learned):
+                self.gate.observe(now_s, limit=limit, remaining=remaining, reset_s=reset_s)
+            else:
+                self.gate.observe(now_s, remaining=remaining, reset_s=reset_s)
