@@ -1,0 +1,1 @@
+"""One policy each: waits, calls, settles; none imports another."""

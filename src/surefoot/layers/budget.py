@@ -1,0 +1,155 @@
+"""Refuses before money is spent: reserve an estimate, settle the actual cost when the attempt is settled.
+
+It stands inside retry and hedge, because each attempt is paid for and a hedge pays twice; a cache hit is free and never gets here. A
+stream that is cut or left early settles with what was used, by the provider's count or, flagged, by ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from surefoot.errors import BudgetExceeded, Misconfigured
+from surefoot.events import BudgetWarning, tell
+from surefoot.rules.purse import Purse
+from surefoot.settle import Outcome, settle
+from surefoot.stack import Handler
+from surefoot.target import SpendLimit
+from surefoot.types import Call
+
+WARN_SHARE = 0.8  # of a limit: late enough to matter, early enough to act
+
+
+class Accounts(Protocol):
+    """Where a limit's accounts are kept: in this process, or shared by many."""
+
+    async def reserve(self, account: str, amount_usd: float, *, limit_usd: float, force: bool) -> float | None:
+        """Set aside; the account's total (spent and reserved) after it, or None if it does not fit."""
+
+    def settle(self, account: str, reserved_usd: float, actual_usd: float) -> None:
+        """Replace a reservation by the actual cost; never waits."""
+
+
+class LocalAccounts:
+    """Accounts of this process."""
+
+    def __init__(self) -> None:
+        self._purses: dict[str, Purse] = {}
+
+    async def reserve(self, account: str, amount_usd: float, *, limit_usd: float, force: bool) -> float | None:
+        """Set aside at once."""
+        purse = self._purses.get(account)
+        if purse is None:
+            purse = self._purses[account] = Purse(limit_usd)
+        if force:
+            purse.force(amount_usd)
+        elif not purse.reserve(amount_usd):
+            return None
+        return purse.spent_usd + purse.reserved_usd
+
+    def settle(self, account: str, reserved_usd: float, actual_usd: float) -> None:
+        """Replace at once."""
+        self._purses[account].settle(reserved_usd, actual_usd)
+
+    def spent_usd(self, account: str) -> float:
+        """What the account has paid so far."""
+        purse = self._purses.get(account)
+        return 0.0 if purse is None else purse.spent_usd
+
+    def idle(self) -> bool:
+        """True if nothing is reserved."""
+        return all(purse.reserved_usd < 1e-9 for purse in self._purses.values())
+
+
+class Budget:
+    """Keeps spending within `limits`: `Budget(target="openai:m", limits=(SpendLimit(usd=5),), accounts=LocalAccounts(), ...)`.
+
+    `clock` gives seconds since 1970, needed for periods: a day on a bill is a calendar's day, not the loop's. `upper(request)` is what an
+    attempt may cost in US dollars, never None; `price(usage, model)` what it did cost, None if the price is
+    unknown (then the estimate stands, and a BudgetWarning says so once). Raises BudgetExceeded: nothing sent, nothing spent.
+    """
+
+    def __init__(
+        self,
+        *,
+        target: str = "",
+        limits: Sequence[SpendLimit] = (),
+        accounts: Accounts | None = None,
+        upper: Callable[[Any], float] | None = None,
+        price: Callable[[Any, str], float | None] | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        if clock is None and any(limit.period != "ever" for limit in limits):
+            raise Misconfigured("a budget by day or month needs a clock that knows the date: clock=...")
+        self.target = target
+        self.limits = tuple(limits)
+        self.accounts: Accounts = LocalAccounts() if accounts is None else accounts
+        self._upper = upper or (lambda _: 0.0)
+        self._price = price or (lambda _usage, _model: None)
+        self._clock = clock or (lambda: 0.0)
+        self._warned: set[str] = set()
+
+    def describe(self) -> str:
+        """The limits, for `describe()`."""
+        if not self.limits:
+            return "budget: none"
+        return "budget: " + ", ".join(
+            f"${one.usd:g} {one.scope}{'' if one.period == 'ever' else ' a ' + one.period} ({one.mode})" for one in self.limits
+        )
+
+    def idle(self) -> bool:
+        """True if nothing is reserved here."""
+        return not isinstance(self.accounts, LocalAccounts) or self.accounts.idle()
+
+    async def __call__(self, call: Call[Any], inner: Handler) -> Any:
+        """Ask, if every account has room."""
+        if not self.limits:
+            return await inner(call)
+        amount = self._upper(call.request)
+        taken: list[str] = []
+        try:
+            for limit in self.limits:
+                account = limit.account(call, now_epoch_s=self._clock())
+                if account is not None:
+                    await self._reserve(call, limit, account, amount)
+                    taken.append(account)
+        except BaseException:
+            self._settle(taken, amount, 0.0)
+            raise
+        return await settle(inner(call), partial(self._ended, call, taken, amount))
+
+    async def _reserve(self, call: Call[Any], limit: SpendLimit, account: str, amount: float) -> None:
+        soft = limit.mode == "soft"
+        total = await self.accounts.reserve(account, amount, limit_usd=limit.usd, force=soft)
+        if total is None:
+            raise BudgetExceeded(
+                f"{self.target}: the budget of ${limit.usd:g} for {account.rstrip('|')} has no room for about ${amount:.6f}; nothing was "
+                "sent. Raise the limit, wait for its next period, or ask a cheaper target"
+            )
+        share = WARN_SHARE if not soft else 1.0
+        if total > share * limit.usd and account not in self._warned:
+            self._warned.add(account)
+            tell(call, BudgetWarning, what=account, spent_usd=total, limit_usd=limit.usd)
+
+    def _ended(self, call: Call[Any], taken: list[str], amount: float, outcome: Outcome) -> None:
+        self._settle(taken, amount, self._actual(call, amount, outcome))
+
+    def _actual(self, call: Call[Any], amount: float, outcome: Outcome) -> float:
+        usage = outcome.usage
+        if usage is None:
+            # No provider bills an error it answered with; one that was cut or left may bill what it had made.
+            began = outcome.stream is not None or outcome.cancelled
+            return amount if began else 0.0
+        model = outcome.reply.model if outcome.reply is not None else ""
+        cost = self._price(usage, model)
+        if cost is None:
+            if "price" not in self._warned:
+                self._warned.add("price")
+                tell(call, BudgetWarning, what=f"{self.target}: price unknown, the estimate stands", spent_usd=amount)
+            return amount
+        return cost
+
+    def _settle(self, taken: list[str], amount: float, actual: float) -> None:
+        for account in taken:
+            self.accounts.settle(account, amount, actual)

@@ -1,0 +1,325 @@
+"""An answer given once is given again: exactly the same question, free.
+
+The key is the digest of the whole request (a field we do not know matters), with the tenant and the target that answers. Fresh answers
+are looked up for the first target and its equals alone; what a fallback answered is kept under the fallback's own name and stands in for
+the primary only instead of an error. Kept is only what is whole: ended by itself, neither cut nor refused nor empty, every tool call
+valid. A stream is kept when its reader has seen its end, and comes back as a stream.
+
+Embeddings are kept text by text: see `surefoot.vector_cache`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from surefoot.cutoff import cutoff
+from surefoot.digest import digest
+from surefoot.envelope import opened, sealed, wall_s
+from surefoot.errors import (
+    BadRequest,
+    ContentRefused,
+    ContextTooLong,
+    DeadlineExceeded,
+    Exhausted,
+    Fault,
+    InvalidOutput,
+    Refused,
+    SurefootError,
+    Unsupported,
+)
+from surefoot.events import CacheHit, CacheMiss, tell
+from surefoot.settle import Outcome, Replay, Stream, prime, split
+from surefoot.stack import Handler
+from surefoot.turns import Turn, Turns
+from surefoot.types import Call, ChatReply, ChatRequest, EmbedRequest, Store, Tally
+from surefoot.vector_cache import VectorCache
+
+TTL_S = 86_400.0  # a day: prompts and models change by the day, a conversation's repeats come within it
+JITTER = 0.1  # share of the time-to-live by which rows expire earlier, so that what was filled together does not empty together
+WHOLE = ("stop", "tool_calls")  # ended by itself; "length" is cut, the others are refusals or defects
+TENANTS = 10_000  # key prefixes remembered; beyond that they are computed anew
+NO_HELP = (BadRequest, ContextTooLong, ContentRefused, InvalidOutput, Unsupported)  # an old answer does not mend a wrong question
+
+_log = logging.getLogger("surefoot.cache")
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Kept(Struct, frozen=True, array_like=True):
+    """An answer and the wall-clock second it was kept at."""
+
+    at_s: float
+    reply: ChatReply
+
+
+_kept_decoder = msgspec.msgpack.Decoder(Kept)
+
+
+class Cache:
+    """Answers from `store` where it can: `Cache(MemoryStore())`.
+
+    `names` are the targets in order of preference, `scopes` says for each what makes it that target and no other (address, options), and
+    the first `equals` of them are the primaries. `space` is the embedding space id. Answers are fresh for `ttl_s`; for `stale_s` more
+    they are served while one call behind refreshes them, and a fallback's instead of an error. `sampled`: None caches calls of
+    temperature 0 or unset, True all, False those of temperature 0 alone. `clock` is the wall clock, in seconds.
+    """
+
+    def __init__(  # noqa: PLR0913 - one setting each
+        self,
+        store: Store,
+        *,
+        names: Sequence[str] = ("",),
+        scopes: Sequence[str] | None = None,
+        equals: int = 1,
+        space: str = "",
+        ttl_s: float = TTL_S,
+        stale_s: float = 0.0,
+        sampled: bool | None = None,
+        clock: Callable[[], float] = wall_s,
+    ) -> None:
+        self.store = store
+        self.names = tuple(names)
+        self.scopes = tuple(names if scopes is None else scopes)
+        self.equals = equals
+        self.ttl_s = ttl_s
+        self.stale_s = stale_s
+        self.sampled = sampled
+        self.clock = clock
+        self._surely_fresh_s = ttl_s * (1 - JITTER)
+        self._recall: Callable[[str], Any] | None = getattr(store, "recall", None)
+        self._remember: Callable[..., None] | None = getattr(store, "remember", None)
+        self._prefixes: dict[str, tuple[str, ...]] = {}
+        self._refreshing: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writing: dict[str, asyncio.Task[None]] = {}
+        self._turns = Turns(store, self._look, self._later) if hasattr(store, "lock") else None
+        self.vectors = VectorCache(store, target=self.names[0], space=space or self.scopes[0], later=self._later)
+
+    def idle(self) -> bool:
+        """True if nothing is being written or refreshed."""
+        return not self._tasks and (self._turns is None or self._turns.idle())
+
+    def describe(self) -> str:
+        """One line for `describe()`."""
+        about = getattr(self.store, "describe", None)
+        stale = f", stale for {self.stale_s:g} s more" if self.stale_s else ""
+        return f"cache: {about() if about is not None else type(self.store).__name__}, fresh for {self.ttl_s:g} s{stale}"
+
+    async def __call__(self, call: Call[Any], inner: Handler) -> Any:
+        """The kept answer, or ask and keep what comes."""
+        request = call.request
+        if isinstance(request, EmbedRequest):
+            return await self.vectors(call, inner)
+        if not self._may_keep(request):
+            return await inner(call)
+        tally = call.tally
+        if not tally.digest:
+            tally.digest = digest(request)
+        prefixes = self._prefixes.get(call.tenant) or self._prefixes_of(call.tenant)
+        why = "absent"
+        for prefix in prefixes[: self.equals]:
+            key = prefix + tally.digest
+            kept = self._recall(key) if self._recall is not None else await self._fetch(key)
+            if isinstance(kept, Kept):
+                age_s = self.clock() - kept.at_s
+                if age_s < self._surely_fresh_s or age_s < self._fresh_s(key):
+                    return await self._serve(call, key, kept.reply)
+                if age_s < self._fresh_s(key) + self.stale_s:
+                    self._refresh(call, inner, key)
+                    return await self._serve(call, key, kept.reply, stale=True)
+                why = "expired"
+            elif kept is not None:
+                why = kept
+        tell(call, CacheMiss, key=prefixes[0] + tally.digest, why=why)
+        return await self._ask(call, inner, prefixes)
+
+    # Chat: asking and keeping
+
+    async def _ask(self, call: Call[ChatRequest], inner: Handler, prefixes: tuple[str, ...]) -> Any:
+        """Ask; keep a whole answer; on an error look whether any target has ever answered this."""
+        turn: Turn | None = None
+        if self._turns is not None:
+            key = prefixes[0] + call.tally.digest
+            taken = await self._turns.take(key)
+            if isinstance(taken, Kept):  # another process has asked meanwhile
+                return await self._serve(call, key, taken.reply)
+            turn = taken
+        answer: Any = None
+        try:
+            answer = await inner(call)
+            if not isinstance(answer, Stream):
+                self._keep(call, prefixes, answer, turn)
+        except SurefootError as error:
+            instead = await self._instead(call, error, prefixes)
+            if instead is None:
+                raise
+            return instead
+        finally:
+            if turn is not None and not isinstance(answer, Stream):
+                turn.leave()
+        if isinstance(answer, Stream):
+            answer.watch(partial(self._settled, call, prefixes, turn))
+        return answer
+
+    def _settled(self, call: Call[ChatRequest], prefixes: tuple[str, ...], turn: Turn | None, outcome: Outcome) -> None:
+        """A stream is over: keep it if it is whole and of one piece."""
+        stream = outcome.stream
+        if outcome.complete and stream is not None and stream.finish_reason in WHOLE:
+            reply = outcome.reply
+            if isinstance(reply, ChatReply) and not any(delta.marker for delta in stream.deltas):
+                self._keep(call, prefixes, reply, turn)
+        if turn is not None:
+            turn.leave()
+
+    def _keep(self, call: Call[ChatRequest], prefixes: tuple[str, ...], reply: Any, turn: Turn | None) -> None:
+        """Keep `reply` under the target that gave it, if it is worth keeping."""
+        if not isinstance(reply, ChatReply) or reply.cached or not is_whole(reply):
+            return
+        index = self._answered(reply, call.tally)
+        if index is None:
+            return
+        key = prefixes[index] + call.tally.digest
+        if _under_way(self._writing.get(key)):
+            return  # a thousand calls shared one answer: one of them keeps it
+        kept = Kept(self.clock(), replace(reply, attempts=0, cost_usd=0.0, cached=True, trail=()))
+        raw, ttl_s = _encoder.encode(kept), self.ttl_s + self.stale_s
+        if self._remember is not None:
+            self._remember(key, kept, size_bytes=len(raw), ttl_s=ttl_s)
+            return
+        task = self._writing[key] = self._later(self.store.set(key, sealed(key, raw), ttl_s=ttl_s))
+        task.add_done_callback(lambda _: self._writing.pop(key, None))
+        if turn is not None:
+            turn.write = task
+
+    def _answered(self, reply: ChatReply, tally: Tally) -> int | None:
+        """Which target gave `reply`; None if that cannot be told."""
+        if len(self.names) == 1:
+            return 0
+        if reply.target in self.names:
+            return self.names.index(reply.target)
+        last = next((attempt.target for attempt in reversed(tally.trail) if not attempt.error), "")
+        return self.names.index(last) if last in self.names else None
+
+    async def _instead(self, call: Call[ChatRequest], error: SurefootError, prefixes: tuple[str, ...]) -> Any:
+        """The first target's answer that is not too old, whoever gave it, if `error` is one that an old answer helps against."""
+        last = error.last if isinstance(error, Exhausted) else error
+        if not isinstance(last, Fault | Refused) or isinstance(last, NO_HELP):
+            return None
+        for prefix in prefixes:
+            key = prefix + call.tally.digest
+            kept = self._recall(key) if self._recall is not None else await self._fetch(key)
+            if isinstance(kept, Kept) and self.clock() - kept.at_s < self._fresh_s(key) + self.stale_s:
+                return await self._serve(call, key, kept.reply, stale=True)
+        return None
+
+    async def _serve(self, call: Call[Any], key: str, reply: ChatReply, *, stale: bool = False) -> Any:
+        """A kept answer, in the shape that was asked for."""
+        if call.tally.listeners:
+            tell(call, CacheHit, key=key, stale=stale)
+        if not call.stream:
+            return reply
+        call.tally.memo["cached"] = True
+        return await prime(Replay(split(reply)), target=reply.target)
+
+    async def _fetch(self, key: str) -> Kept | str | None:
+        """What a store of bytes has under `key`, or why it has nothing usable."""
+        raw = await self.store.get(key)
+        if raw is None:
+            return "store down" if getattr(self.store, "is_down", False) else None
+        payload = opened(key, raw)
+        try:
+            if payload is not None:
+                return _kept_decoder.decode(payload)
+        except msgspec.MsgspecError:
+            payload = None
+        self._later(self.store.delete(key))
+        return "corrupt"
+
+    async def _look(self, key: str) -> Kept | None:
+        """The fresh answer under `key`."""
+        kept = await self._fetch(key)
+        return kept if isinstance(kept, Kept) and self.clock() - kept.at_s < self._fresh_s(key) else None
+
+    def _refresh(self, call: Call[ChatRequest], inner: Handler, key: str) -> None:
+        """Ask behind the caller's back, once at a time."""
+        if not _under_way(self._refreshing.get(key)):
+            self._refreshing[key] = self._later(self._renew(call, inner, key))
+
+    async def _renew(self, call: Call[ChatRequest], inner: Handler, key: str) -> None:
+        turn = None if self._turns is None else await self._turns.claim(key)
+        if turn is None and self._turns is not None:
+            return  # another process is at it
+        tally = Tally(call.tally.listeners, f"{call.tally.call_id}r")
+        tally.digest = call.tally.digest
+        again = replace(call, tally=tally, stream=False)
+        try:
+            if call.deadline is None:
+                reply = await inner(again)
+            else:
+                reply = await cutoff(inner(again), moment=call.deadline, failure=lambda: DeadlineExceeded("refreshing a stale answer"))
+            self._keep(again, self._prefixes_of(call.tenant), reply, turn)
+        except SurefootError as error:
+            _log.info("a stale answer could not be refreshed: %s", type(error).__name__)
+        finally:
+            self._refreshing.pop(key, None)
+            if turn is not None:
+                turn.leave()
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Let `work` run beside the call: nobody waits for a write."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("the cache's store failed: %s; the call goes on", type(task.exception()).__name__)
+
+    def _may_keep(self, request: ChatRequest) -> bool:
+        """True if the same question may be given the same answer twice."""
+        temperature = request.temperature
+        if self.sampled or temperature == 0:
+            return True
+        return temperature is None and self.sampled is None and '"temperature"' not in request.extra
+
+    def _fresh_s(self, key: str) -> float:
+        """How long the row under `key` is fresh: the time-to-live less a jitter drawn from the key, the same in every process."""
+        return self.ttl_s * (1 - JITTER * int(key[-8:], 16) / 2**32)
+
+    def _prefixes_of(self, tenant: str) -> tuple[str, ...]:
+        """The keys' beginnings for `tenant`, one a target."""
+        if len(self._prefixes) >= TENANTS:
+            self._prefixes.clear()
+        prefixes = self._prefixes[tenant] = tuple(f"c{_hash(tenant, scope)}:" for scope in self.scopes)
+        return prefixes
+
+
+def is_whole(reply: ChatReply) -> bool:
+    """True if `reply` ended by itself, says something, and every tool call in it can be made."""
+    if reply.finish_reason not in WHOLE or any(call.error for call in reply.tool_calls):
+        return False
+    return bool(reply.tool_calls or reply.text.strip())
+
+
+def _under_way(task: asyncio.Task[None] | None) -> bool:
+    """True if `task` is at work; one of a loop that has died never will be."""
+    return task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop()
+
+
+def _hash(*words: str) -> str:
+    """16 hex digits over `words`, prefix-free."""
+    state = blake2b(digest_size=8)
+    for word in words:
+        raw = word.encode("utf-8", "surrogatepass")
+        state.update(b"%d:" % len(raw) + raw)
+    return state.hexdigest()

@@ -1,0 +1,224 @@
+"""Identical calls in flight share one answer: one is asked, the others listen.
+
+The flight is a task of its own, not the first caller's: so it outlives him, lasts as long as anybody waits, and takes the latest
+waiter's deadline. Nobody's leaving hurts the others; when the last one leaves, it is cancelled. A stream is read once, as fast as the
+provider sends, and every caller gets a stream of his own with every delta from the first, also one who joins in its middle.
+
+Only what is repeatable is shared: embeddings, temperature 0, and (`cached`) an unset temperature where a cache would serve both callers
+the same answer anyhow. Two people who ask for a poem at temperature 1 want two poems. Tenants never share, nor do the two priorities:
+a person must not wait for a batch job's place in the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import math
+from typing import Any
+
+from surefoot.digest import digest
+from surefoot.errors import ConnectionLost, SurefootError
+from surefoot.events import Coalesced, tell
+from surefoot.settle import Stream, prime
+from surefoot.stack import Handler
+from surefoot.types import Call, ChatRequest, Delta
+
+
+class Coalesce:
+    """Single flight: `Coalesce()`; `always=True` shares sampled answers too, `cached=True` those of unset temperature.
+
+    Followers pay nothing: their replies have no attempts and cost nothing.
+    """
+
+    def __init__(self, *, always: bool = False, cached: bool = False) -> None:
+        self.always = always
+        self.cached = cached
+        self._flights: dict[tuple[str, bool], _Flight] = {}
+
+    def idle(self) -> bool:
+        """True if nothing is in flight."""
+        return not self._flights
+
+    def describe(self) -> str:
+        """One line for `describe()`."""
+        if self.always:
+            return "coalesce: every identical call in flight"
+        return f"coalesce: identical calls in flight, temperature 0{' or unset' if self.cached else ''}"
+
+    async def __call__(self, call: Call[Any], inner: Handler) -> Any:
+        """Ask, or join who is asking."""
+        if not self._may_share(call):
+            return await inner(call)
+        tally = call.tally
+        if not tally.digest:
+            tally.digest = digest(call.request)
+        key = (f"{tally.digest}:{call.priority}:{call.tenant}", call.stream)
+        loop = asyncio.get_running_loop()
+        flight = self._flights.get(key)
+        if flight is None or flight.loop is not loop:  # a flight of a loop that has died lands nowhere
+            flight = self._flights[key] = _Flight(self._flights, key, loop)
+            flight.depart(inner, call)
+            is_first = True
+        else:
+            tell(call, Coalesced, key=tally.digest)
+            is_first = False
+        return await flight.board(call, is_first=is_first)
+
+    def _may_share(self, call: Call[Any]) -> bool:
+        if self.always or not isinstance(call.request, ChatRequest):
+            return True
+        temperature = call.request.temperature
+        return temperature == 0 or (temperature is None and self.cached)
+
+
+class _Flight:
+    """One call under way for everybody on board."""
+
+    __slots__ = ("_aboard", "_answer", "_call", "_error", "_flights", "_inner", "_key", "_task", "_waiting", "is_over", "loop")
+
+    def __init__(self, flights: dict[tuple[str, bool], _Flight], key: tuple[str, bool], loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.is_over = False
+        self._flights = flights
+        self._key = key
+        self._aboard = 0
+        self._waiting: list[asyncio.Future[None]] = []
+        self._answer: Any = None
+        self._error: BaseException | None = None
+
+    def depart(self, inner: Handler, call: Call[Any]) -> None:
+        """Ask, in a task of its own; the first caller's tally keeps the books."""
+        self._inner = inner
+        self._call = call
+        self._task = self.loop.create_task(self._fly())
+        self._task.add_done_callback(self._land)
+
+    async def board(self, call: Call[Any], *, is_first: bool) -> Any:
+        """Wait for the answer; a stream is given as one of the caller's own."""
+        self._aboard += 1
+        if not is_first:
+            self._extend(call)
+        try:
+            while self._answer is None and self._error is None:
+                await self.news()
+        except BaseException:
+            self.leave()
+            raise
+        if self._answer is None:
+            self.leave()
+            raise self.failure(is_first=is_first)
+        if isinstance(self._answer, Stream):
+            return await prime(_Seat(self, is_first=is_first), target=self._answer.target)
+        self.leave()
+        return self._answer
+
+    async def news(self) -> None:
+        """Sleep until the answer, the next delta or the end has come."""
+        future = self.loop.create_future()
+        self._waiting.append(future)
+        await future
+
+    def leave(self) -> None:
+        """One caller fewer; the last one out ends the flight."""
+        self._aboard -= 1
+        if self._aboard == 0 and not self.is_over:
+            self._close()
+            self._task.cancel()
+
+    def failure(self, *, is_first: bool) -> BaseException:
+        """The error, to raise: the first caller's own, a copy for each other one, else their tracebacks mix."""
+        error = self._error
+        if isinstance(error, asyncio.CancelledError) or error is None:
+            return ConnectionLost("the shared call was cancelled by something other than its callers; it may be asked again")
+        if is_first or not isinstance(error, SurefootError):
+            return error
+        twin = copy.copy(error)
+        twin.__cause__ = error.__cause__
+        return twin
+
+    @property
+    def deltas(self) -> list[Delta]:
+        """What has arrived of the stream."""
+        return self._answer.deltas  # type: ignore[no-any-return]
+
+    @property
+    def has_failed(self) -> bool:
+        """The stream broke."""
+        return self._error is not None
+
+    def _extend(self, call: Call[Any]) -> None:
+        """The latest waiter's deadline holds for everybody inside: see `cutoff.deadline_of`."""
+        own, memo = self._call.deadline, self._call.tally.memo
+        if own is not None:
+            theirs = math.inf if call.deadline is None else call.deadline
+            if theirs > memo.get("deadline", own):
+                memo["deadline"] = theirs
+
+    async def _fly(self) -> None:
+        """Ask; read a stream to its end, telling everybody of each delta."""
+        answer = await self._inner(self._call)
+        self._answer = answer
+        if not isinstance(answer, Stream):
+            self._end()  # now and not when the task lands: between the two, somebody could still get on
+            return
+        self._tell()
+        try:
+            async for _ in answer:
+                self._tell()
+        finally:
+            await answer.aclose()
+
+    def _tell(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def _land(self, task: asyncio.Task[None]) -> None:
+        """Over: by answer, end, failure, or because nobody is left."""
+        self._error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        self._end()
+
+    def _end(self) -> None:
+        self.is_over = True
+        self._close()
+        self._tell()
+
+    def _close(self) -> None:
+        """Take no more passengers."""
+        if self._flights.get(self._key) is self:
+            del self._flights[self._key]
+
+
+class _Seat:
+    """One caller's view of a shared stream: every delta from the first."""
+
+    __slots__ = ("_at", "_flight", "_is_first", "_is_taken")
+
+    def __init__(self, flight: _Flight, *, is_first: bool) -> None:
+        self._flight = flight
+        self._is_first = is_first
+        self._at = 0
+        self._is_taken = True
+
+    async def __anext__(self) -> Delta:
+        """The next delta; the stream's own error or end after the last."""
+        flight = self._flight
+        while self._at >= len(flight.deltas):
+            if flight.is_over:
+                self._leave()
+                if flight.has_failed:
+                    raise flight.failure(is_first=self._is_first)
+                raise StopAsyncIteration
+            await flight.news()
+        self._at += 1
+        return flight.deltas[self._at - 1]
+
+    async def aclose(self) -> None:
+        """Get out; the last one out closes the provider's stream."""
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._is_taken:
+            self._is_taken = False
+            self._flight.leave()

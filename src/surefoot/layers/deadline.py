@@ -1,0 +1,66 @@
+"""One deadline over everything: queueing, retries, fallbacks, hedges and the stream.
+
+A deadline per attempt multiplies (3 attempts of 600 s are half an hour); gRPC, Envoy and the SRE book all span the whole call. It
+travels in the Call, so whoever waits inside knows how long waiting can help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from msgspec.structs import replace
+
+from surefoot.cutoff import cutoff
+from surefoot.errors import DeadlineExceeded, DeadlineTooNear, SurefootError
+from surefoot.stack import Handler
+from surefoot.types import Call
+
+DEADLINE_S = 120.0  # the vendors' 600 s outlive every caller we know; a reasoning model's long answer fits in two minutes
+
+
+class Deadline:
+    """Ends the call at its deadline: `Deadline(deadline_s=60)`; a call's own `deadline_s` goes first, None is none.
+
+    Raises DeadlineTooNear if nothing had been sent by then, DeadlineExceeded otherwise; a stream under way is closed with it, also when
+    nobody reads it. No task and no lock: one timer a call.
+    """
+
+    def __init__(self, *, deadline_s: float | None = DEADLINE_S) -> None:
+        self.deadline_s = deadline_s
+
+    def describe(self) -> str:
+        """The setting, for `describe()`."""
+        return "deadline: none" if self.deadline_s is None else f"deadline: {self.deadline_s:g} s over the whole call"
+
+    async def __call__(self, call: Call[Any], inner: Handler) -> Any:
+        """Ask with `call.deadline` set."""
+        seconds = self.deadline_s if call.deadline_s is None else call.deadline_s
+        if seconds is None and call.deadline is None:
+            return await inner(call)
+        now = asyncio.get_running_loop().time()
+        moment = _earlier(None if seconds is None else now + seconds, call.deadline)
+        if moment <= now:
+            raise DeadlineTooNear(f"a deadline of {moment - now:g} s leaves no time to ask; nothing was sent")
+
+        def failure() -> SurefootError:
+            return _passed(call, moment - now)
+
+        return await cutoff(inner(replace(call, deadline=moment)), moment=moment, failure=failure, settled=True)
+
+
+def _earlier(one: float | None, other: float | None) -> float:
+    """The earlier of two moments, of which one may be missing."""
+    if one is None or other is None:
+        return one if one is not None else other or 0.0
+    return min(one, other)
+
+
+def _passed(call: Call[Any], seconds: float) -> SurefootError:
+    """The error that says what the time went into."""
+    tally = call.tally
+    if tally.attempts == 0:
+        return DeadlineTooNear(f"the deadline of {seconds:g} s passed before the call could be sent; nothing was spent")
+    last = next((attempt for attempt in reversed(tally.trail) if attempt.error not in {"", "CancelledError"}), None)
+    after = f", the last failure was {last.error} at {last.target}" if last is not None else ""
+    return DeadlineExceeded(f"the deadline of {seconds:g} s passed during attempt {tally.attempts}{after}")

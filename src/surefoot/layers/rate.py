@@ -1,0 +1,236 @@
+"""Requests and tokens per minute: whoever would exceed them waits, in order of arrival.
+
+Each wire attempt passes two gates, both of `rules.bucket`. Tokens: an estimate is reserved, and the actual replaces it when the call is
+settled (refund or debt). Requests: one each. What a breaker or budget further in refuses is given back to both, or a dead target would
+be asked no faster than its limit allows just to hear the refusal. No limiter we know gives back: aiolimiter was tried for the requests,
+for it has no refund, its burst on top of its pace breaks a provider's 2 s windows, and its timer re-arms for a rounding error of 1e-16 s
+without end on a loop whose clock stands still between timers (virtual time).
+
+A limit that is not given is learned: from the headers of every answer (the edge leaves them in `call.tally.memo["rate_headers"]`), else
+from 429s alone. A 429 counts against the limit its text names; against the one that is not given; else against requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from surefoot.errors import AuthFailed, BadRequest, Fault, NotFound, QuotaExhausted, RateLimited, Refused
+from surefoot.events import RateLearned, Waited, tell
+from surefoot.rules.bucket import Bucket, Learned, Reservation
+from surefoot.rules.headroom import headroom
+from surefoot.settle import Outcome, Stream
+from surefoot.stack import Handler
+from surefoot.types import Call
+
+NOT_METERED = (BadRequest, AuthFailed, NotFound, QuotaExhausted)  # turned away at the door: no provider counts tokens for these
+LEAST_WAIT_S = 0.001  # less is the event loop's own business
+TELL_SHARE = 0.05  # a learned limit that moved by less is not told: it moves a little all the time
+
+
+class Rate:
+    """Paces one target: `Rate(target="openai:m", requests_per_minute=500, tokens_per_minute=200_000, estimate=estimate)`.
+
+    Shared by everybody who asks that target. `estimate(request)` gives the tokens to reserve (input and likely output); without it tokens
+    are not limited. Never raises by itself: whoever waits too long meets his deadline.
+    """
+
+    def __init__(
+        self,
+        *,
+        target: str = "",
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        estimate: Callable[[Any], float] | None = None,
+    ) -> None:
+        self.target = target
+        self.requests_per_minute = requests_per_minute
+        self.tokens_per_minute = tokens_per_minute
+        self.estimate = estimate
+        self._tokens: Bucket | Learned = Learned() if tokens_per_minute is None else Bucket(tokens_per_minute)
+        self._requests: Bucket | Learned = Learned() if requests_per_minute is None else Bucket(requests_per_minute)
+        self._told = {"requests": float("inf"), "tokens": float("inf")}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._open = 0
+
+    def idle(self) -> bool:
+        """True if no reservation is open and nobody waits."""
+        return self._open == 0
+
+    def describe(self) -> str:
+        """The limits, for `describe()`."""
+        limits = (("requests", self.requests_per_minute), ("tokens", self.tokens_per_minute))
+        return "rate: " + ", ".join(f"{what} {'learned' if given is None else f'{given:g} a minute'}" for what, given in limits)
+
+    async def __call__(self, call: Call[Any], inner: Handler) -> Any:
+        """Ask when the limits allow it."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._move(loop)
+        passage = _Passage(call, loop, self._tokens, self._requests)
+        begun = loop.time()
+        self._open += 1
+        try:
+            await passage.enter(None if self.estimate is None else self.estimate(call.request))
+        except BaseException:
+            passage.give_back()
+            self._open -= 1
+            raise
+        if (waited_s := loop.time() - begun) > LEAST_WAIT_S:
+            tell(call, Waited, target=self.target, room="rate", wait_s=waited_s)
+        try:
+            answer = await inner(call)
+        except BaseException as error:
+            self._heed(call)
+            self._over(passage, Outcome(error=error))
+            raise
+        self._heed(call)
+        if isinstance(answer, Stream):
+            answer.watch(partial(self._over, passage))
+        else:
+            self._over(passage, Outcome(reply=answer))
+        return answer
+
+    def _over(self, passage: _Passage, outcome: Outcome) -> None:
+        """The attempt is settled: the actual replaces the estimate."""
+        loop = self._loop
+        if loop is None or passage.loop is not loop:
+            return  # its loop has died, and its reservations with it
+        self._open -= 1
+        error, usage = outcome.error, outcome.usage
+        if isinstance(error, RateLimited):
+            self._refused(passage, error, loop.time())
+        elif isinstance(error, Refused):
+            passage.give_back()
+        elif isinstance(error, NOT_METERED):
+            passage.settle(0.0)
+        else:  # without usage the estimate stands: a call that broke off was probably counted
+            passage.settle(None if usage is None else usage.total_tokens)
+
+    def _refused(self, passage: _Passage, fault: RateLimited, now: float) -> None:
+        """A 429: the gate it concerns learns from it, the other one gets its claim back."""
+        what = _limit_named(fault) or ("tokens" if self.requests_per_minute is not None and self.tokens_per_minute is None else "requests")
+        by_tokens = what == "tokens" and passage.tokens is not None
+        blamed, reservation = (self._tokens, passage.tokens) if by_tokens else (self._requests, passage.requests)
+        passage.give_back(but=blamed)
+        if reservation is not None:
+            blamed.on_refusal(reservation, now, retry_after_s=fault.retry_after_s)
+            _rouse(blamed)
+        self._tell(passage.call)
+
+    def _heed(self, call: Call[Any]) -> None:
+        """Read the headers the edge left behind."""
+        memo = call.tally.memo
+        headers: Mapping[str, str] | None = memo.pop("rate_headers", None) if memo else None  # once: they age
+        if not headers or self._loop is None:
+            return
+        now = self._loop.time()
+        for what, gate in (("tokens", self._tokens), ("requests", self._requests)):
+            room = headroom(headers, what)
+            if room is None:
+                continue
+            if isinstance(gate, Learned):
+                gate.observe(now, limit=room.limit, remaining=room.remaining, reset_s=room.reset_s)
+            elif room.remaining is not None:
+                gate.observe(now, remaining=room.remaining, reset_s=room.reset_s)
+        self._tell(call)
+
+    def _tell(self, call: Call[Any]) -> None:
+        """Say so when a learned limit has moved."""
+        for what, gate in (("requests", self._requests), ("tokens", self._tokens)):
+            if isinstance(gate, Learned):
+                limit, told = gate.per_minute, self._told[what]
+                if limit != told and not abs(limit - told) < TELL_SHARE * told:
+                    self._told[what] = limit
+                    tell(call, RateLearned, target=self.target, what=what, per_minute=limit)
+
+    def _move(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A new home loop. If the old one has died, whoever waited there waits no more."""
+        if self._loop is not None and self._loop.is_closed():
+            for gate in (self._tokens, self._requests):
+                while gate.head is not None:
+                    gate.cancel(gate.head, loop.time())
+            self._open = 0
+        self._loop = loop
+
+
+class _Passage:
+    """One attempt's claims on the gates."""
+
+    __slots__ = ("call", "gates", "loop", "requests", "tokens")
+
+    def __init__(self, call: Call[Any], loop: asyncio.AbstractEventLoop, tokens: Bucket | Learned, requests: Bucket | Learned) -> None:
+        self.call = call
+        self.loop = loop
+        self.gates = (tokens, requests)
+        self.tokens: Reservation | None = None
+        self.requests: Reservation | None = None
+
+    async def enter(self, amount: float | None) -> None:
+        """Pass both gates; `amount` is the tokens to reserve, None for no matter."""
+        tokens, requests = self.gates
+        loop = self.loop
+        now = loop.time()
+        if amount is not None:
+            self.tokens = tokens.reserve(amount, now)
+            if self.tokens.wait_s:
+                await _turn(tokens, self.tokens, loop)
+                now = loop.time()
+        self.requests = requests.reserve(1.0, now)
+        if self.requests.wait_s:
+            await _turn(requests, self.requests, loop)
+
+    def settle(self, spent: float | None) -> None:
+        """Sent: `spent` is the tokens it cost, None if nobody said."""
+        tokens, requests = self.gates
+        now = self.loop.time()
+        if self.tokens is not None:
+            tokens.settle(self.tokens, self.tokens.amount if spent is None else spent, now)
+            _rouse(tokens)
+        if self.requests is not None:
+            requests.settle(self.requests, 1.0, now)
+
+    def give_back(self, *, but: Bucket | Learned | None = None) -> None:
+        """Not sent, or refused: every claim is returned, except the one on `but`."""
+        now = self.loop.time()
+        for gate, reservation in zip(self.gates, (self.tokens, self.requests), strict=True):
+            if reservation is not None and gate is not but:
+                gate.cancel(reservation, now)
+                _rouse(gate)
+
+
+async def _turn(gate: Bucket | Learned, reservation: Reservation, loop: asyncio.AbstractEventLoop) -> None:
+    """Wait until `gate` lets `reservation` go; woken early when it becomes the first."""
+    wait_s = reservation.wait_s
+    while wait_s:
+        waiter = reservation.waiter = loop.create_future()
+        timer = loop.call_later(wait_s, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            reservation.waiter = None
+        wait_s = gate.ready(reservation, loop.time())
+    _rouse(gate)
+
+
+def _rouse(gate: Bucket | Learned) -> None:
+    """Whoever is first now may look again."""
+    head = gate.head
+    if head is not None and isinstance(head.waiter, asyncio.Future):
+        _wake(head.waiter)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _limit_named(fault: Fault) -> str:
+    """The limit a 429 names: "tokens per min (TPM)", "requests per min (RPM)", "input tokens per minute"; "" if it names none."""
+    words = f"{fault.code} {fault}".lower()
+    if "tokens per" in words or "tpm" in words:
+        return "tokens"
+    return "requests" if "requests per" in words or "rpm" in words else ""

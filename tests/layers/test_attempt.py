@@ -1,0 +1,81 @@
+"""attempt: one line in the trail for each wire attempt."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from surefoot.errors import ConnectionLost, Overloaded
+from surefoot.events import AttemptEnded
+from surefoot.layers.attempt import Attempt
+from surefoot.stack import stack
+from surefoot.testing import Scripted, make_call
+from tests.layers.helping import Heard, fails, now
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_attempt_is_counted_timed_and_priced_with_the_answering_model():
+    """The bill is the answering model's, not the asked one's."""
+    asked = []
+    ask = stack(Scripted("fine", latency_s=2), Attempt(target="t", price=lambda usage, model: asked.append(model) or 0.25))
+    call = make_call()
+    begun = now()
+    await ask(call)
+    (record,) = call.tally.trail
+    assert call.tally.attempts == 1
+    assert (record.started_s, record.seconds, record.cost_usd) == (begun, pytest.approx(2), 0.25)
+    assert asked == ["scripted:model"]
+
+
+async def test_streams_seconds_run_to_its_end_and_its_usage_is_priced():
+    """A stream settles late; priced at its first token it would always cost nothing."""
+    asked = []
+    heard = Heard()
+    ask = stack(Scripted("one two", delta_gap_s=1), Attempt(target="t", price=lambda usage, model: asked.append((usage, model)) or 0.5))
+    call = make_call(stream=True, listeners=(heard,))
+    stream = await ask(call)
+    assert call.tally.trail[0].seconds is None
+    async for _ in stream:
+        pass
+    (record,) = call.tally.trail
+    assert (record.seconds, record.cost_usd) == (pytest.approx(2), 0.5)
+    assert asked == [(stream.usage, "scripted:model")]
+    assert [event.attempt for event in heard.of(AttemptEnded)] == [record]
+
+
+async def test_failed_attempt_has_its_error_and_no_cost():
+    """No provider bills an error."""
+    call = make_call()
+    await fails(stack(Scripted(Overloaded("busy")), Attempt(price=lambda *_: 1.0)), Overloaded, call=call)
+    assert (call.tally.trail[0].error, call.tally.trail[0].cost_usd) == ("Overloaded", None)
+
+
+async def test_stream_that_breaks_later_is_a_failed_attempt():
+    """Its first token made it answered, not well."""
+    call = make_call(stream=True)
+    stream = await stack(Scripted(["Hel", ConnectionLost("reset")]), Attempt())(call)
+    with pytest.raises(Exception):  # noqa: B017
+        async for _ in stream:
+            pass
+    assert call.tally.trail[0].error == "Interrupted"
+
+
+async def test_stream_its_reader_walked_away_from_is_a_cancelled_attempt():
+    """It neither failed nor succeeded."""
+    call = make_call(stream=True)
+    stream = await stack(Scripted("one two"), Attempt())(call)
+    await stream.aclose()
+    assert call.tally.trail[0].error == "CancelledError"
+
+
+async def test_dispatch_is_told_once():
+    """A hedge counts its delay from here, and only for the runner that asked."""
+    told = []
+    ask = stack(Scripted(), Attempt())
+    call = make_call()
+    call.tally.memo["on_dispatch"] = {asyncio.current_task(): lambda: told.append(now())}
+    await ask(call)
+    await ask(call)
+    assert len(told) == 1

@@ -1,0 +1,195 @@
+"""coalesce: one flight for identical calls."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from surefoot.errors import ConnectionLost, DeadlineExceeded, Interrupted, Overloaded
+from surefoot.events import Coalesced
+from surefoot.layers.attempt import Attempt
+from surefoot.layers.coalesce import Coalesce
+from surefoot.layers.deadline import Deadline
+from surefoot.layers.retry import Retry
+from surefoot.layers.timeout import Timeout
+from surefoot.layers.trace import Trace
+from surefoot.stack import stack
+from surefoot.testing import STALL, Scripted, make_call
+from surefoot.types import ChatRequest, Message
+from tests.layers.helping import Heard, now, read, together
+
+pytestmark = pytest.mark.looptime
+
+
+def question(text="same", temperature=0.0):
+    return ChatRequest(messages=(Message.user(text),), temperature=temperature)
+
+
+def calls(count, *, stream=False, request=None, **fields):
+    return [make_call(request or question(), stream=stream, **fields) for _ in range(count)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_identical_calls_share_one_request(stream):
+    """A hundred users with one question are one question."""
+    edge = Scripted("one answer", latency_s=1, delta_gap_s=0.1)
+    room = Coalesce()
+    assert await together(stack(edge, room), calls(100, stream=stream)) == ["one answer"] * 100
+    assert edge.calls == 1
+    assert room.idle()
+
+
+async def test_embeddings_are_shared():
+    """The same text has the same vector."""
+    edge = Scripted(latency_s=1)
+    ask = stack(edge, Coalesce())
+    replies = await asyncio.gather(*(ask(make_call(["one"])) for _ in range(3)))
+    assert edge.calls == 1
+    assert (replies[0].vectors == replies[2].vectors).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "temperature", "wire_calls"),
+    [({}, 0.0, 1), ({}, 0.7, 2), ({}, None, 2), ({"cached": True}, None, 1), ({"cached": True}, 0.7, 2), ({"always": True}, 0.7, 1)],
+)
+async def test_only_what_is_repeatable_is_shared(settings, temperature, wire_calls):
+    """Two people who ask for a poem want two poems."""
+    edge = Scripted("fine", latency_s=1)
+    await together(stack(edge, Coalesce(**settings)), calls(2, request=question(temperature=temperature)))
+    assert edge.calls == wire_calls
+
+
+@pytest.mark.parametrize("other", [{"tenant": "b"}, {"priority": "batch"}, {"request": question("different")}])
+async def test_different_calls_tenants_and_priorities_do_not_share(other):
+    """Another tenant's answer is a leak; a batch job's place in the queue is a delay."""
+    edge = Scripted("fine", latency_s=1)
+    await together(stack(edge, Coalesce()), [*calls(1, tenant="a"), *calls(1, **{"tenant": "a", **other})])
+    assert edge.calls == 2
+
+
+async def test_answered_calls_are_not_in_flight():
+    """Single flight is no cache."""
+    edge = Scripted("fine", latency_s=1)
+    ask = stack(edge, Coalesce())
+    for call in calls(3):
+        await read(ask, call)
+    assert edge.calls == 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_flight_outlives_its_first_caller(stream):
+    """He who asked first may leave first."""
+    edge = Scripted("one answer", latency_s=5, delta_gap_s=1)
+    ask = stack(edge, Coalesce())
+    first, second = (asyncio.create_task(read(ask, call)) for call in calls(2, stream=stream))
+    await asyncio.sleep(2)
+    first.cancel()
+    assert await second == "one answer"
+    assert first.cancelled()
+    assert edge.calls == 1
+
+
+async def test_last_one_out_ends_the_flight():
+    """Nobody waits, nobody pays."""
+    edge = Scripted(STALL)
+    room = Coalesce()
+    tasks = [asyncio.create_task(read(stack(edge, room), call)) for call in calls(3)]
+    await asyncio.sleep(1)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    await asyncio.sleep(0)
+    assert (edge.in_flight, room.idle()) == (0, True)
+
+
+async def test_first_callers_deadline_is_his_alone():
+    """The flight takes the latest waiter's deadline, also for the rooms inside."""
+    edge = Scripted(Overloaded("busy"), "late", latency_s=4)
+    ask = stack(edge, Deadline(), Coalesce(), Retry(draw=lambda: 0.5), Attempt(), Timeout())
+    hasty = asyncio.create_task(read(ask, make_call(question(), deadline_s=3)))
+    patient = asyncio.create_task(read(ask, make_call(question(), deadline_s=30)))
+    await asyncio.wait([hasty, patient])
+    assert isinstance(hasty.exception(), DeadlineExceeded)
+    assert patient.result() == "late"
+    assert edge.calls == 2  # one failure, one retry: not one flight each
+
+
+async def test_reader_who_joins_in_the_middle_gets_every_delta():
+    """A stream joined late is the same stream."""
+    edge = Scripted("one two three four", delta_gap_s=1)
+    ask = stack(edge, Coalesce())
+    first = asyncio.create_task(read(ask, make_call(question(), stream=True)))
+    await asyncio.sleep(2.5)
+    assert await read(ask, make_call(question(), stream=True)) == "one two three four"
+    assert await first == "one two three four"
+    assert edge.calls == 1
+
+
+async def test_slow_reader_delays_nobody():
+    """Each has a place of his own in the stream."""
+    edge = Scripted("one two three", delta_gap_s=1)
+    ask = stack(edge, Coalesce())
+    slow, fast = [await ask(call) for call in calls(2, stream=True)]
+    await slow.__anext__()
+    begun = now()
+    assert "".join([delta.text async for delta in fast]) == "one two three"
+    assert now() - begun == pytest.approx(3)
+    assert [delta.text async for delta in slow] == ["two ", "three", ""]
+
+
+async def test_reader_who_leaves_hurts_nobody():
+    """One caller's cancellation is his own."""
+    edge = Scripted("one two three", delta_gap_s=1)
+    ask = stack(edge, Coalesce())
+    leaver, stayer = [await ask(call) for call in calls(2, stream=True)]
+    await leaver.__anext__()
+    await leaver.aclose()
+    assert "".join([delta.text async for delta in stayer]) == "one two three"
+    assert edge.closed == 0
+
+
+async def test_failure_reaches_everybody_each_with_his_own_copy():
+    """One exception raised in ten tasks mixes their tracebacks."""
+    edge = Scripted(Overloaded("busy", status=503), latency_s=1)
+    errors = await together(stack(edge, Coalesce()), calls(3))
+    assert [(type(error), error.status, str(error)) for error in errors] == [(Overloaded, 503, "busy")] * 3
+    assert len({id(error) for error in errors}) == 3
+    assert edge.calls == 1
+
+
+async def test_broken_stream_is_interrupted_for_everybody():
+    """With the partial text, for each."""
+    edge = Scripted(["Hel", "lo", ConnectionLost("reset")], delta_gap_s=1)
+    errors = await together(stack(edge, Coalesce()), calls(2, stream=True))
+    assert [(type(error), error.partial) for error in errors] == [(Interrupted, "Hello")] * 2
+    assert all(isinstance(error.__cause__, ConnectionLost) for error in errors)
+
+
+async def test_followers_pay_nothing_and_are_told():
+    """What was paid once must not be booked twice."""
+    heard = Heard()
+    edge = Scripted("fine", latency_s=1)
+    ask = stack(edge, Trace(), Coalesce(), Attempt(price=lambda *_: 0.5))
+    first, second = await asyncio.gather(*(ask(call) for call in calls(2, listeners=(heard,))))
+    assert [(reply.attempts, reply.cost_usd) for reply in (first, second)] == [(1, 0.5), (0, 0.0)]
+    assert len(heard.of(Coalesced)) == 1
+
+
+def test_flight_of_a_dead_loop_is_boarded_by_nobody():
+    """Joining it would be waiting for ever."""
+    room = Coalesce()
+    kept = []
+
+    async def open_and_leave():
+        kept.append(await stack(Scripted("one two", delta_gap_s=100), room)(make_call(question(), stream=True)))
+
+    async def life():
+        return await read(stack(Scripted("fine"), room), make_call(question(), stream=True))
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(open_and_leave())
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False
+    loop.close()
+    assert asyncio.run(life()) == "fine"

@@ -1,0 +1,243 @@
+"""concurrency: places, and the queue for them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from surefoot.errors import BadRequest, CircuitOpen, DeadlineTooNear, Overloaded, QueueFull, RateLimited
+from surefoot.events import LimitChanged, Waited
+from surefoot.layers.concurrency import Concurrency
+from surefoot.layers.deadline import Deadline
+from surefoot.rules.aimd import Limit
+from surefoot.stack import stack
+from surefoot.testing import STALL, Scripted, make_call
+from tests.layers.helping import Heard, fails, now, read, together
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_never_more_than_the_limit_in_flight():
+    """And never fewer while somebody waits."""
+    edge = Scripted("fine", latency_s=1)
+    begun = now()
+    await together(stack(edge, Concurrency(limit=3)), [make_call() for _ in range(12)])
+    assert edge.peak == 3
+    assert now() - begun == pytest.approx(4)
+
+
+async def test_stream_holds_its_place_until_its_end():
+    """Answered is not finished: the provider is still busy with it."""
+    edge = Scripted("one two", delta_gap_s=1)
+    room = Concurrency(limit=1)
+    ask = stack(edge, room)
+    stream = await ask(make_call(stream=True))
+    second = asyncio.create_task(read(ask, make_call()))
+    await asyncio.sleep(10)
+    assert (edge.calls, room.waiting) == (1, 1)
+    await stream.aclose()
+    await second
+    assert room.idle()
+
+
+async def test_first_come_first_served_within_a_priority():
+    """Anything else starves somebody."""
+    edge = Scripted("fine", latency_s=1)
+    calls = [make_call(str(i)) for i in range(6)]
+    await together(stack(edge, Concurrency(limit=1)), calls)
+    assert [request.messages[0].text for request in edge.requests] == list("012345")
+
+
+async def test_interactive_goes_before_batch():
+    """A person waits for nobody's nightly job."""
+    edge = Scripted("fine", latency_s=1)
+    calls = [make_call("now"), *[make_call("job", priority="batch") for _ in range(3)], make_call("person")]
+    await together(stack(edge, Concurrency(limit=1)), calls)
+    assert [request.messages[0].text for request in edge.requests] == ["now", "person", "job", "job", "job"]
+
+
+async def test_batch_never_starves():
+    """With interactive calls always waiting, a batch call still gets through after its age."""
+    edge = Scripted("fine", latency_s=1)
+    ask = stack(edge, Concurrency(limit=1, ageing_s=10))
+    rush = [asyncio.create_task(read(ask, make_call("person")))]
+    await asyncio.sleep(0)
+    job = asyncio.create_task(read(ask, make_call("job", priority="batch")))
+    for _ in range(40):
+        rush.append(asyncio.create_task(read(ask, make_call("person"))))
+        await asyncio.sleep(0.9)  # a little more than one place serves
+    await asyncio.gather(job, *rush)
+    at = [request.messages[0].text for request in edge.requests].index("job")
+    assert 9 <= at <= 14
+
+
+async def test_full_queue_refuses_at_once():
+    """A wait of minutes is a lie told late."""
+    edge = Scripted(STALL)
+    ask = stack(edge, Concurrency(limit=1, queue_size=2))
+    tasks = [asyncio.create_task(ask(make_call())) for _ in range(3)]
+    await asyncio.sleep(0)
+    begun = now()
+    await fails(ask, QueueFull)
+    assert (now(), edge.calls) == (begun, 1)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def test_waiting_is_told_and_only_then():
+    """A wait nobody sees looks like a slow provider."""
+    heard = Heard()
+    ask = stack(Scripted("fine", latency_s=2), Concurrency(target="t", limit=1))
+    await together(ask, [make_call(listeners=(heard,)) for _ in range(2)])
+    (event,) = heard.of(Waited)
+    assert (event.target, event.room, event.wait_s) == ("t", "concurrency", pytest.approx(2))
+
+
+async def test_caller_who_gives_up_in_the_queue_leaves_it():
+    """A dead caller must not be given a place."""
+    edge = Scripted("fine", latency_s=10)
+    room = Concurrency(limit=1)
+    ask = stack(edge, Deadline(deadline_s=5), room)
+    first = asyncio.create_task(stack(edge, room)(make_call()))
+    await asyncio.sleep(0)
+    await fails(ask, DeadlineTooNear)
+    assert room.waiting == 0
+    await first
+    assert (room.idle(), edge.calls) == (True, 1)
+
+
+async def test_place_given_in_the_moment_of_cancel_goes_on_to_the_next():
+    """The classic lost wake-up: one place fewer for ever."""
+    edge = Scripted("fine", latency_s=1)
+    room = Concurrency(limit=1)
+
+    async def outside(call, inner):
+        await inner(call)
+        tasks[1].cancel()  # in the very step in which the first gave it its place
+
+    ask = stack(edge, outside, room)
+    tasks = [asyncio.create_task(ask(make_call())) for _ in range(3)]
+    await asyncio.sleep(0)
+    await asyncio.wait(tasks)
+    assert [task.cancelled() for task in tasks] == [False, True, False]
+    assert (room.idle(), edge.calls) == (True, 2)
+
+
+async def test_refusal_further_in_gives_the_place_back():
+    """Nothing was sent, so nothing is in flight."""
+    room = Concurrency(limit=1)
+    await fails(stack(Scripted(CircuitOpen("no")), room), CircuitOpen, times=3)
+    assert room.idle()
+
+
+def test_places_held_when_a_loop_dies_die_with_it():
+    """A new home loop must not inherit streams that nobody can ever settle."""
+    room = Concurrency(limit=1)
+    edge = Scripted("one two")
+    ask = stack(edge, room)
+    kept = []
+
+    async def open_and_leave():
+        kept.append(await ask(make_call(stream=True)))
+
+    async def life():
+        assert await read(ask, make_call()) == "one two"
+
+    async def haunted_life():
+        running = await ask(make_call(stream=True))
+        await kept[0].aclose()  # an old stream's end gives no place of the new loop's back
+        assert room.in_flight == 1
+        await running.aclose()
+
+    asyncio.run(open_and_leave())
+    assert room.in_flight == 1
+    asyncio.run(life())
+    assert room.idle()
+    asyncio.run(haunted_life())
+    assert room.idle()
+
+
+def adaptive(start, **settings):
+    return Concurrency(target="t", adaptive=Limit(start, **settings))
+
+
+async def test_adaptive_limit_shrinks_on_overload_and_grows_again():
+    """What the provider carries is found, not guessed."""
+    heard = Heard()
+    edge = Scripted(*[RateLimited("slow down")] * 8, "fine", latency_s=1)
+    room = adaptive(8)
+    ask = stack(edge, room)
+    await together(ask, [make_call(listeners=(heard,)) for _ in range(8)])
+    assert room.limit == 6  # eight refused together are one lesson
+    assert [(event.limit, event.cause) for event in heard.of(LimitChanged)] == [(6, "RateLimited")]
+    for _ in range(10):
+        await together(ask, [make_call() for _ in range(12)])
+    assert room.limit > 8
+
+
+async def test_adaptive_limit_finds_a_capacity_and_follows_it():
+    """50, then 10, then 50 again: the mean in flight stays near what the provider carries."""
+    capacity, under_way = 50, 0
+
+    async def provider(call):
+        nonlocal under_way
+        if under_way >= capacity:
+            return Overloaded("busy", status=529)
+        under_way += 1
+        try:
+            await asyncio.sleep(1)
+        finally:
+            under_way -= 1
+        return "fine"
+
+    edge, room = Scripted(provider), adaptive(8)
+    ask = stack(edge, room)
+    seen = []
+    stop = False
+
+    async def work():
+        while not stop:
+            await together(ask, [make_call()])
+            await asyncio.sleep(0.01)
+
+    workers = [asyncio.create_task(work()) for _ in range(100)]
+    for capacity in (50, 10, 50):  # noqa: B007 - read by the provider
+        await asyncio.sleep(30)
+        samples = []
+        for _ in range(100):
+            await asyncio.sleep(0.1)
+            samples.append(under_way)
+        seen.append(sum(samples) / len(samples))
+    stop = True
+    await asyncio.wait(workers)
+    print("mean in flight at capacity 50, 10, 50:", seen)
+    for mean, carried in zip(seen, (50, 10, 50), strict=True):
+        assert mean == pytest.approx(carried, rel=0.2)
+
+
+@pytest.mark.parametrize("kind", [BadRequest, CircuitOpen])
+async def test_what_proves_nothing_teaches_nothing(kind):
+    """The caller's own mistakes are not the provider's load."""
+    room = adaptive(8)
+    await fails(stack(Scripted(kind("no")), room), kind, times=50)
+    assert room.limit == 8
+
+
+async def test_cancelled_calls_teach_nothing():
+    """A caller who leaves says nothing about the provider."""
+    room = adaptive(4)
+    tasks = [asyncio.create_task(stack(Scripted(STALL), room)(make_call())) for _ in range(4)]
+    await asyncio.sleep(1)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert (room.limit, room.idle()) == (4, True)
+
+
+async def test_fixed_limit_never_moves():
+    """Who says 20 means 20."""
+    room = Concurrency(limit=20, adaptive=Limit(8))
+    await fails(stack(Scripted(RateLimited("slow down")), room), RateLimited, times=5)
+    assert room.limit == 20

@@ -1,0 +1,201 @@
+"""rate: within the limits, in order, and nothing wasted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+import pytest
+
+from surefoot.errors import BadRequest, CircuitOpen, DeadlineTooNear, RateLimited
+from surefoot.events import RateLearned, Waited
+from surefoot.layers.deadline import Deadline
+from surefoot.layers.rate import Rate
+from surefoot.stack import stack
+from surefoot.testing import Scripted, make_call
+from surefoot.types import Usage
+from tests.layers.helping import Heard, fails, now, read, together
+
+pytestmark = pytest.mark.looptime
+
+
+class Enforcer:
+    """A provider that allows `per_minute` in any two seconds' share, counted as they arrive."""
+
+    def __init__(self, per_minute, *, cost=lambda call: 1.0, headers=None):
+        self.allowed = per_minute / 30
+        self.cost = cost
+        self.headers = headers
+        self.log = deque()
+        self.refused = 0
+
+    def __call__(self, call):
+        at = now()
+        while self.log and self.log[0][0] <= at - 2:
+            self.log.popleft()
+        if self.headers:
+            call.tally.memo["rate_headers"] = self.headers
+        if sum(cost for _, cost in self.log) + self.cost(call) > self.allowed + 1e-9:
+            self.refused += 1
+            return RateLimited("too many requests")
+        self.log.append((at, self.cost(call)))
+        return "fine"
+
+
+async def storm(ask, seconds, *, workers=40):
+    """`workers` callers who ask again as soon as they are answered."""
+    done = 0
+    until = now() + seconds
+
+    async def work():
+        nonlocal done
+        while now() < until:
+            try:
+                await read(ask, make_call())
+                done += now() <= until
+            except RateLimited:
+                pass
+
+    await asyncio.gather(*(work() for _ in range(workers)))
+    return done
+
+
+async def test_given_limit_is_used_and_never_exceeded():
+    """98 % of the quota, no refusal, although the provider enforces two-second windows."""
+    provider = Enforcer(600)
+    done = await storm(stack(Scripted(provider), Rate(requests_per_minute=600)), 120)
+    assert provider.refused == 0
+    assert done >= 0.98 * 1200
+
+
+async def test_tokens_are_reserved_by_estimate_and_settled_by_the_actual():
+    """Estimates are wrong; the difference is refunded, or owed."""
+    for actual, expected in ((50, 12), (200, 3)):
+        edge = Scripted("fine", usage=Usage(input_tokens=actual))
+        done = await storm(stack(edge, Rate(tokens_per_minute=600, estimate=lambda _: 100)), 60, workers=1)
+        assert done == pytest.approx(expected, abs=1), actual
+
+
+async def test_order_of_arrival_is_kept_and_the_large_do_not_starve():
+    """A small one behind a large one waits for it."""
+    edge = Scripted("fine")
+    sizes = [60, 900, 10, 10, 10]
+    ask = stack(edge, Rate(tokens_per_minute=600, estimate=lambda request: int(request.messages[0].text)))
+    await together(ask, [make_call(str(size)) for size in sizes])
+    assert [int(request.messages[0].text) for request in edge.requests] == sizes
+
+
+async def test_what_is_refused_further_in_is_given_back():
+    """With the breaker open, nobody waits for a limit just to hear no."""
+    rate = Rate(requests_per_minute=60, tokens_per_minute=600, estimate=lambda _: 10)
+    begun = now()
+    await fails(stack(Scripted(CircuitOpen("no")), rate), CircuitOpen, times=100)
+    assert now() == begun
+    assert rate.idle()
+
+
+async def test_what_is_turned_away_at_the_door_costs_no_tokens():
+    """No provider meters a 400."""
+    begun = now()
+    await fails(stack(Scripted(BadRequest("no")), Rate(tokens_per_minute=60, estimate=lambda _: 60)), BadRequest, times=3)
+    assert now() - begun < 7
+
+
+async def test_stream_settles_its_tokens_at_its_end():
+    """Its usage comes with the last delta."""
+    edge = Scripted("one two", usage=Usage(input_tokens=500), delta_gap_s=0.1)
+    ask = stack(edge, Rate(tokens_per_minute=600, estimate=lambda _: 1))
+    await read(ask, make_call(stream=True))
+    begun = now()
+    await read(ask, make_call(stream=True))
+    assert now() - begun > 40
+
+
+async def test_waiting_is_told():
+    """A wait nobody sees looks like a slow provider."""
+    heard = Heard()
+    await together(stack(Scripted(), Rate(target="t", requests_per_minute=60)), [make_call(listeners=(heard,)) for _ in range(2)])
+    (event,) = heard.of(Waited)
+    assert (event.target, event.room, event.wait_s) == ("t", "rate", pytest.approx(1, abs=0.02))
+
+
+async def test_caller_who_gives_up_in_the_queue_holds_up_nobody():
+    """A dead reservation at the head would stop everybody."""
+    edge = Scripted()
+    rate = Rate(requests_per_minute=60)
+    patient, hasty = stack(edge, rate), stack(edge, Deadline(deadline_s=0.5), rate)
+    await read(patient, make_call())
+    queue = [asyncio.create_task(fails(hasty, DeadlineTooNear)) for _ in range(3)]
+    await asyncio.sleep(0)
+    begun = now()
+    await read(patient, make_call())
+    assert now() - begun == pytest.approx(1, abs=0.02)
+    await asyncio.gather(*queue)
+    assert rate.idle()
+
+
+async def test_limit_is_learned_from_headers():
+    """One answer is enough to know it."""
+    heard = Heard()
+    headers = {"x-ratelimit-limit-requests": "600", "x-ratelimit-remaining-requests": "19", "x-ratelimit-reset-requests": "1s"}
+    provider = Enforcer(600, headers=headers)
+    ask = stack(Scripted(provider), Rate(target="t"))
+    await read(ask, make_call(listeners=(heard,)))
+    (event,) = heard.of(RateLearned)
+    assert (event.target, event.what, event.per_minute) == ("t", "requests", pytest.approx(600))
+    assert await storm(ask, 60) >= 0.95 * 600
+    assert provider.refused <= 3
+
+
+async def test_limit_is_learned_from_refusals_alone():
+    """Servers without headers have limits too."""
+    provider = Enforcer(600)
+    ask = stack(Scripted(provider, latency_s=0.05), Rate())
+    await storm(ask, 120)
+    before = provider.refused
+    done = await storm(ask, 120)
+    assert done >= 0.85 * 1200
+    assert provider.refused - before <= 0.02 * done
+
+
+async def test_hint_of_a_429_holds_everybody():
+    """The next caller would be refused, too."""
+    edge = Scripted(RateLimited("slow down", retry_after_s=5), "fine")
+    ask = stack(edge, Rate())
+    begun = now()
+    await fails(ask, RateLimited)
+    await read(ask, make_call())
+    assert now() - begun >= 5
+
+
+async def test_429_counts_against_the_limit_it_names():
+    """Requests that fit must not be slowed for tokens that did not."""
+    edge = Scripted(*["fine"] * 8, RateLimited("Limit 1000 tokens per min (TPM)"), "fine")
+    rate = Rate(estimate=lambda _: 10)
+    ask = stack(edge, rate)
+    heard = Heard()
+    for _ in range(3):
+        await together(ask, [make_call(listeners=(heard,)) for _ in range(5)])
+    assert {event.what for event in heard.of(RateLearned)} == {"tokens"}
+
+
+def test_waiters_of_a_dead_loop_stop_nobody():
+    """A new home loop must not queue behind ghosts."""
+    rate, ghosts = Rate(requests_per_minute=60), []
+    ask = stack(Scripted(), rate)
+
+    async def die_waiting():
+        await read(ask, make_call())
+        ghosts.append(asyncio.create_task(read(ask, make_call())))
+        await asyncio.sleep(0)
+
+    async def life():
+        return await read(ask, make_call())
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(die_waiting())
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False
+    loop.close()
+    assert asyncio.run(asyncio.wait_for(life(), 5)) == "ok"
+    assert rate.idle()

@@ -1,0 +1,233 @@
+"""retry: asks again, when it helps, and no more than is affordable."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from surefoot.errors import (
+    AuthFailed,
+    BadRequest,
+    CircuitOpen,
+    ConnectionLost,
+    ContentRefused,
+    Exhausted,
+    MalformedReply,
+    Overloaded,
+    QuotaExhausted,
+    RateLimited,
+)
+from surefoot.events import Retried
+from surefoot.layers.attempt import Attempt
+from surefoot.layers.deadline import Deadline
+from surefoot.layers.retry import Retry
+from surefoot.rules.backoff import RetryBudget
+from surefoot.stack import stack
+from surefoot.testing import Scripted, make_call
+from tests.layers.helping import Heard, fails, now, read
+
+pytestmark = pytest.mark.looptime
+
+
+def room(edge, **settings):
+    return stack(edge, Deadline(deadline_s=100), Retry(target="t", **{"draw": lambda: 0.5, **settings}), Attempt(target="t"))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_provider_that_fails_twice_gets_three_calls(stream):
+    """One retry owner: three, not nine."""
+    edge = Scripted(Overloaded("busy"), ConnectionLost("reset"), "fine")
+    assert await read(room(edge), make_call(stream=stream)) == "fine"
+    assert edge.calls == 3
+    assert [call.attempt for call in edge.seen] == [1, 2, 3]
+
+
+async def test_stream_that_fails_before_its_first_token_is_retried_unseen():
+    """Until answered nothing was shown, so nothing is doubled."""
+    edge = Scripted([ConnectionLost("reset")], "fine")
+    assert await read(room(edge), make_call(stream=True)) == "fine"
+    assert edge.calls == 2
+
+
+async def test_waits_grow_with_full_jitter():
+    """draw * base * 2**n: half of 0.5, 1, 2, 4 s."""
+    edge = Scripted(Overloaded("busy"))
+    await fails(room(edge, attempts=5), Exhausted)
+    gaps = [round(b - a, 3) for a, b in zip(edge.started_s, edge.started_s[1:], strict=False)]
+    assert gaps == [0.25, 0.5, 1.0, 2.0]
+
+
+async def test_hint_is_a_floor():
+    """Never earlier than the provider said; a little later, so that not all come back at once."""
+    edge = Scripted(RateLimited("slow down", retry_after_s=7), "fine")
+    await read(room(edge), make_call())
+    gap = edge.started_s[1] - edge.started_s[0]
+    assert 7 <= gap <= 7.7
+
+
+async def test_hint_beyond_the_deadline_is_told_at_once():
+    """Sleeping into a certain failure helps nobody; the next target may answer now."""
+    edge = Scripted(RateLimited("slow down", retry_after_s=101))
+    begun = now()
+    error = await fails(room(edge), RateLimited)
+    assert (edge.calls, now() - begun, error.retry_after_s) == (1, 0, 101)
+
+
+async def test_hint_beyond_two_minutes_is_not_slept_out_even_without_a_deadline():
+    """One vendor SDK sleeps 4,294,967 s when told to."""
+    edge = Scripted(RateLimited("tomorrow", retry_after_s=86_400))
+    await fails(stack(edge, Retry()), RateLimited)
+    assert edge.calls == 1
+
+
+async def test_long_hint_is_not_slept_out_when_another_target_is_at_hand():
+    """He may answer now; a short one is, since this target is preferred."""
+    edge = Scripted(RateLimited("slow down", retry_after_s=9), "fine")
+    await fails(room(edge), RateLimited, call=make_call(others=True))
+    assert edge.calls == 1
+    edge = Scripted(RateLimited("slow down", retry_after_s=2), "fine")
+    assert await read(room(edge), make_call(others=True)) == "fine"
+
+
+async def test_rate_limit_without_a_hint_waits_longer_than_a_passing_fault():
+    """It will not have passed in a quarter of a second."""
+    edge = Scripted(RateLimited("slow down"), "fine")
+    await read(room(edge), make_call())
+    assert edge.started_s[1] - edge.started_s[0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("kind", [QuotaExhausted, AuthFailed, BadRequest, ContentRefused, CircuitOpen])
+async def test_what_cannot_pass_by_itself_is_asked_once(kind):
+    """insufficient_quota is a 429, too, and vendor SDKs send it three times."""
+    edge = Scripted(kind("no"))
+    await fails(room(edge), kind)
+    assert edge.calls == 1
+
+
+async def test_several_failures_come_out_in_order():
+    """The first one is often the telling one."""
+    edge = Scripted(Overloaded("one"), ConnectionLost("two"), MalformedReply("three"))
+    error = await fails(room(edge), Exhausted)
+    assert [str(one) for one in error.exceptions] == ["one", "two", "three"]
+    assert isinstance(error.last, MalformedReply)
+
+
+async def test_failure_that_cannot_pass_ends_the_retries_with_all_of_them():
+    """An expired key shows itself late when the provider is overloaded."""
+    edge = Scripted(Overloaded("busy"), AuthFailed("no"))
+    error = await fails(room(edge), Exhausted)
+    assert [type(one) for one in error.exceptions] == [Overloaded, AuthFailed]
+    assert edge.calls == 2
+
+
+async def test_one_attempt_fails_as_itself():
+    """A group of one is a riddle."""
+    await fails(room(Scripted(Overloaded("busy")), attempts=1), Overloaded)
+
+
+async def test_attempts_count_over_all_targets_together():
+    """Layers multiply: what another target has used is gone."""
+    edge = Scripted(Overloaded("busy"))
+    call = make_call()
+    call.tally.attempts = 2
+    await fails(room(edge, attempts=4), Exhausted, call=call)
+    assert edge.calls == 2
+
+
+async def test_with_another_target_at_hand_two_go_to_this_one():
+    """A fresh host beats a third try at a sick one."""
+    edge = Scripted(Overloaded("busy"))
+    await fails(room(edge, attempts=6), Exhausted, call=make_call(others=True))
+    assert edge.calls == 2
+
+
+async def test_budget_ends_retries_in_a_total_outage():
+    """Three attempts each would be three times the traffic, sent to a provider that is down."""
+    edge = Scripted(Overloaded("down"))
+    ask = room(edge, attempts=3, budget=RetryBudget())
+    for _ in range(200):
+        await fails(ask, (Exhausted, Overloaded))
+    assert edge.calls <= 220
+
+
+async def test_budget_survives_faults_that_pass():
+    """30 % faults are weather, not an outage."""
+    edge = Scripted(*[step for i in range(300) for step in ([Overloaded("busy")] if i % 10 < 4 else []) + ["fine"]])
+    ask = room(edge, budget=RetryBudget())
+    for _ in range(300):
+        assert await read(ask, make_call()) == "fine"
+
+
+async def test_retries_that_fail_are_owed_and_those_that_succeed_are_free():
+    """The balance tips when failing becomes the rule."""
+    for then, is_whole in (("fine", True), (Overloaded("down"), False)):
+        budget = RetryBudget()
+        edge = Scripted(lambda call, then=then: Overloaded("busy") if call.attempt == 1 else then)
+        ask = room(edge, attempts=2, budget=budget)
+        for _ in range(6):
+            try:
+                await ask(make_call())
+            except Exhausted:
+                budget.succeeded()  # somebody else's success ends no debt but one
+        assert (budget.level == budget.capacity) is is_whole, then
+
+
+async def test_dry_budget_saves_the_wait_too():
+    """Who cannot ask again fails at once."""
+    budget = RetryBudget()
+    while budget.allow_retry(0.0):
+        pass
+    begun = now()
+    await fails(room(Scripted(Overloaded("down")), budget=budget), Overloaded)
+    assert now() == begun
+
+
+async def test_retries_on_a_target_on_trial_cost_more():
+    """While the breaker tries a target, the first attempts are the trial."""
+    budget = RetryBudget()
+    edge = Scripted(Overloaded("down"))
+    await fails(room(edge, attempts=6, budget=budget, half_open=lambda: True), Exhausted)
+    assert edge.calls == 2  # 15 tokens at hand, 14 a retry
+
+
+async def test_retry_says_what_it_does():
+    """Events are how anybody learns of what stays invisible."""
+    heard = Heard()
+    await read(room(Scripted(Overloaded("busy"), "fine")), make_call(listeners=(heard,)))
+    (event,) = heard.of(Retried)
+    assert (event.target, event.attempt, event.wait_s, event.cause) == ("t", 2, 0.25, "Overloaded")
+
+
+async def test_trail_says_why_and_after_what_wait():
+    """An attempt tree without reasons is a list."""
+    call = make_call()
+    await read(room(Scripted(Overloaded("busy"), "fine")), call)
+    assert [(one.kind, one.wait_s) for one in call.tally.trail] == [("first", 0.0), ("retry", 0.25)]
+
+
+async def test_cancel_wins_over_the_backoff():
+    """Retries that go on after the caller left are billed to nobody."""
+    edge = Scripted(RateLimited("slow down", retry_after_s=50))
+    task = asyncio.create_task(room(edge)(make_call()))
+    await asyncio.sleep(10)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    await asyncio.sleep(100)
+    assert edge.calls == 1
+
+
+def test_good_path_does_not_import_tenacity():
+    """What only failures need is loaded by the first failure."""
+    code = """
+import asyncio, sys
+from surefoot.layers.retry import Retry
+from surefoot.stack import stack
+from surefoot.testing.scripted import Scripted, make_call
+asyncio.run(stack(Scripted(), Retry())(make_call()))
+sys.exit("tenacity" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "src"}, check=False).returncode == 0

@@ -1,0 +1,200 @@
+"""The pairs and orders that matter: each wrong order beside the right one, with the figure that tells them apart."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import pytest
+
+from surefoot.errors import CircuitOpen, Exhausted, Overloaded
+from surefoot.layers.attempt import Attempt
+from surefoot.layers.balance import Balance
+from surefoot.layers.batch import Batch
+from surefoot.layers.breaker import Breaker
+from surefoot.layers.budget import Budget
+from surefoot.layers.cache import Cache
+from surefoot.layers.chaos import Chaos
+from surefoot.layers.coalesce import Coalesce
+from surefoot.layers.concurrency import Concurrency
+from surefoot.layers.deadline import Deadline
+from surefoot.layers.fallback import Fallback
+from surefoot.layers.hedge import Hedge
+from surefoot.layers.rate import Rate
+from surefoot.layers.resume import Resume
+from surefoot.layers.retry import Retry
+from surefoot.layers.timeout import Timeout
+from surefoot.layers.trace import Trace
+from surefoot.rules.backoff import RetryBudget
+from surefoot.stack import stack
+from surefoot.stores.memory import MemoryStore
+from surefoot.target import SpendLimit
+from surefoot.testing import STALL, Scripted, make_call
+from surefoot.testing.contract import PROMISES, LayerContract, drained
+from tests.layers.helping import now, read, together
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_slot_must_not_sleep_through_a_backoff():
+    """Concurrency stands inside retry: 20 calls that each fail once share one place; a wait of 4 s is nobody's use of it."""
+
+    async def seconds(*rooms):
+        edge = Scripted(lambda call: Overloaded("busy") if call.attempt == 1 else "fine", latency_s=0.1)
+        begun = now()
+        await together(stack(edge, *rooms), [make_call() for _ in range(20)])
+        assert edge.calls == 40
+        return now() - begun
+
+    retry = Retry(base_s=8, ceiling_s=8, draw=lambda: 0.5)
+    assert await seconds(retry, Concurrency(limit=1)) == pytest.approx(6.1)  # 2 s of failures, 4 s of waiting beside them, one at a time
+    assert await seconds(Concurrency(limit=1), retry) == pytest.approx(84)  # 20 times 4.2 s, one after the other
+
+
+async def test_breaker_stands_inside_the_queue():
+    """500 calls queued for a dead host on 20 places, 1 s until each failure: 20 wire calls and 1 s inside; 500 and 25 s outside."""
+
+    async def cost(*rooms):
+        edge = Scripted(Overloaded("down"), latency_s=1)
+        begun = now()
+        results = await together(stack(edge, *rooms), [make_call() for _ in range(500)])
+        assert all(isinstance(result, (Overloaded, CircuitOpen)) for result in results)
+        return edge.calls, round(now() - begun, 3)
+
+    queue = {"limit": 20, "queue_size": 500}
+    assert await cost(Concurrency(**queue), Breaker(draw=lambda: 0.0)) == (20, 1.0)
+    assert await cost(Breaker(draw=lambda: 0.0), Concurrency(**queue)) == (500, 25.0)
+
+
+async def test_breaker_stands_inside_retry():
+    """Outside, a call's three attempts count as one failure: 30 wire calls until it opens instead of 10, each after its backoff."""
+
+    async def wire_calls(*rooms):
+        edge = Scripted(Overloaded("down"))
+        ask = stack(edge, *rooms)
+        for _ in range(20):
+            with pytest.raises((Exhausted, Overloaded, CircuitOpen)):
+                await ask(make_call())
+        return edge.calls
+
+    def retry():
+        return Retry(attempts=3, base_s=0.01, draw=lambda: 0.5)
+
+    assert await wire_calls(retry(), Breaker(draw=lambda: 0.0)) == 10
+    assert await wire_calls(Breaker(draw=lambda: 0.0), retry()) == 30
+
+
+async def test_open_breaker_is_not_retried_but_handed_on():
+    """Waiting for a target that is known to be down is waiting for nothing; the next one answers at once."""
+    down, healthy = Scripted(Overloaded("down"), name="a"), Scripted("fine", name="b")
+    targets = [
+        stack(edge, Retry(attempts_per_target=2, base_s=0.01, draw=lambda: 0.5), Breaker(draw=lambda: 0.0), Attempt(target=edge.name))
+        for edge in (down, healthy)
+    ]
+    ask = Fallback(handlers=targets, traits=[down.traits, healthy.traits], attempts=3)
+    for _ in range(30):
+        assert await read(ask, make_call()) == "fine"
+    assert (down.calls, healthy.calls) == (10, 30)
+
+
+async def test_refused_call_gives_place_and_rate_back():
+    """With the breaker open, 1000 calls are refused in the time one request has to wait, although the limit is one a second."""
+    place, pace = Concurrency(limit=1), Rate(requests_per_minute=60, tokens_per_minute=600, estimate=lambda _: 10)
+    breaker = Breaker(draw=lambda: 0.0)
+    edge = Scripted(Overloaded("down"))
+    ask = stack(edge, place, pace, breaker)
+    await together(ask, [make_call() for _ in range(10)])
+    begun = now()
+    results = await together(ask, [make_call() for _ in range(1000)])
+    assert {type(result) for result in results} == {CircuitOpen}
+    assert now() - begun == pytest.approx(1, abs=0.01)
+    assert (edge.calls, place.idle(), pace.idle()) == (10, True, True)
+
+
+async def test_budget_stands_inside_the_cache():
+    """A free answer is never refused. One question, a hundred times, a budget of one cent: 100 answers; with budget outside, 1."""
+
+    async def answered(*rooms):
+        edge = Scripted("fine")
+        results = [await asyncio.gather(read(stack(edge, *rooms), make_call()), return_exceptions=True) for _ in range(100)]
+        assert edge.calls == 1
+        return sum(result == ["fine"] for result in results)
+
+    def budget():
+        return Budget(limits=(SpendLimit(usd=0.01),), upper=lambda _: 0.01, price=lambda _usage, _model: 0.01)
+
+    assert await answered(Cache(MemoryStore()), budget()) == 100
+    assert await answered(budget(), Cache(MemoryStore())) == 1
+
+
+async def test_budget_stands_inside_the_hedge():
+    """A hedge pays twice: two cents booked inside it, one outside, for the same bill."""
+
+    async def booked(*rooms):
+        edge = Scripted("fine", latency_s=lambda call: 1.0 if call.hedged else 10.0)
+        await read(stack(edge, *rooms, Attempt()), make_call())
+        assert edge.calls == 2
+        return next(room for room in rooms if isinstance(room, Budget)).accounts
+
+    def budget():
+        return Budget(limits=(SpendLimit(usd=1.0),), upper=lambda _: 0.01, price=lambda _usage, _model: 0.01)
+
+    account = SpendLimit(usd=1.0).account(make_call(), now_epoch_s=0.0)
+    assert (await booked(Hedge(after=2.0), budget())).spent_usd(account) == pytest.approx(0.02)
+    assert (await booked(budget(), Hedge(after=2.0))).spent_usd(account) == pytest.approx(0.01)
+
+
+async def test_slot_is_given_back_while_a_hedge_waits_for_its_own():
+    """Hedge stands outside the queue: its second runner needs a place like everybody, and none is left behind."""
+    edge = Scripted("fine", latency_s=lambda call: 1.0 if call.hedged else 10.0)
+    place = Concurrency(limit=2)
+    begun = now()
+    await read(stack(edge, Hedge(after=2.0), place, Attempt()), make_call())
+    assert now() - begun == pytest.approx(3)
+    await drained()
+    assert (edge.peak, place.idle()) == (2, True)
+
+
+async def test_stalled_target_leaves_time_for_the_next_one():
+    """timeout inside fallback inside deadline: the whole call stays within its deadline and is answered."""
+    stalled, healthy = Scripted(STALL, name="a"), Scripted("fine", name="b")
+    targets = [stack(edge, Retry(attempts_per_target=1, draw=lambda: 0.0), Attempt(), Timeout()) for edge in (stalled, healthy)]
+    begun = now()
+    assert await read(stack(Fallback(handlers=targets), Deadline(deadline_s=90)), make_call()) == "fine"
+    assert now() - begun == pytest.approx(45, abs=0.01)
+    begun = now()
+    assert await read(stack(Fallback(handlers=targets), Deadline(deadline_s=90)), make_call(stream=True)) == "fine"
+    assert now() - begun == pytest.approx(30, abs=0.01)
+
+
+def whole_house(edge, *, shared):
+    """Every room, in the order of the house, around three targets that are the same edge."""
+    budget, breaker = RetryBudget(), Breaker(draw=lambda: 0.0)
+
+    def target(name):
+        return stack(
+            edge,
+            Retry(target=name, attempts=4, budget=budget, half_open=breaker.is_on_trial, draw=lambda: 0.5),
+            Hedge(target=name, after=0.15, budget=None),
+            Concurrency(target=name, limit=4),
+            Rate(target=name, requests_per_minute=6000, tokens_per_minute=600_000, estimate=lambda _: 10),
+            breaker,
+            Budget(limits=(SpendLimit(usd=1e6),), upper=lambda _: 0.01, price=lambda _usage, _model: 0.01),
+            Attempt(target=name, price=lambda _usage, _model: 0.01),
+            Timeout(target=name),
+            Chaos(),
+            name=name,
+        )
+
+    equals = Balance(handlers=[target("a"), target("b")], draw=lambda: 0.5)
+    inner = Fallback(handlers=[equals, target("c")], traits=[edge.traits, edge.traits], attempts=4)
+    rooms = [Trace(), Deadline(deadline_s=60), Cache(MemoryStore(max_bytes=1)), Coalesce(always=shared), Resume(times=0), Batch()]
+    return stack(inner, *rooms)
+
+
+@pytest.mark.parametrize("kind", ["chat", "stream", "embed"])
+@pytest.mark.parametrize("promise", PROMISES)
+@pytest.mark.parametrize("shared", [False, True])
+async def test_the_whole_house_keeps_the_contract_of_one_room(kind, promise, shared):
+    """Cancelled at every await of every path, once and twice: nothing held anywhere."""
+    await LayerContract(partial(whole_house, shared=shared), kind=kind).check(promise)

@@ -1,0 +1,111 @@
+"""Every room in the registry keeps the contract of rooms, over chat, streams and embeddings."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from surefoot import runtime
+from surefoot.registry import LAYERS
+from surefoot.settle import Outcome, Stream, settle
+from surefoot.stack import stack
+from surefoot.testing.contract import PROMISES, LayerContract
+from tests.homes import own_home  # noqa: F401 - autouse: eight threads share one home loop
+from tests.layers.rooms import ASKS_AGAIN, KINDS, ROOMS, written
+
+ALL = ("chat", "stream", "embed")
+CASES = [(name, kind, promise) for name in LAYERS if written(name) for kind in KINDS.get(name, ALL) for promise in PROMISES]
+
+
+def test_every_room_is_under_contract():
+    """A room that is registered but not built here would go unchecked."""
+    assert {name for name in LAYERS if written(name)} == set(ROOMS)
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(("name", "kind", "promise"), CASES)
+async def test_room_keeps_its_promise(name, kind, promise):
+    """The contract is what lets rooms be combined without knowing each other."""
+    await LayerContract(ROOMS[name], kind=kind, asks_again=name in ASKS_AGAIN).check(promise)
+
+
+class Leaky:
+    """Counts a place in, and out only if all goes well."""
+
+    def __init__(self):
+        self.held = 0
+
+    def idle(self):
+        return self.held == 0
+
+    async def __call__(self, call, inner):
+        self.held += 1
+        answer = await inner(call)
+        self.held -= 1
+        return answer
+
+
+class Hasty(Leaky):
+    """Gives its place back when answered: right for values, wrong for streams; nothing here can see that, idle() can."""
+
+    async def __call__(self, call, inner):
+        self.held += 1
+
+        def out(_: Outcome) -> None:
+            self.held -= 2  # twice
+
+        return await settle(inner(call), out)
+
+
+async def swallows(call, inner):
+    try:
+        return await inner(call)
+    except asyncio.CancelledError:
+        return await inner(call)
+
+
+async def detaches(call, inner):
+    return await asyncio.shield(asyncio.ensure_future(inner(call)))
+
+
+async def asks_twice(call, inner):
+    await inner(call)
+    return await inner(call)
+
+
+async def splices(call, inner):
+    answer = await inner(call)
+    if isinstance(answer, Stream):
+        try:
+            async for _ in answer:
+                pass
+        except Exception:
+            return await inner(call)
+    return answer
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(
+    ("bad", "promise"),
+    [
+        (Leaky(), "settles_once_on_failure"),
+        (Leaky(), "gives_everything_back_when_cancelled_anywhere"),
+        (Hasty(), "settles_once_on_success"),
+        (swallows, "settles_once_on_cancellation"),
+        (swallows, "gives_everything_back_when_cancelled_anywhere"),
+        (detaches, "settles_once_on_cancellation"),
+        (asks_twice, "transparent_when_idle"),
+        (splices, "never_asks_after_the_first_token"),
+    ],
+)
+async def test_contract_catches_a_room_that_breaks_it(bad, promise):
+    """A contract that nothing can break protects nothing."""
+    with pytest.raises(AssertionError):
+        await LayerContract(lambda edge: stack(edge, bad), kind="stream").check(promise)
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if written(name)])
+def test_room_serves_eight_threads_over_one_home_loop(name):
+    """Limits are in one place because calls come to one place."""
+    LayerContract(ROOMS[name], kind=KINDS.get(name, ALL)[0]).serves_threads(runtime.run)
