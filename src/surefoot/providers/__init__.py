@@ -1,0 +1,1 @@
+"""The edge: translate, send once, translate faults."""

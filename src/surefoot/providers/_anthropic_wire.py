@@ -1,0 +1,277 @@
+"""The Anthropic Messages API: our records to its JSON. Pure functions; nothing is sent here.
+
+What it lacks is made up for where that is honest and left out where it is not: JSON schemas go natively or through a forced tool, an effort
+becomes a thinking budget on models that know no effort, a seed has no place. Source: the Messages API reference and its migration notes
+(models after 4.6 refuse temperature, top_p and top_k; models of generation 4 refuse temperature and top_p together).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from surefoot.errors import Unsupported
+from surefoot.providers._body import Fields, base64_text, encoded, image_type, raw
+from surefoot.types import ChatRequest, File, Image, Message, Part, Reasoning, Schema, Text, ToolCall, clean
+
+MAX_TOKENS = 8192  # the field is required; every model since 3.5 may write so much, and the caller's own limit comes first
+BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_000, "max": 32_000}
+LEAST_BUDGET = 1024  # tokens; the API refuses less
+MARKS = 4  # cache breakpoints of one request; the API refuses more
+EPHEMERAL = {"type": "ephemeral"}
+ANY_OBJECT = '{"type":"object","additionalProperties":true}'
+
+_VERSION = re.compile(r"claude-(?:(\d)(?:-(\d))?-)?[a-z]+(?:-(\d{1,2})(?:-(\d{1,2}))?)?(?![\d])")
+
+
+class Dialect(Struct, frozen=True, kw_only=True):
+    """What may differ by target: tokens to write at most where the request says none; `sampling` as for OpenAI targets."""
+
+    target: str
+    max_tokens: int = MAX_TOKENS
+    sampling: bool | None = None
+
+
+class Body(Struct, frozen=True):
+    """A request's bytes, and the name of the tool whose arguments are the answer ("" if none is)."""
+
+    data: bytes
+    answer_tool: str = ""
+
+
+@lru_cache(maxsize=64)
+def version(model: str) -> tuple[int, int] | None:
+    """A Claude's generation: (4, 5) for claude-sonnet-4-5-20250929, (3, 5) for claude-3-5-haiku; None for other vendors' names.
+
+    A Claude without a number (a preview) counts as newer than any.
+    """
+    found = _VERSION.search(model)
+    if found is None:
+        return None
+    major, minor = (found[1], found[2]) if found[1] else (found[3], found[4])
+    return (int(major), int(minor or 0)) if major else (99, 0)
+
+
+def chat_body(request: ChatRequest, model: str, *, stream: bool, dialect: Dialect) -> Body:
+    """The body of POST /v1/messages.
+
+    Raises Unsupported for parts the API does not carry, Misconfigured for schemas or extras that are no JSON, BadRequest for text
+    that is no Unicode.
+    """
+    model = request.model or model
+    body: Fields = {"model": model, "max_tokens": request.max_tokens or dialect.max_tokens, "messages": []}
+    marks = [message for message in request.messages if message.cache][-MARKS:]
+    _conversation(body, request, dialect.target, marks)
+    if request.stop:
+        body["stop_sequences"] = request.stop
+    answer_tool = _answer_shape(body, request, model)
+    if not answer_tool:
+        _tools(body, request)
+    _thinking(body, request, model)
+    _sampling(body, request, model, dialect)
+    if stream:
+        body["stream"] = True
+    return Body(encoded(body, request.extra, dialect.target), answer_tool)
+
+
+def _sampling(body: Fields, request: ChatRequest, model: str, dialect: Dialect) -> None:
+    """Temperature or top_p, where the model takes it; a thinking model of an older generation takes neither."""
+    known = version(model)
+    takes = dialect.sampling
+    if takes is None:
+        takes = (known is None or known <= (4, 6)) and body.get("thinking", {}).get("type") != "enabled"
+    if not takes:
+        return
+    if request.temperature is not None:
+        body["temperature"] = request.temperature if dialect.sampling else min(request.temperature, 1.0)  # 1 is the API's ceiling
+    if request.top_p is not None and (request.temperature is None or known is None or known < (4, 0)):
+        body["top_p"] = request.top_p
+
+
+def _thinking(body: Fields, request: ChatRequest, model: str) -> None:
+    """An effort as the model knows it: as such from 4.6 on, as a thinking budget from 3.7 to 4.5, before that not at all."""
+    effort = request.reasoning_effort
+    known = version(model)
+    if not effort or (known is not None and known < (3, 7)):
+        return
+    is_forced = body.get("tool_choice", {}).get("type") in {"tool", "any"}  # the API refuses to think before a forced tool
+    if known is None or known >= (4, 6):
+        if effort == "none":
+            body["thinking"] = {"type": "disabled"}
+            return
+        body.setdefault("output_config", {})["effort"] = "low" if effort == "minimal" else effort
+        if not is_forced:
+            body["thinking"] = {"type": "adaptive"}
+        return
+    budget = BUDGETS.get(effort, 0)
+    if not budget or is_forced:
+        return
+    if request.max_tokens is None:
+        body["max_tokens"] += budget  # thinking counts towards the limit: the answer keeps its room
+    else:
+        budget = min(budget, request.max_tokens // 2)
+    if budget >= LEAST_BUDGET:
+        body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+
+
+def _answer_shape(body: Fields, request: ChatRequest, model: str) -> str:
+    """Ask for the schema: natively where model and schema allow it, else by forcing a tool, whose name is returned.
+
+    Beside tools of the caller's own the native way is the only one: a forced tool would shut theirs out.
+    """
+    schema = request.schema
+    if schema is None:
+        return ""
+    known = version(model)
+    is_native = (known is None or known >= (4, 5)) and is_closed(schema.schema)
+    if schema.schema and (is_native or request.tools):
+        body["output_config"] = {"format": {"type": "json_schema", "schema": raw(schema.schema, f"schema {schema.name!r}")}}
+        return ""
+    if request.tools:
+        raise Unsupported("Anthropic has no JSON mode beside tools; give a schema, or ask for JSON in words")
+    name = re.sub(r"[^a-zA-Z0-9_-]", "_", schema.name)[:64] or "answer"
+    body["tools"] = [_answer_tool(name, schema)]
+    body["tool_choice"] = {"type": "tool", "name": name}
+    return name
+
+
+def _answer_tool(name: str, schema: Schema) -> Fields:
+    parameters = schema.schema or ANY_OBJECT
+    return {
+        "name": name,
+        "description": "Give the answer: its arguments are the answer.",
+        "input_schema": raw(parameters, f"schema {schema.name!r}"),
+    }
+
+
+@lru_cache(maxsize=64)
+def is_closed(schema: str) -> bool:
+    """Whether every object of a JSON schema forbids further properties, as the native way demands."""
+
+    def closed(part: Any) -> bool:
+        if isinstance(part, list):
+            return all(closed(item) for item in part)
+        if not isinstance(part, dict):
+            return True
+        is_object = part.get("type") == "object" or "properties" in part
+        return (not is_object or part.get("additionalProperties") is False) and all(closed(value) for value in part.values())
+
+    return bool(schema) and closed(msgspec.json.decode(raw(schema, "the schema")))
+
+
+def _tools(body: Fields, request: ChatRequest) -> None:
+    if not request.tools:
+        return
+    body["tools"] = [
+        {
+            "name": tool.name,
+            **({"description": clean(tool.description)} if tool.description else {}),
+            "input_schema": raw(tool.parameters, f"the parameters of tool {tool.name!r}"),
+            **({"strict": tool.strict} if tool.strict is not None else {}),
+        }
+        for tool in request.tools
+    ]
+    choice = request.tool_choice
+    named: Fields = {"type": {"required": "any", "": "auto"}.get(choice, choice)}
+    if choice not in {"", "auto", "none", "required"}:
+        named = {"type": "tool", "name": choice}
+    if request.parallel_tool_calls is not None and choice != "none":
+        named["disable_parallel_tool_use"] = not request.parallel_tool_calls
+    if choice or request.parallel_tool_calls is not None:
+        body["tool_choice"] = named
+
+
+def _conversation(body: Fields, request: ChatRequest, target: str, marks: list[Message]) -> None:
+    """System texts apart, tool results as the user's, neighbours of one role as one turn: the API wants turns to alternate."""
+    system: list[Fields] = []
+    turns: list[Fields] = body["messages"]
+    for message in request.messages:
+        blocks: list[Fields] = [{"type": "text", "text": clean(message.text)}] if message.role == "system" else _blocks(message, target)
+        blocks = [block for block in blocks if block.get("type") != "text" or block["text"].strip()]  # blank texts are refused
+        if not blocks:
+            continue
+        if any(message is one for one in marks):
+            blocks[-1]["cache_control"] = EPHEMERAL
+        role = "assistant" if message.role == "assistant" else "user"
+        if message.role == "system":
+            system += blocks
+        elif turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += blocks
+        else:
+            turns.append({"role": role, "content": blocks})
+    if system:
+        body["system"] = system
+    if turns and turns[-1]["role"] == "assistant" and turns[-1]["content"][-1]["type"] == "text":
+        last = turns[-1]["content"][-1]
+        last["text"] = last["text"].rstrip()  # the beginning of an answer must not end in white space
+
+
+def _blocks(message: Message, target: str) -> list[Fields]:
+    if message.role == "tool":
+        result: Fields = {"type": "tool_result", "tool_use_id": message.tool_call_id}
+        inner = [block for part in message.parts for block in _part(part, target)]
+        if inner:
+            result["content"] = inner
+        if message.is_error:
+            result["is_error"] = True
+        return [result]
+    thinks = message.role == "assistant"
+    blocks = [block for part in message.parts if thinks or not isinstance(part, Reasoning) for block in _part(part, target)]
+    return blocks + [_called(call) for call in message.tool_calls]
+
+
+def _called(call: ToolCall) -> Fields:
+    """A call the model made. Arguments that are no JSON object cannot be sent as such: they go as the text they are."""
+    try:
+        call.parsed()
+    except (ValueError, RecursionError):
+        return {"type": "tool_use", "id": call.id, "name": call.name, "input": {"not_json": clean(call.arguments)}}
+    return {"type": "tool_use", "id": call.id, "name": call.name, "input": Raw((call.arguments or "{}").encode())}
+
+
+def _part(part: Part, target: str) -> list[Fields]:
+    if isinstance(part, Text):
+        return [{"type": "text", "text": clean(part.text)}]
+    if isinstance(part, Reasoning):
+        return _thoughts(part)
+    if isinstance(part, Image):
+        return [{"type": "image", "source": _picture(part, target)}]
+    assert isinstance(part, File)
+    return [_document(part, target)]
+
+
+def _picture(part: Image, target: str) -> Fields:
+    if not part.url:
+        return _inline(base64_text(part.data), part.media_type or image_type(part.data, target))
+    if not part.url.startswith("data:"):
+        return {"type": "url", "url": part.url}
+    head, _, data = part.url[5:].partition(",")
+    return _inline(data, head.partition(";")[0])
+
+
+def _document(part: File, target: str) -> Fields:
+    if part.media_type.startswith("image/"):
+        return {"type": "image", "source": _inline(base64_text(part.data), part.media_type)}
+    if part.media_type == "application/pdf":
+        source = _inline(base64_text(part.data), part.media_type)
+    elif part.media_type.startswith("text/"):
+        source = {"type": "text", "media_type": "text/plain", "data": part.data.decode("utf-8", "replace")}
+    else:
+        raise Unsupported(f"{target}: {part.media_type} cannot be sent to this model; it reads pictures, PDF and plain text")
+    return {"type": "document", "source": source, **({"title": part.name} if part.name else {})}
+
+
+def _inline(data: str, media_type: str) -> Fields:
+    return {"type": "base64", "media_type": media_type, "data": data}
+
+
+def _thoughts(part: Reasoning) -> list[Fields]:
+    """Thinking blocks as they came. A thought without a seal is another vendor's, and refused here: it is left out."""
+    seal = part.signature
+    if seal.startswith("["):  # several blocks, sealed one by one: see _anthropic_read.sealed
+        return msgspec.json.decode(seal, type=list[dict[str, Any]])
+    return [{"type": "thinking", "thinking": part.text, "signature": seal}] if seal else []

@@ -1,0 +1,247 @@
+"""The Gemini API: our records to its JSON, the request side only. Pure functions; nothing is sent here.
+
+Schemas and extras are embedded as they were written, byte for byte. Source: the Gemini API reference, "generateContent" and
+"batchEmbedContents"; its pages on thought signatures and on embeddings.
+"""
+
+from __future__ import annotations
+
+from mimetypes import guess_type
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from surefoot.errors import BadRequest, Misconfigured, Unsupported
+from surefoot.providers._body import Fields, base64_text, encoded, fields, image_type, raw
+from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Part, Reasoning, Text, Tool, ToolCall, clean
+
+SEAL = "google:"  # before a thought signature of Gemini's: another vendor's, sent to Gemini, is refused as a corrupt one
+UNSIGNED = "skip_thought_signature_validator"  # the documented word for a call Gemini did not make itself (another model's, a seeded one)
+# What Google's own OpenAI-compatible address makes of an effort for models that take a number of tokens (2.5).
+BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576}
+NO_LEVEL = "minimal"  # the least thinking of models that cannot do without (3 and later)
+FULL_DIMENSION = 3072
+DIMENSIONS = {"gemini-embedding-001": FULL_DIMENSION, "gemini-embedding-2": FULL_DIMENSION, "text-embedding-004": 768}
+
+
+class Dialect(Struct, frozen=True, kw_only=True):
+    """What differs between Gemini's models.
+
+    `thoughts`: whether summaries of thoughts are asked for (None: where an effort is asked). `task_types` tell an embedding model what a
+    text is for, documents first; `prefixes` do the same for models that want it said in the text.
+    """
+
+    target: str
+    thoughts: bool | None = None
+    task_types: tuple[str, str] = ("", "")
+    prefixes: tuple[str, str] = ("", "")
+
+
+def path_of(model: str, verb: str) -> str:
+    """`/models/MODEL:VERB`; tuned models bring their own collection."""
+    return f"/{model if '/' in model else f'models/{model}'}:{verb}"
+
+
+def chat_body(request: ChatRequest, model: str, *, dialect: Dialect) -> bytes:
+    """The body of :generateContent and :streamGenerateContent.
+
+    There is no switch for parallel tool calls, so `parallel_tool_calls` is left out. Raises Unsupported for parts Gemini does not carry,
+    Misconfigured for schemas or extras that are no JSON, BadRequest for text that is no Unicode or a tool result without its tool.
+    """
+    model = request.model or model
+    standing = [{"text": clean(message.text)} for message in request.messages if message.role == "system" and message.text]
+    body: Fields = {"contents": contents(request.messages, model, dialect.target)}
+    if standing:
+        body["systemInstruction"] = {"parts": standing}
+    if request.tools:
+        body["tools"] = [{"functionDeclarations": [_function(tool) for tool in request.tools]}]
+        if request.tool_choice:
+            body["toolConfig"] = {"functionCallingConfig": _choice(request.tool_choice)}
+    config = _generation(request, model, dialect)
+    extra = dict(fields(request.extra)) if request.extra else {}
+    config.update(_object(extra.pop("generationConfig", None)))
+    if config:
+        body["generationConfig"] = config
+    return encoded(body | extra, "", dialect.target)
+
+
+def embed_body(request: EmbedRequest, model: str, *, dimensions: int | None, dialect: Dialect) -> bytes:
+    """The body of :batchEmbedContents, a content for each text: texts in one content become one vector."""
+    is_query = request.role == "query"
+    name = path_of(model, "").strip("/:")
+    shared: Fields = {"model": name}
+    if dialect.task_types[is_query]:
+        shared["taskType"] = dialect.task_types[is_query]
+    if dimensions is not None:
+        shared["outputDimensionality"] = dimensions
+    if request.extra:
+        shared |= fields(request.extra)
+    prefix = dialect.prefixes[is_query]
+    wanted = [{**shared, "content": {"parts": [{"text": prefix + clean(text)}]}} for text in request.texts]
+    return encoded({"requests": wanted}, "", dialect.target)
+
+
+def _object(given: Raw | None) -> dict[str, Raw]:
+    if given is None:
+        return {}
+    try:
+        return msgspec.json.decode(given, type=dict[str, Raw])
+    except ValueError as error:
+        raise Misconfigured(f"extra: generationConfig must be a JSON object: {error}") from error
+
+
+def _generation(request: ChatRequest, model: str, dialect: Dialect) -> Fields:
+    named = {
+        "temperature": request.temperature,
+        "topP": request.top_p,
+        "maxOutputTokens": request.max_tokens,
+        "seed": request.seed,
+        "stopSequences": request.stop or None,
+    }
+    config: Fields = {name: value for name, value in named.items() if value is not None}
+    if request.schema is not None:
+        config["responseMimeType"] = "application/json"
+        if request.schema.schema:
+            config["responseJsonSchema"] = raw(request.schema.schema, f"schema {request.schema.name!r}")
+    thinking = _thinking(request.reasoning_effort, model)
+    asks = bool(thinking) and request.reasoning_effort != "none" if dialect.thoughts is None else dialect.thoughts
+    if asks:
+        thinking["includeThoughts"] = True
+    if thinking:
+        config["thinkingConfig"] = thinking
+    return config
+
+
+def _thinking(effort: str, model: str) -> Fields:
+    """Gemini 2.5 takes a number of tokens, 3 and later a word. An effort that is a number is taken as one."""
+    if not effort:
+        return {}
+    if effort.lstrip("-").isdecimal():
+        return {"thinkingBudget": int(effort)}
+    if is_older(model) and effort in BUDGETS:
+        return {"thinkingBudget": BUDGETS[effort]}
+    return {"thinkingLevel": (NO_LEVEL if effort == "none" else effort).upper()}
+
+
+def is_older(model: str) -> bool:
+    """Whether `model` is older than Gemini 3: thinks by budget, does not check signatures, takes no pictures in tool results."""
+    return model.rpartition("/")[2].startswith(("gemini-1", "gemini-2"))
+
+
+def _choice(choice: str) -> Fields:
+    modes = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+    return {"mode": modes[choice]} if choice in modes else {"mode": "ANY", "allowedFunctionNames": [choice]}
+
+
+def _function(tool: Tool) -> Fields:
+    told: Fields = {"name": tool.name}
+    if tool.description:
+        told["description"] = clean(tool.description)
+    return told | {"parametersJsonSchema": raw(tool.parameters, f"tool {tool.name!r}: its parameters")}
+
+
+def contents(messages: tuple[Message, ...], model: str, target: str) -> list[Fields]:
+    """The conversation: roles user and model; results of one round of calls in one content, as Gemini wants them."""
+    found: list[Fields] = []
+    called: dict[str, str] = {}  # id -> name of each call so far: a result must name its tool
+    spoke = max((at for at, message in enumerate(messages) if message.role == "user"), default=-1)
+    for at, message in enumerate(messages):
+        if message.role == "system":
+            continue
+        if message.role == "tool":
+            part = _result(message, called, model, target)
+            if found and found[-1].get("role") == "user" and at and messages[at - 1].role == "tool":
+                found[-1]["parts"].append(part)
+            else:
+                found.append({"role": "user", "parts": [part]})
+            continue
+        if message.role == "assistant":
+            called |= {call.id: call.name for call in message.tool_calls}
+            parts = _said(message, target, must_sign=at > spoke and not is_older(model))
+            if parts:  # an empty turn of the model's is refused, and says nothing
+                found.append({"role": "model", "parts": parts})
+            continue
+        found.append({"role": "user", "parts": [_part(part, target) for part in message.parts] or [{"text": ""}]})
+    return found
+
+
+def _said(message: Message, target: str, *, must_sign: bool) -> list[Fields]:
+    """A turn of the model's. Thoughts are not sent back, their signature is: on the text, or on the calls that it came with.
+
+    `must_sign`: Gemini 3 refuses the current round's first call without a signature.
+    """
+    parts: list[Fields] = []
+    seal = ""
+    for part in message.parts:
+        if isinstance(part, Reasoning):
+            seal = part.signature.removeprefix(SEAL) if part.signature.startswith(SEAL) else ""
+            continue
+        parts.append(_part(part, target))
+        if seal:
+            parts[-1]["thoughtSignature"], seal = seal, ""
+    if seal:  # it came on an empty part
+        parts.append({"text": "", "thoughtSignature": seal})
+    for number, call in enumerate(message.tool_calls):
+        told: Fields = {"functionCall": _call(call)}
+        if call.signature.startswith(SEAL):
+            told["thoughtSignature"] = call.signature.removeprefix(SEAL)
+        elif must_sign and not number:
+            told["thoughtSignature"] = UNSIGNED
+        parts.append(told)
+    return parts
+
+
+def _call(call: ToolCall) -> Fields:
+    told: Fields = {"name": call.name}
+    if call.id:
+        told["id"] = call.id
+    try:
+        call.parsed()
+    except (ValueError, RecursionError):
+        told["args"] = {"invalid_json": clean(call.arguments)}  # the API takes objects only; the model shall see what it wrote
+    else:
+        told["args"] = Raw(call.arguments.encode()) if call.arguments else {}
+    return told
+
+
+def _result(message: Message, called: dict[str, str], model: str, target: str) -> Fields:
+    """A tool's result, as text: in a JSON object of Gemini's, long integers would lose digits."""
+    name = message.name or called.get(message.tool_call_id, "")
+    if not name:
+        raise BadRequest(f"{target}: the result of call {message.tool_call_id!r} names no tool, and no such call was made", target=target)
+    told: Fields = {"name": name, "response": {"error" if message.is_error else "output": clean(message.text)}}
+    if message.tool_call_id:
+        told["id"] = message.tool_call_id
+    media = [_part(part, target) for part in message.parts if isinstance(part, Image | File)]
+    if media:
+        if is_older(model):
+            raise Unsupported(f"{target}: this model takes text only in a tool's result; put the file into the next user message")
+        told["parts"] = media
+    return {"functionResponse": told}
+
+
+def _part(part: Part, target: str) -> Fields:
+    if isinstance(part, Text):
+        return {"text": clean(part.text)}
+    if isinstance(part, File):
+        return _inline(part.data, part.media_type)
+    if isinstance(part, Reasoning):
+        raise Unsupported(f"{target}: thoughts belong into a message of the assistant")
+    if not part.url:
+        return _inline(part.data, part.media_type or image_type(part.data, target))
+    if part.url.startswith("data:"):
+        head, _, data = part.url.removeprefix("data:").partition(",")
+        media_type, _, coding = head.partition(";")
+        if coding != "base64":
+            raise Unsupported(f"{target}: a data URL must be in base64")
+        return {"inlineData": {"mimeType": media_type, "data": data}}
+    told: dict[str, Any] = {"fileUri": part.url}
+    media_type = part.media_type or guess_type(part.url.partition("?")[0])[0] or ""
+    if media_type:
+        told["mimeType"] = media_type
+    return {"fileData": told}
+
+
+def _inline(data: bytes, media_type: str) -> Fields:
+    return {"inlineData": {"mimeType": media_type, "data": base64_text(data)}}

@@ -1,0 +1,161 @@
+"""The OpenAI protocol: our records to its JSON, and the request side of it only. Pure functions; nothing is sent here.
+
+Schemas and extras are embedded as they were written, byte for byte: key order carries meaning for some models, and re-encoding costs more
+than the call's own work. Source: the OpenAI API reference, "Create chat completion" and "Create embeddings".
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from surefoot.errors import Unsupported
+from surefoot.providers._body import Fields, base64_text, encoded, image_type, raw
+from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Part, Reasoning, Schema, Text, Tool, clean
+
+
+class Dialect(Struct, frozen=True, kw_only=True):
+    """What differs between servers of the protocol.
+
+    `max_tokens_field`: OpenAI's own models want `max_completion_tokens`, most other servers know only `max_tokens`. `stream_usage`: ask for
+    usage at a stream's end. `sampling`: whether temperature and top_p may be sent; None: unless OpenAI's reasoning models refuse them.
+    `prefixes`: put before each text to embed, for documents and for queries.
+    """
+
+    target: str
+    is_openai: bool = False
+    max_tokens_field: str = "max_tokens"
+    stream_usage: bool = True
+    sampling: bool | None = None
+    document_prefix: str = ""
+    query_prefix: str = ""
+
+
+def chat_body(request: ChatRequest, model: str, *, stream: bool, dialect: Dialect) -> bytes:
+    """The body of POST /chat/completions.
+
+    Raises Unsupported for parts the protocol does not carry, Misconfigured for schemas or extras that are no JSON, BadRequest for text
+    that is no Unicode.
+    """
+    model = request.model or model
+    body: Fields = {"model": model, "messages": [_message(message, dialect.target) for message in request.messages]}
+    settings: list[tuple[str, float | None]] = [(dialect.max_tokens_field, request.max_tokens), ("seed", request.seed)]
+    if takes_sampling(model, request.reasoning_effort, dialect):
+        settings += [("temperature", request.temperature), ("top_p", request.top_p)]
+    body.update({name: value for name, value in settings if value is not None})
+    if request.stop:
+        body["stop"] = request.stop
+    if request.reasoning_effort:
+        body["reasoning_effort"] = request.reasoning_effort
+    if request.tools:
+        _tools(body, request)
+    if request.schema is not None:
+        body["response_format"] = _shape(request.schema)
+    if stream:
+        body["stream"] = True
+        if dialect.stream_usage:
+            body["stream_options"] = {"include_usage": True}
+    return encoded(body, request.extra, dialect.target)
+
+
+def embed_body(request: EmbedRequest, model: str, *, dimensions: int | None, dialect: Dialect) -> bytes:
+    """The body of POST /embeddings; vectors come back as base64 of float32, a third of the size of numbers in text."""
+    prefix = dialect.query_prefix if request.role == "query" else dialect.document_prefix
+    texts = [prefix + clean(text) for text in request.texts]
+    body: Fields = {"model": model, "input": texts, "encoding_format": "base64"}
+    if dimensions is not None:
+        body["dimensions"] = dimensions
+    return encoded(body, request.extra, dialect.target)
+
+
+def takes_sampling(model: str, effort: str, dialect: Dialect) -> bool:
+    """Whether temperature and top_p may be sent. OpenAI's reasoning models answer them with a 400.
+
+    o1, o3, o4 and gpt-5 never take them; gpt-5.1 and later take them unless they reason; chat variants always do. Left out, so that one
+    temperature serves a row of fallbacks; `sampling=True` in the target's options sends them all the same.
+    """
+    if dialect.sampling is not None:
+        return dialect.sampling
+    if not dialect.is_openai or "chat" in model:
+        return True
+    if model.startswith("gpt-5."):
+        return effort in {"", "none"}
+    return not model.startswith(("o1", "o3", "o4", "gpt-5"))
+
+
+def _tools(body: Fields, request: ChatRequest) -> None:
+    body["tools"] = [{"type": "function", "function": _function(tool)} for tool in request.tools]
+    choice = request.tool_choice
+    if choice:
+        body["tool_choice"] = choice if choice in {"auto", "none", "required"} else {"type": "function", "function": {"name": choice}}
+    if request.parallel_tool_calls is not None:
+        body["parallel_tool_calls"] = request.parallel_tool_calls
+
+
+def _shape(schema: Schema) -> Fields:
+    if not schema.schema:
+        return {"type": "json_object"}
+    shape: Fields = {"name": schema.name, "schema": raw(schema.schema, f"schema {schema.name!r}")}
+    if schema.strict is not None:
+        shape["strict"] = schema.strict
+    return {"type": "json_schema", "json_schema": shape}
+
+
+def _function(tool: Tool) -> Fields:
+    function: Fields = {"name": tool.name}
+    if tool.description:
+        function["description"] = clean(tool.description)
+    function["parameters"] = raw(tool.parameters, f"the parameters of tool {tool.name!r}")
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    return function
+
+
+def _message(message: Message, target: str) -> Fields:
+    role = message.role
+    content = message.content
+    if role == "tool":
+        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": _result(message, target)}
+    if role == "assistant":
+        # Thoughts are not sent back: the protocol has no place for them. A call's raw arguments are, also when they are no JSON.
+        said: Fields = {"role": "assistant", "content": message.text or (None if message.tool_calls else "")}
+        if message.tool_calls:
+            said["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": clean(call.arguments)}}
+                for call in message.tool_calls
+            ]
+    elif isinstance(content, str):
+        said = {"role": role, "content": content}
+    else:
+        said = {"role": role, "content": [_part(part, target) for part in content if not isinstance(part, Reasoning)]}
+    if message.name:
+        said["name"] = message.name
+    return said
+
+
+def _result(message: Message, target: str) -> str:
+    """A tool's result; the protocol has no flag for a failed one, so its text says so."""
+    if any(isinstance(part, Image | File) for part in message.parts):
+        raise Unsupported(f"{target}: this protocol carries text only in a tool's result; put the file into the next user message")
+    text = clean(message.text)
+    return f"Error: {text}" if message.is_error and not text.lower().startswith("error") else text
+
+
+def _part(part: Part, target: str) -> Fields:
+    if isinstance(part, Text):
+        return {"type": "text", "text": clean(part.text)}
+    if isinstance(part, Image):
+        picture = {"url": part.url or data_url(part.data, part.media_type or image_type(part.data, target))}
+        if part.detail:
+            picture["detail"] = part.detail
+        return {"type": "image_url", "image_url": picture}
+    assert isinstance(part, File)
+    if part.media_type.startswith("image/"):
+        return {"type": "image_url", "image_url": {"url": data_url(part.data, part.media_type)}}
+    if part.media_type.startswith(("audio/", "video/")):
+        raise Unsupported(f"{target}: {part.media_type} cannot be sent to a chat model here; transcribe it first and send the text")
+    return {"type": "file", "file": {"filename": part.name or "document.pdf", "file_data": data_url(part.data, part.media_type)}}
+
+
+def data_url(data: bytes, media_type: str) -> str:
+    """`data` as a URL that carries it."""
+    return f"data:{media_type};base64,{base64_text(data)}"

@@ -1,0 +1,241 @@
+"""Google's Gemini API, and gateways that speak it, by `base_url`.
+
+The SDK has no public call that takes a body and gives an unread answer back; what is public is the HTTP client it sends through
+(`HttpOptions.httpx_async_client`). So the SDK gets one that sends our bytes in place of its own, to the address and with the headers it
+made, keeps the answer for us, and gives the SDK an empty one. What the SDK would make of a cut stream or an empty body never comes up,
+nor do its retries or its timeouts in milliseconds. The direct lane sends the same over a shared aiohttp session.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from contextvars import ContextVar
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+from urllib.parse import quote
+
+from surefoot.errors import SurefootError
+from surefoot.providers._direct import DirectLane
+from surefoot.providers._exchange import Exchange, Lane, missing_extra, no_stream, options_of, texts
+from surefoot.providers._faults import Door, fault_of, malformed
+from surefoot.providers._google_read import ChatReader, chat_reply, vectors
+from surefoot.providers._google_wire import DIMENSIONS, Dialect, chat_body, embed_body, path_of
+from surefoot.providers._http import CONNECT_S, CONNECTIONS, KEEPALIVE_S, SdkAnswer
+from surefoot.providers._openai_read import Asked
+from surefoot.providers._sse import Answer
+from surefoot.secret import KeySource, Secret
+from surefoot.settle import Replay, Stream, split
+from surefoot.target import Target
+from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedRequest, Traits
+
+BASE_URL = "https://generativelanguage.googleapis.com"
+API_VERSION = "v1beta"  # takes every field we send, through either generation of the SDK (2.x defaults to it, 3.x to v1)
+KEY_HEADER = "x-goog-api-key"
+MAX_BATCH_TEXTS = 100  # of one batchEmbedContents, the API reference says
+MAX_TEXT_TOKENS = {"gemini-embedding-001": 2048, "gemini-embedding-2": 8192}  # of one text, ibid.
+TASK_TYPES = ("RETRIEVAL_DOCUMENT", "RETRIEVAL_QUERY")
+PREFIXES = ("title: none | text: ", "task: search result | query: ")  # gemini-embedding-2 wants the task in the text, ibid.
+
+OPTIONS: dict[str, Any] = {
+    "api_version": API_VERSION,
+    "connect_s": CONNECT_S,
+    "thoughts": None,  # True or False: always or never ask for summaries of thoughts; None: where reasoning_effort is given
+    "task_types": None,  # (for documents, for queries); None: TASK_TYPES, or none where the model takes prefixes
+    "document_prefix": None,  # put before each text to embed; None: PREFIXES for gemini-embedding-2, else nothing
+    "query_prefix": None,
+    "max_batch_texts": MAX_BATCH_TEXTS,
+    "max_batch_tokens": None,
+    "max_text_tokens": None,
+}
+
+
+class GoogleEdge:
+    """`google:MODEL`. Sends once, never retries or waits; lives on one loop.
+
+    `target.options` may hold the keys of OPTIONS. Raises Misconfigured for an unknown option or a missing package.
+    """
+
+    def __init__(self, target: Target, keys: KeySource | None) -> None:
+        options = options_of(target, OPTIONS)
+        model = target.model
+        by_prefix = model.startswith("gemini-embedding-2")
+        default = PREFIXES if by_prefix else ("", "")
+        given = (options["document_prefix"], options["query_prefix"])
+        task_types = options["task_types"]
+        if task_types is None:
+            task_types = ("", "") if by_prefix else TASK_TYPES
+        self.target = target
+        self.dialect = Dialect(
+            target=target.name,
+            thoughts=options["thoughts"],
+            task_types=(task_types[0], task_types[1]),
+            prefixes=(default[0] if given[0] is None else given[0], default[1] if given[1] is None else given[1]),
+        )
+        self.traits = Traits(
+            context_tokens=target.context_tokens,
+            space=self._space(target.dimensions, is_unit=True),
+            max_batch_texts=options["max_batch_texts"],
+            max_batch_tokens=options["max_batch_tokens"],
+            max_text_tokens=options["max_text_tokens"] or MAX_TEXT_TOKENS.get(model),
+        )
+        lane: Lane = _direct(target, options) if target.lane == "direct" else SdkLane(target, options)
+        self._exchange = Exchange(target, keys, lane, variable="GEMINI_API_KEY")
+
+    def _space(self, dimensions: int | None, *, is_unit: bool) -> str:
+        """provider/model/dimension/normalisation/prefix; a task type is Google's own kind of prefix."""
+        model = self.target.model
+        size = dimensions or DIMENSIONS.get(model) or "default"
+        marks = self.dialect.prefixes if any(self.dialect.prefixes) else self.dialect.task_types
+        prefix = quote("|".join(marks), safe=" :|") if any(marks) else "no-prefix"
+        return f"google/{model}/{size}/{'unit' if is_unit else 'as-is'}/{prefix}"
+
+    async def chat(self, call: Call[ChatRequest]) -> ChatReply | Stream:
+        """One exchange. Raises Unsupported or Misconfigured (nothing sent), or a Fault."""
+        model = call.request.model or self.target.model
+        body = chat_body(call.request, self.target.model, dialect=self.dialect)
+        if not call.stream:
+            data, answer, door = await self._exchange.whole(path_of(model, "generateContent"), body, call)
+            return chat_reply(data, answer.headers.get("content-type", ""), self._asked(call, door))
+
+        def reader(answer: Answer, door: Door) -> ChatReader:
+            del answer
+            return ChatReader(self._asked(call, door))
+
+        def whole(data: bytes, answer: Answer, door: Door) -> Replay:
+            content_type = answer.headers.get("content-type", "")
+            if "json" not in content_type:
+                raise malformed(self.target.name, no_stream(data, content_type, key=door.key))
+            return Replay(split(chat_reply(data, content_type, self._asked(call, door))))
+
+        path = path_of(model, "streamGenerateContent") + "?alt=sse"
+        return await self._exchange.stream(path, body, call, reader=reader, whole=whole)
+
+    def _asked(self, call: Call[ChatRequest], door: Door) -> Asked:
+        def tell(error: Any) -> SurefootError:
+            return fault_of(self.target.name, error, key=door.key, private=texts(call.request))
+
+        return Asked(self.target.name, "", call.request, tell)  # Google names its answers in the body only
+
+    async def embed(self, call: Call[EmbedRequest]) -> EmbedReply:
+        """One exchange: the vectors of all texts, in order, checked. Raises MalformedReply if one is missing, torn, zero or no number."""
+        request = call.request
+        name = self.target.name
+        dimensions = request.dimensions or self.target.dimensions
+        body = embed_body(request, self.target.model, dimensions=dimensions, dialect=self.dialect)
+        data, answer, door = await self._exchange.whole(path_of(self.target.model, "batchEmbedContents"), body, call)
+
+        def tell(error: Any) -> SurefootError:
+            return fault_of(name, error, key=door.key, private=texts(request))
+
+        matrix, usage = vectors(data, answer.headers.get("content-type", ""), count=len(request.texts), target=name, tell=tell)
+        expected = dimensions or DIMENSIONS.get(self.target.model)
+        if expected is not None and matrix.shape[1] != expected:
+            raise malformed(name, f"vectors of {matrix.shape[1]} numbers came back, {expected} were expected")
+        if request.unit_length:
+            import numpy as np
+
+            matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+        return EmbedReply(
+            vectors=matrix,
+            usage=usage,
+            model=self.target.model,
+            target=name,
+            space=self._space(dimensions, is_unit=request.unit_length),
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._exchange.aclose()
+
+
+class _Errand:
+    """What one task wants sent, and what came back."""
+
+    __slots__ = ("body", "key", "path", "response")
+
+    def __init__(self, path: str, body: bytes, key: Secret | None) -> None:
+        self.path = path
+        self.body = body
+        self.key = key
+        self.response: Any = None
+
+
+_errand: ContextVar[_Errand] = ContextVar("surefoot_google_errand")
+_STAND_IN = "stand-in"  # the model of the SDK's own request, of which only the address and the headers are used
+
+
+def _carrier(http: Any) -> Any:
+    """A client class of `http` (httpx or httpx2) that sends the current errand in place of the SDK's request."""
+
+    class Carrier(http.AsyncClient):  # type: ignore[misc]
+        async def send(self, request: Any, **options: Any) -> Any:
+            del options
+            errand = _errand.get()
+            root = str(request.url).rpartition(f"/models/{_STAND_IN}:")[0]
+            headers = {name: value for name, value in request.headers.items() if name not in {"content-length", "host", KEY_HEADER}}
+            real = self.build_request("POST", root + errand.path, content=errand.body, headers=headers)
+            if errand.key is not None:
+                real.headers[KEY_HEADER] = errand.key.reveal()
+            errand.response = await super().send(real, stream=True)
+            return http.Response(200, json={}, request=request)
+
+    return Carrier
+
+
+class SdkLane:
+    """Posts through google-genai's client. A reference to it is kept: the SDK closes a client that is collected."""
+
+    def __init__(self, target: Target, options: dict[str, Any]) -> None:
+        try:
+            from google import genai
+            from google.genai import types
+        except ImportError as error:
+            raise missing_extra(target, "google-genai", "google") from error
+        is_new = not genai.__version__.startswith(("0.", "1.", "2.")) and find_spec("httpx2") is not None
+        http = import_module("httpx2" if is_new else "httpx")
+        self._http = _carrier(http)(
+            timeout=http.Timeout(None, connect=options["connect_s"]),  # answers are timed by the timeout layer
+            limits=http.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEEPALIVE_S),
+            follow_redirects=False,  # a key in a header of its own would follow to any host
+        )
+        self._client = genai.Client(
+            api_key="not-given",  # the real one is set at each request
+            vertexai=False,
+            http_options=types.HttpOptions(
+                base_url=target.base_url or None,  # None: the SDK reads GOOGLE_GEMINI_BASE_URL
+                api_version=options["api_version"],
+                headers=dict(target.headers) or None,
+                httpx_async_client=self._http,
+                retry_options=types.HttpRetryOptions(attempts=1),
+            ),
+        )
+
+    async def post(self, path: str, body: bytes, key: Secret | None) -> SdkAnswer:
+        """Send `body` once. An answer with any status is an answer; what the transport raises passes through (stand in a Door)."""
+        errand = _Errand(path, body, key)
+        token = _errand.set(errand)
+        try:
+            await self._client.aio.models.count_tokens(model=_STAND_IN, contents="-")  # the SDK's shortest way to its client
+        except BaseException:
+            if errand.response is not None:
+                await errand.response.aclose()
+            raise
+        finally:
+            _errand.reset(token)
+        return SdkAnswer(errand.response)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        with suppress(SurefootError), Door("closing"):
+            await self._http.aclose()
+            self._client.close()
+
+
+def _direct(target: Target, options: dict[str, Any]) -> DirectLane:
+    return DirectLane(
+        f"{(target.base_url or BASE_URL).rstrip('/')}/{options['api_version']}",
+        sign=lambda key: {KEY_HEADER: key},
+        headers=dict(target.headers),
+        connect_s=options["connect_s"],
+    )

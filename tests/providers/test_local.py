@@ -1,0 +1,106 @@
+"""Models in this process, the real ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from surefoot import ChatModel, EmbedModel, Image, Message, Tool
+from surefoot.errors import BadRequest, ContextTooLong, Misconfigured, Unsupported
+
+PROMPT = (
+    '<passages>\n<passage id="1">The harbour office opens at 08:15 on weekdays.</passage>\n'
+    '<passage id="2">Tickets cost 12 lira.</passage>\n</passages>\n<question>When does the harbour office open?</question>'
+)
+
+
+def test_e5_embeds_near_what_is_alike_in_two_languages():
+    """The offline default is a real multilingual model."""
+    embed = EmbedModel("local:multilingual-e5-small")
+    matrix = embed.embed(["Kedi kanepede uyuyor.", "The stock market fell sharply today."])
+    query = embed.embed_query("Where is the cat sleeping?")
+    assert matrix.shape == (2, 384)
+    assert matrix.dtype == np.float32
+    assert np.allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-3)
+    assert matrix[0] @ query > matrix[1] @ query
+
+
+def test_queries_and_documents_are_embedded_apart():
+    """E5 wants to know which is which."""
+    embed = EmbedModel("local:multilingual-e5-small")
+    assert not np.allclose(embed.embed(["kedi"])[0], embed.embed_query("kedi"))
+
+
+def test_a_text_beyond_the_window_is_refused_by_name():
+    """A silent cut would embed half a document."""
+    with pytest.raises(ContextTooLong, match="text 1 has"):
+        EmbedModel("local:multilingual-e5-small").embed(["short", "uzun metin " * 2000])
+
+
+def test_the_reader_answers_with_a_citation():
+    """It takes the passages our prompts delimit."""
+    reply = ChatModel("local:extractive").invoke(PROMPT)
+    assert "08:15" in reply.text
+    assert "[1]" in reply.text
+    assert reply.cost_usd == 0.0
+
+
+def test_the_reader_streams_what_it_would_say_at_once():
+    """Streamed and whole are the same answer."""
+    chat = ChatModel("local:extractive")
+    assert "".join(delta.text for delta in chat.stream(PROMPT)) == chat.invoke(PROMPT).text
+
+
+def test_what_it_cannot_do_is_refused_before_asking():
+    """No pretending."""
+    chat = ChatModel("local:extractive")
+    with pytest.raises(Unsupported):
+        chat.invoke([Message.user(["look", Image(url="http://x/y.png")])])
+    with pytest.raises(Unsupported):
+        chat.invoke(PROMPT, tools=[Tool.of("t", "", {})])
+
+
+async def test_chat_and_embedding_models_do_not_swap():
+    """The name decides, before anything is asked."""
+    with pytest.raises(Unsupported, match="chat"):
+        await ChatModel("local:multilingual-e5-small").ainvoke("hi")
+    with pytest.raises(BadRequest, match="chat model"):
+        await EmbedModel("local:extractive").aembed(["hi"])
+
+
+def test_smollm2_names_what_to_install(monkeypatch):
+    """The extra and the order of installing."""
+    monkeypatch.setattr("surefoot.providers._local_chat.find_spec", lambda name: None)
+    with pytest.raises(Misconfigured, match=r"surefoot\[llm\]"):
+        ChatModel("local:smollm2")
+
+
+@pytest.mark.heavy
+def test_smollm2_generates_streams_and_stops_when_left():
+    """A real generative model, offline."""
+    chat = ChatModel("local:smollm2")
+    reply = chat.invoke("Write one sentence about the sea.", max_tokens=24, deadline_s=110)
+    assert reply.text.strip()
+    assert 0 < reply.usage.output_tokens <= 24
+    with chat.stream("Count to one hundred.", max_tokens=200, deadline_s=110) as stream:
+        first = next(stream)
+    assert first.text
+    assert stream.reply is None
+
+
+@pytest.mark.heavy
+def test_minilm_loads_from_its_package():
+    """The reference for published figures, no model hub needed."""
+    matrix = EmbedModel("local:all-MiniLM-L6-v2").embed(["a cat", "a kitten", "tax law"])
+    assert matrix.shape == (3, 384)
+    assert matrix[0] @ matrix[1] > matrix[0] @ matrix[2]
+
+
+def test_the_reader_understands_llama_indexs_usual_prompt():
+    """The README puts it under a query engine; there the passages stand between lines of dashes."""
+    prompt = (
+        "Context information is below.\n---------------------\nfile: a.md\n\nThe harbour office opens at 08:15 on weekdays.\n\n"
+        "Tickets cost 12 lira.\n---------------------\nGiven the context information and not prior knowledge, answer the query.\n"
+        "Query: When does the harbour office open?\nAnswer: "
+    )
+    assert "08:15" in ChatModel("local:extractive").invoke(prompt).text
