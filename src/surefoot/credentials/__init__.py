@@ -1,0 +1,179 @@
+"""Where API keys come from: given, environment, .env, plain or encrypted file, AWS Secrets Manager, HashiCorp Vault.
+
+A key is read when it is needed, kept in a Secret and never in a message. One that is refused is looked up again: rotation needs no restart.
+
+    env:NAME                    an environment variable, or a line of ./.env (SUREFOOT_DOTENV names another file; empty: none)
+    file:PATH                   a mounted secret
+    age:PATH#REFERENCE          encrypted; the reference (env:NAME, file:PATH) gives the identity; left out: env:SUREFOOT_AGE_IDENTITY
+    fernet:PATH#REFERENCE       likewise; left out: env:SUREFOOT_FERNET_KEY
+    aws:SECRET_ID#FIELD         AWS Secrets Manager; the field of a JSON secret, or all of it
+    vault:PATH#FIELD            HashiCorp Vault or OpenBao; see `_vault`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from surefoot.credentials._leased import Grant, Leased
+from surefoot.credentials._sealed import FromSealedFile
+from surefoot.errors import Misconfigured
+from surefoot.secret import KeySource, Secret
+
+if TYPE_CHECKING:
+    from surefoot.target import Target
+
+PLACEHOLDER = Secret("not-needed")  # servers on one's own machine want a key in the header and look at none
+DOTENV = "SUREFOOT_DOTENV"  # names the .env file; set but empty: none is read
+
+
+class Given:
+    """A key that was passed in."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    async def get(self) -> Secret | None:
+        """The key."""
+        return self._secret
+
+    async def renew(self, bad: Secret) -> Secret | None:
+        """There is no other key."""
+        del bad
+        return None
+
+
+class FromEnvironment:
+    """A key in an environment variable or the .env file; read again after the provider refused it."""
+
+    def __init__(self, variable: str) -> None:
+        self._variable = variable
+
+    async def get(self) -> Secret | None:
+        """The variable's value now."""
+        value = _variable(self._variable)
+        if not value:
+            raise Misconfigured(f"no key: the environment variable {self._variable} is not set; set it, or pass api_key")
+        return value
+
+    async def renew(self, bad: Secret) -> Secret | None:
+        """The variable's value, if it changed meanwhile."""
+        now = await self.get()
+        return None if now == bad else now
+
+
+class FromFile:
+    """A key in a file (a mounted secret); read again after the provider refused it, so rotation needs no restart."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._secret: Secret = self._read()
+
+    def _read(self) -> Secret:
+        try:
+            value = Secret(self._path.read_text(encoding="utf-8").strip())
+        except OSError as error:
+            raise Misconfigured(f"no key: cannot read the key file {self._path}: {error.strerror}") from error
+        if not value:
+            raise Misconfigured(f"no key: the key file {self._path} is empty")
+        return value
+
+    async def get(self) -> Secret | None:
+        """The file's content as last read."""
+        return self._secret
+
+    async def renew(self, bad: Secret) -> Secret | None:
+        """The file's content, if it changed meanwhile."""
+        self._secret = self._read()
+        return None if self._secret == bad else self._secret
+
+
+def _variable(name: str) -> Secret | None:
+    """An environment variable, or else the line of that name in the .env file, which never enters the environment itself."""
+    return Secret(os.environ.get(name, "")) or _in_dotenv(name) or None  # noqa: TID251 - one of the two readers of the environment
+
+
+def _in_dotenv(name: str) -> Secret | None:
+    path = Path(os.environ.get(DOTENV, ".env") or os.devnull)  # noqa: TID251 - one of the two readers of the environment
+    if not path.is_file():
+        return None
+    try:
+        from dotenv import dotenv_values
+    except ImportError as error:
+        raise Misconfigured(f'{path} is not read: python-dotenv is not installed here; run  pip install "surefoot[dotenv]"') from error
+    return Secret(dotenv_values(path).get(name) or "") or None
+
+
+def key_source(target: Target, variables: tuple[str, ...]) -> KeySource | None:
+    """Where the key of `target` comes from; None where its provider needs none.
+
+    `variables` are the provider's customary environment variables, looked at when the target names no key. Raises Misconfigured, naming
+    the variable to set, if there is no key at all; a target with a `base_url` of its own gets a placeholder instead (local servers).
+    What lies in AWS or Vault is fetched with the first call.
+    """
+    key = target.api_key
+    if isinstance(key, Secret):
+        return Given(key)
+    if key is not None:
+        try:
+            return by_reference(key)
+        except Misconfigured as error:
+            raise Misconfigured(f"target {target.name}: {error}") from None
+    if not variables:
+        return None
+    for variable in variables:
+        if _variable(variable):
+            return FromEnvironment(variable)
+    if target.base_url:
+        return Given(PLACEHOLDER)
+    raise Misconfigured(f"target {target.name}: no key; set the environment variable {variables[0]} or pass api_key")
+
+
+def by_reference(reference: str) -> KeySource:
+    """The source behind a reference such as "env:NAME". Raises Misconfigured if it cannot give a key."""
+    scheme, _, rest = reference.partition(":")
+    if scheme == "env":
+        if not _variable(rest):
+            raise Misconfigured(f"api_key is {reference!r}, but the environment variable {rest} is not set")
+        return FromEnvironment(rest)
+    if scheme == "file":
+        return FromFile(rest)
+    if scheme in {"age", "fernet"}:
+        return FromSealedFile(scheme, rest, _opener)
+    if scheme == "aws":
+        from surefoot.credentials._aws import AWSReader
+
+        return _in_thread(AWSReader(rest))
+    if scheme == "vault":
+        from surefoot.credentials._vault import VaultReader
+
+        return _in_thread(VaultReader(rest, os.environ))  # noqa: TID251 - one of the two readers of the environment
+    raise Misconfigured(f"api_key reference {scheme!r} is not known; known are env, file, age, fernet, aws and vault")
+
+
+def _opener(reference: str) -> Secret:
+    """What opens an encrypted file."""
+    scheme, _, rest = reference.partition(":")
+    if scheme == "env":
+        found = _variable(rest)
+        if found is None:
+            raise Misconfigured(f"what opens the encrypted key file is not there: the environment variable {rest} is not set")
+        return found
+    if scheme == "file":
+        return FromFile(rest)._read()  # noqa: SLF001 - same module
+    raise Misconfigured(f"an encrypted key file is opened with env:NAME or file:PATH, not with {scheme!r}")
+
+
+def _in_thread(reader: _Reader) -> Leased:
+    read: Callable[[], Grant] = reader.read
+    return Leased(lambda: asyncio.to_thread(read), name=reader.name)
+
+
+if TYPE_CHECKING:
+    from surefoot.credentials._aws import AWSReader
+    from surefoot.credentials._vault import VaultReader
+
+    _Reader = AWSReader | VaultReader

@@ -1,0 +1,168 @@
+"""A conversation kept within a token window: whole in SQLite, short in memory and in the prompt.
+
+Nothing is ever lost from the file; what leaves the window is only left out of what is asked next. Turns leave whole and oldest first: a
+tool's result never stands without its call, and no message is cut in its middle.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import msgspec
+
+from surefoot.errors import ContextTooLong, Misconfigured
+from surefoot.tokens import MESSAGE_TOKENS, estimate_input
+from surefoot.types import ChatRequest, Message
+
+WINDOW_TOKENS = 4000  # a third of the smallest window in use today, leaving room for passages and the answer
+MAX_CONVERSATIONS = 1000  # kept in memory; others are read again from the file
+SCHEMA = "CREATE TABLE IF NOT EXISTS turns (conversation TEXT NOT NULL, at INTEGER PRIMARY KEY AUTOINCREMENT, message BLOB NOT NULL)"
+INDEX = "CREATE INDEX IF NOT EXISTS turns_by_conversation ON turns (conversation, at)"
+
+Count = Callable[[Message], int]
+Summarise = Callable[[Sequence[Message]], str]
+
+
+def count_tokens(message: Message) -> int:
+    """Tokens of one message, estimated without a download; calls and their arguments included."""
+    calls = sum(len(call.name) + len(call.arguments) for call in message.tool_calls) // 4
+    return estimate_input(ChatRequest(messages=(message,))) + calls
+
+
+def trim(
+    messages: Sequence[Message], *, window_tokens: int, count: Count = count_tokens, summarise: Summarise | None = None
+) -> list[Message]:
+    """The newest turns of `messages` that fit `window_tokens`, standing instructions always among them.
+
+    With `summarise`, what was left out comes back as one system message made of it (its tokens count as well). Raises ContextTooLong,
+    naming both numbers, if the instructions and the newest turn alone do not fit.
+    """
+    standing = [message for message in messages if message.role == "system"]
+    turns = list(_turns(message for message in messages if message.role != "system"))
+    room = window_tokens - sum(map(count, standing))
+    kept: deque[list[Message]] = deque()
+    for turn in reversed(turns):
+        size = sum(map(count, turn))
+        if size > room:
+            break
+        kept.appendleft(turn)
+        room -= size
+    if turns and not kept:
+        needed = window_tokens - room + sum(map(count, turns[-1]))
+        raise ContextTooLong(
+            f"the newest turn and the instructions have about {needed} tokens, the window {window_tokens}; nothing was sent"
+        )
+    left_out = [message for turn in turns[: len(turns) - len(kept)] for message in turn]
+    if summarise is not None and left_out:
+        told = Message.system(f"Earlier in this conversation: {summarise(left_out)}")
+        while kept and count(told) > room and len(kept) > 1:
+            room += sum(map(count, kept.popleft()))
+        if count(told) <= room:
+            standing.append(told)
+    return [*standing, *(message for turn in kept for message in turn)]
+
+
+def _turns(messages: Iterator[Message]) -> Iterator[list[Message]]:
+    """Messages grouped so that each group begins with what a person said and holds all that followed from it."""
+    turn: list[Message] = []
+    for message in messages:
+        if message.role == "user" and turn:
+            yield turn
+            turn = []
+        turn.append(message)
+    if turn:
+        yield turn
+
+
+class History:
+    """Conversations by name: `History("chat.db")`, or without a path in memory alone.
+
+    `add()` remembers, `window()` gives what to ask with. Safe from several threads and processes. In memory at most `max_conversations`
+    conversations are held, and of each only its window; the file holds everything (`all()`).
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        window_tokens: int = WINDOW_TOKENS,
+        max_conversations: int = MAX_CONVERSATIONS,
+        summarise: Summarise | None = None,
+    ) -> None:
+        if window_tokens <= MESSAGE_TOKENS:
+            raise Misconfigured(f"window_tokens = {window_tokens} holds no message at all")
+        self.window_tokens = window_tokens
+        self._path = None if path is None else Path(path)
+        self._max = max_conversations
+        self._summarise = summarise
+        self._recent: OrderedDict[str, list[Message]] = OrderedDict()
+        self._lock = threading.RLock()
+        if self._path is not None:
+            with self._database() as database, database:
+                database.execute(SCHEMA)
+                database.execute(INDEX)
+
+    @contextmanager
+    def _database(self) -> Iterator[sqlite3.Connection]:
+        try:
+            database = sqlite3.connect(str(self._path), timeout=5.0)
+        except sqlite3.Error as error:
+            raise Misconfigured(f"the history {self._path} cannot be opened: {error}") from error
+        with closing(database):
+            database.execute("PRAGMA journal_mode=WAL")
+            yield database
+
+    def add(self, conversation: str, *messages: Message) -> None:
+        """Remember `messages` as said now; on disk before this returns."""
+        with self._lock:
+            recent = self._load(conversation)
+            if self._path is not None:
+                with self._database() as database, database:
+                    rows = [(conversation, msgspec.msgpack.encode(message)) for message in messages]
+                    database.executemany("INSERT INTO turns (conversation, message) VALUES (?, ?)", rows)
+            recent.extend(messages)
+            self._shorten(conversation, recent)
+
+    def _shorten(self, conversation: str, recent: list[Message]) -> None:
+        try:
+            kept = trim(recent, window_tokens=self.window_tokens)
+        except ContextTooLong:
+            kept = recent  # window() says so when it is asked
+        if self._path is not None:
+            recent = kept
+        self._recent[conversation] = recent
+        self._recent.move_to_end(conversation)
+        while self._path is not None and len(self._recent) > self._max:
+            self._recent.popitem(last=False)
+
+    def window(self, conversation: str, *new: Message) -> list[Message]:
+        """What to ask with: the conversation and `new` (not remembered yet), trimmed to the window. Raises ContextTooLong as `trim`."""
+        with self._lock:
+            whole = self.all(conversation) if self._summarise is not None else self._load(conversation)
+        return trim([*whole, *new], window_tokens=self.window_tokens, summarise=self._summarise)
+
+    def all(self, conversation: str) -> list[Message]:
+        """Everything ever said in the conversation, in order."""
+        if self._path is None:
+            return list(self._recent.get(conversation, ()))
+        with self._database() as database:
+            rows = database.execute("SELECT message FROM turns WHERE conversation = ? ORDER BY at", (conversation,)).fetchall()
+        return [msgspec.msgpack.decode(row[0], type=Message) for row in rows]
+
+    def forget(self, conversation: str) -> None:
+        """Delete the conversation from memory and file."""
+        with self._lock:
+            self._recent.pop(conversation, None)
+            if self._path is not None:
+                with self._database() as database, database:
+                    database.execute("DELETE FROM turns WHERE conversation = ?", (conversation,))
+
+    def _load(self, conversation: str) -> list[Message]:
+        if conversation not in self._recent:
+            self._shorten(conversation, self.all(conversation))
+        return self._recent[conversation]
