@@ -1,0 +1,205 @@
+"""What every framework's adapter needs: its fields into a model that equal settings share, its options into a request.
+
+An adapter translates in, calls the model, translates out. What differs between frameworks is their messages; this is what does not.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
+from threading import Lock
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from surefoot.errors import Misconfigured
+from surefoot.model import ChatModel, EmbedModel
+from surefoot.registry import PROVIDERS, provider
+from surefoot.secret import Secret
+from surefoot.target import KEY_REFERENCES, Policy, Target
+from surefoot.types import ChatRequest, Message
+
+SHARED_MODELS = 256  # a process with more settings than this builds some again; what is counted per target is shared all the same
+CUSTOMARY = {  # the frameworks' words for ours, at construction and per call
+    "timeout": "deadline_s",
+    "request_timeout": "deadline_s",
+    "stop_sequences": "stop",
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "model_kwargs": "extra",
+    "response_format": "schema",
+    "model_name": "model",
+}
+AS_USUAL = frozenset({"timeout", "request_timeout", "max_retries"})  # None means the default there; deadline_s=None switches it off
+REQUEST_FIELDS = frozenset(ChatRequest.__struct_fields__) - {"messages"}
+CALL_FIELDS = frozenset({"deadline_s", "tenant", "priority"})
+OWN_FIELDS = (  # of an adapter: what its model is built from, beside its name
+    "fallbacks", "base_url", "api_key", "requests_per_minute", "tokens_per_minute", "concurrency", "deadline_s", "attempts", "hedge_after",
+    "budget_usd", "surefoot_cache",
+)  # fmt: skip
+NOT_NONE = frozenset({"model", "tool_choice", "reasoning_effort"})  # "" is their word for the provider's default
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What a model is built from, as adapters' fields say it: the first target's settings, the fallbacks, the policy, the cache."""
+
+    model: str
+    fallbacks: tuple[str | Target, ...] = ()
+    base_url: str = ""
+    api_key: str | Secret | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    concurrency: int | None = None
+    dimensions: int | None = None
+    deadline_s: float | None = Policy().deadline_s
+    attempts: int = Policy().attempts
+    hedge_after: Any = None
+    budget_usd: float | None = None
+    cache: Any = None
+
+    def targets(self) -> list[str | Target]:
+        """The model's own target, then the fallbacks. Raises Misconfigured for a name without provider or a number out of range."""
+        first = Target(
+            self.model,
+            base_url=self.base_url,
+            api_key=self.api_key,
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+            concurrency=self.concurrency,
+            dimensions=self.dimensions,
+        )
+        return [first, *self.fallbacks]
+
+    def check(self, *, given: Any, word: str, owner: str) -> None:
+        """Raise Misconfigured where the fields of `owner` contradict each other, before anything is asked.
+
+        `given` is the core model passed as `word` ("chat" or "embed"), or None.
+        """
+        if given is None:
+            if not self.model:
+                raise Misconfigured(f"{owner}: say model='provider:model', or {word}= a model you built")
+            for target in self.targets():
+                provider((target if isinstance(target, Target) else Target(target)).provider)
+            self.policy()
+            return
+        both = [name for name in self.__struct_fields__ if name != "model" and getattr(self, name) != getattr(PLAIN, name)]
+        if both:
+            raise Misconfigured(f"{owner}: {', '.join(both)} and {word}= are both given; say it where that model is built")
+
+    def policy(self) -> Policy:
+        """The policy. Raises Misconfigured for numbers that mean nothing."""
+        return Policy(deadline_s=self.deadline_s, attempts=self.attempts, hedge_after=self.hedge_after, budget_usd=self.budget_usd)
+
+
+PLAIN = Settings(model="")
+_building = Lock()
+
+
+def chat_model(settings: Settings) -> ChatModel:
+    """The ChatModel for `settings`; equal settings share one, and so its cache and its budget. Raises Misconfigured."""
+    with _building:
+        return (_chat_model if _hashable(settings) else _chat_model.__wrapped__)(settings)
+
+
+def embed_model(settings: Settings) -> EmbedModel:
+    """The EmbedModel for `settings`; equal settings share one. Raises Misconfigured."""
+    with _building:
+        return (_embed_model if _hashable(settings) else _embed_model.__wrapped__)(settings)
+
+
+def _hashable(settings: Settings) -> bool:
+    try:
+        hash(settings)
+    except TypeError:  # a Target whose provider options hold a list or a dict
+        return False
+    return True
+
+
+@lru_cache(maxsize=SHARED_MODELS)
+def _chat_model(settings: Settings) -> ChatModel:
+    return ChatModel(*settings.targets(), policy=settings.policy(), cache=settings.cache)
+
+
+@lru_cache(maxsize=SHARED_MODELS)
+def _embed_model(settings: Settings) -> EmbedModel:
+    return EmbedModel(*settings.targets(), policy=settings.policy(), cache=settings.cache)
+
+
+def own_words(words: Mapping[str, Any], *, known: Collection[str], owner: str) -> dict[str, Any]:
+    """Constructor arguments with the frameworks' customary words translated: `timeout`, `max_retries` (attempts - 1), ...
+
+    Raises Misconfigured for a word `owner` does not know, naming the nearest one: a typing error must not pass in silence.
+    """
+    found: dict[str, Any] = {}
+    for word, value in words.items():
+        name = word if word in known else "attempts" if word == "max_retries" else CUSTOMARY.get(word, word)
+        if name not in known:
+            near = difflib.get_close_matches(word, [*known, *CUSTOMARY, "max_retries"], n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+            raise Misconfigured(f"{owner}: unknown field {word!r}; {hint}")
+        if value is None and word in AS_USUAL:
+            continue
+        found[name] = value + 1 if word == "max_retries" else value
+    return found
+
+
+def key_of(key: str | None) -> str | Secret | None:
+    """A key as Target takes it: a reference ("env:NAME", ...) stays readable, a literal one is masked from here on."""
+    return key if key is None or is_reference(key) else Secret(key)
+
+
+def is_reference(key: str) -> bool:
+    """True for "env:NAME", "file:PATH" and the like, which are no secrets themselves."""
+    return key.startswith(KEY_REFERENCES)
+
+
+def key_variable(model: str) -> str:
+    """The customary environment variable for the key of `provider:model`."""
+    name = model.partition(":")[0]
+    entry = PROVIDERS.get(name)
+    return entry.key_variables[0] if entry is not None and entry.key_variables else f"{name.upper()}_API_KEY"
+
+
+def request_of(
+    messages: Iterable[Message],
+    defaults: Mapping[str, Any],
+    options: Mapping[str, Any],
+    *,
+    target: str,
+    conversions: Mapping[str, Callable[[Any], Any]],
+    ignored: Collection[str] = (),
+) -> tuple[ChatRequest, dict[str, Any]]:
+    """The request, and what is said of the call itself (deadline_s, tenant, priority), out of a framework's loose keywords.
+
+    `options` (per call) win over `defaults` (the adapter's fields). Words nobody knows are the provider's own and travel in `extra`;
+    `ignored` ones are the framework's. `target` is the first target's name: its provider may stand before a `model` given per call.
+    `conversions` translate fields the framework spells differently (tools, tool_choice, schema).
+    """
+    fields: dict[str, Any] = {name: value for name, value in defaults.items() if value is not None}
+    said: dict[str, Any] = {}
+    foreign: dict[str, Any] = {}
+    for word, value in options.items():
+        name = CUSTOMARY.get(word, word)
+        if name in CALL_FIELDS:
+            said[name] = value
+        elif name == "extra":
+            foreign.update(value or {})
+        elif name in REQUEST_FIELDS:
+            fields[name] = "" if value is None and name in NOT_NONE else value
+        elif name not in ignored:
+            foreign[name] = value
+    if foreign:
+        fields["extra"] = {**fields.get("extra", {}), **foreign}
+    for name, convert in conversions.items():
+        if name in fields:
+            fields[name] = convert(fields[name])
+    if "extra" in fields:
+        fields["extra"] = msgspec.json.encode(fields["extra"]).decode() if fields["extra"] else ""
+    if "stop" in fields:
+        stop = fields["stop"]
+        fields["stop"] = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    if fields.get("model"):
+        fields["model"] = fields["model"].removeprefix(f"{target.partition(':')[0]}:")
+    return ChatRequest(messages=tuple(messages), **fields), said

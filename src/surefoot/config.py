@@ -1,0 +1,223 @@
+"""TOML -> frozen settings -> models. Unknown keys, wrong units and missing keys fail at load, naming the line and the nearest known word.
+
+[chat.default]
+targets = ["openai:gpt-5-mini", ["openai:a", "openai:b"]]      an inner list shares the load as equals
+cache = "sqlite:.surefoot/cache.db"
+[chat.default.policy]
+deadline_s = 60
+[embed.default]
+targets = ["openai:text-embedding-3-small"]
+[target."openai:gpt-5-mini"]
+requests_per_minute = 500
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn, get_type_hints
+
+import msgspec
+
+from surefoot import registry
+from surefoot.errors import Misconfigured
+from surefoot.model import ChatModel, EmbedModel
+from surefoot.target import Policy, Target
+
+LOCAL_SERVERS = ((11434, "Ollama"), (8080, "llama.cpp"), (8000, "vLLM"), (1234, "LM Studio"))  # their customary ports
+DEFAULT_MODELS = {
+    "OPENAI_API_KEY": "openai:gpt-5-mini",
+    "ANTHROPIC_API_KEY": "anthropic:claude-haiku-4-5",
+    "GEMINI_API_KEY": "google:gemini-3-flash",
+}
+PROBE_S = 0.3  # a server on this machine answers in milliseconds or is not there
+SECTIONS = ("chat", "embed", "target")
+MODEL_KEYS = ("targets", "policy", "cache", "ledger")
+TARGET_KEYS = tuple(name for name in Target.__struct_fields__ if name != "name")
+POLICY_KEYS = Policy.__struct_fields__
+UNITS = ("_s", "_ms", "_usd", "_tokens", "_per_minute", "_per_target", "_calls")
+
+
+def load(path: str | Path) -> Models:
+    """Read `path`. Raises Misconfigured for a file that cannot be read or says something nobody understands."""
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Misconfigured(f"{file}: cannot be read: {error.strerror}") from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Misconfigured(f"{file}: not TOML: {error}") from error
+    return Models(_Reader(file, text).settings(data))
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A chat target that is at hand, and how it was found."""
+
+    target: Target
+    why: str
+
+
+def discover() -> Found | None:
+    """A chat target that needs nobody's help: a key in the environment, or an OpenAI-protocol server on this machine; None if neither."""
+    for variable, name in DEFAULT_MODELS.items():
+        if os.environ.get(variable):  # noqa: TID251 - one of the two readers of the environment
+            try:
+                registry.provider(name.partition(":")[0])
+            except Misconfigured:
+                continue  # a key without its SDK
+            return Found(Target(name), f"{variable} is set")
+    for port, server in LOCAL_SERVERS:
+        url = f"http://127.0.0.1:{port}/v1"
+        try:
+            asked = urllib.request.Request(f"{url}/models", headers={"authorization": "Bearer local"})  # noqa: S310 - loopback
+            with urllib.request.urlopen(asked, timeout=PROBE_S) as answer:  # noqa: S310 - loopback
+                models = [one["id"] for one in msgspec.json.decode(answer.read())["data"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if models:
+            return Found(Target(f"openai:{models[0]}", base_url=url), f"{server}'s port {port} answered")
+    return None
+
+
+class Models:
+    """The models a file describes, built when asked for, each once."""
+
+    def __init__(self, settings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+        self._settings = settings
+        self._built: dict[tuple[str, str], Any] = {}
+
+    def chat(self, name: str = "default") -> ChatModel:
+        """The chat model `[chat.NAME]`. Raises Misconfigured if the file has none of that name, or a key or extra is missing."""
+        return self._model("chat", name, ChatModel)  # type: ignore[no-any-return]
+
+    def embed(self, name: str = "default") -> EmbedModel:
+        """The embedding model `[embed.NAME]`."""
+        return self._model("embed", name, EmbedModel)  # type: ignore[no-any-return]
+
+    def names(self, kind: str) -> tuple[str, ...]:
+        """The names of all `chat` or `embed` models."""
+        return tuple(self._settings.get(kind, {}))
+
+    def targets(self, kind: str) -> tuple[Target, ...]:
+        """The targets of all `chat` or `embed` models, each once."""
+        given = [one for settings in self._settings.get(kind, {}).values() for one in settings["targets"]]
+        flat = [target for one in given for target in (one if isinstance(one, list | tuple) else [one])]
+        return tuple(dict.fromkeys(target if isinstance(target, Target) else Target(target) for target in flat))
+
+    def _model(self, kind: str, name: str, build: Any) -> Any:
+        known = self._settings.get(kind, {})
+        if name not in known:
+            raise Misconfigured(f"no [{kind}.{name}] in the file; it has {', '.join(f'[{kind}.{one}]' for one in known) or 'none'}")
+        if (kind, name) not in self._built:
+            settings = known[name]
+            self._built[kind, name] = build(
+                *settings["targets"], policy=settings["policy"], cache=settings["cache"], ledger=settings["ledger"]
+            )
+        return self._built[kind, name]
+
+
+_TargetFields = msgspec.defstruct(  # Target without name and key: msgspec cannot convert into a union with Secret
+    "_TargetFields",
+    [(name, get_type_hints(Target)[name], None) for name in TARGET_KEYS if name != "api_key"],
+)
+
+
+class _Reader:
+    """Checks a file's words against what is known, with the line to look at."""
+
+    def __init__(self, file: Path, text: str) -> None:
+        self._file = file
+        self._lines = text.splitlines()
+
+    def settings(self, data: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+        """Every model's settings, ready to build."""
+        self._known(data, SECTIONS, "section")
+        targets = {name: self._target(name, values) for name, values in data.get("target", {}).items()}
+        found: dict[str, dict[str, dict[str, Any]]] = {}
+        for kind in ("chat", "embed"):
+            for name, values in data.get(kind, {}).items():
+                where = f"[{kind}.{name}]"
+                if not isinstance(values, dict):
+                    self._fail(f"{kind}.{name}", f"{where} must be a table with targets = [...]; for the usual one write [{kind}.default]")
+                self._known(values, MODEL_KEYS, f"key in {where}")
+                if not values.get("targets"):
+                    self._fail(f"{kind}.{name}", f'{where} needs targets = ["provider:model", ...]')
+                found.setdefault(kind, {})[name] = {
+                    "targets": [self._targets(one, targets) for one in values["targets"]],
+                    "policy": self._policy(values.get("policy", {}), where),
+                    "cache": values.get("cache"),
+                    "ledger": values.get("ledger"),
+                }
+        if not found:
+            raise Misconfigured(f"{self._file}: describes no model; begin with [chat.default] and targets = [...]")
+        self._unused(targets, found)
+        return found
+
+    def _targets(self, given: Any, targets: Mapping[str, Target]) -> Any:
+        if isinstance(given, list):
+            return [self._targets(one, targets) for one in given]
+        if not isinstance(given, str):
+            self._fail(str(given), f"a target is text such as 'openai:gpt-5-mini', not {given!r}")
+        return targets.get(given) or Target(given)
+
+    def _target(self, name: str, values: Mapping[str, Any]) -> Target:
+        where = f'[target."{name}"]'
+        self._known(values, TARGET_KEYS, f"key in {where}")
+        fields = dict(values)
+        for pairs in ("headers", "options"):
+            if isinstance(fields.get(pairs), dict):
+                fields[pairs] = list(fields[pairs].items())
+        key = fields.pop("api_key", None)
+        if not (key is None or isinstance(key, str)):
+            self._fail("api_key", f'{where}: api_key is text, or a reference such as "env:OPENAI_API_KEY"')
+        try:
+            checked = msgspec.convert(fields, _TargetFields)
+            return Target(name, api_key=key, **{one: getattr(checked, one) for one in fields})
+        except msgspec.ValidationError as error:
+            self._fail(_field(error), f"{where}: {error}")
+
+    def _policy(self, values: Mapping[str, Any], where: str) -> Policy:
+        self._known(values, POLICY_KEYS, f"key in {where[:-1]}.policy]")
+        fields = {name: None if value is False and name.endswith("_s") else value for name, value in values.items()}
+        try:
+            return msgspec.convert(fields, Policy)
+        except msgspec.ValidationError as error:
+            self._fail(_field(error), f"{where[:-1]}.policy]: {error}")
+
+    def _known(self, values: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
+        for name in values:
+            if name in known:
+                continue
+            stem = re.sub(r"_(s|ms|sec|seconds|minutes|usd|dollars)$", "", name)
+            units = [one for one in known if one != name and one.startswith(stem) and one.endswith(UNITS)]
+            near = units or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+            self._fail(name, f"unknown {what}: {name!r}{hint}")
+
+    def _unused(self, targets: Mapping[str, Target], found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+        used: set[str] = set()
+        for models in found.values():
+            for settings in models.values():
+                for one in settings["targets"]:
+                    used |= {each.name for each in (one if isinstance(one, list) else [one])}
+        for name in targets:
+            if name not in used:
+                near = difflib.get_close_matches(name, used, n=1)
+                self._fail(name, f'[target."{name}"] is used by no model' + (f"; did you mean {near[0]!r}?" if near else ""))
+
+    def _fail(self, word: str, message: str) -> NoReturn:
+        pattern = re.compile(rf"(?<![\w.-]){re.escape(word)}(?![\w-])") if word else None
+        line = next((n for n, text in enumerate(self._lines, 1) if pattern and pattern.search(text.split("#")[0])), None)
+        raise Misconfigured(f"{self._file}{f', line {line}' if line else ''}: {message}")
+
+
+def _field(error: msgspec.ValidationError) -> str:
+    match = re.search(r"at `\$\.(\w+)", str(error))
+    return match[1] if match else ""

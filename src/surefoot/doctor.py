@@ -1,0 +1,208 @@
+"""`surefoot doctor`: what would go wrong with the first real call, found before it is made.
+
+For each target: its extra, its key (masked), its address, the clocks' difference, and one tiny call. For the installation: the versions of
+the vendors' SDKs and the proxies. Nothing it says holds a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
+from importlib import metadata
+from typing import Literal
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, getproxies, urlopen
+
+from msgspec import Struct
+
+from surefoot import registry
+from surefoot.credentials import key_source
+from surefoot.errors import Misconfigured, SurefootError
+from surefoot.model import ChatModel, EmbedModel
+from surefoot.secret import Secret
+from surefoot.target import Policy, Target
+
+Verdict = Literal["ok", "warn", "fail"]
+# What the extras allow: at least, and below.
+SUPPORTED = {
+    "openai": ((2, 45), (4, 0)),
+    "anthropic": ((1, 0), (3, 0)),
+    "google-genai": ((2, 20), (4, 0)),
+    "langchain-core": ((1, 7), (2, 0)),
+    "llama-index-core": ((0, 14), (0, 15)),
+}
+ADDRESSES = {
+    "openai": "https://api.openai.com/v1",
+    "anthropic": "https://api.anthropic.com",
+    "google": "https://generativelanguage.googleapis.com",
+}
+STARTS = {"openai": ("sk-",), "anthropic": ("sk-ant-",), "google": ("AIza", "AQ.")}  # of the vendors' own keys
+REACH_S = 10.0
+SKEW_S = 60.0  # beyond this signed requests and tokens with an expiry begin to fail
+CALL = Policy(attempts=1, deadline_s=60.0, first_token_s=45.0)
+CALL_TOKENS = 16
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """One thing looked at: what, of which target ("" for the installation), the verdict, and a sentence."""
+
+    what: str
+    target: str = ""
+    verdict: Verdict
+    says: str
+
+
+class Patient(Struct, frozen=True, kw_only=True):
+    """A target to look at, and what it is for."""
+
+    target: Target
+    kind: Literal["chat", "embed"] = "chat"
+
+
+async def examine(patients: Sequence[Patient], *, calls: bool = True) -> list[Check]:
+    """Look at everything; targets side by side. `calls=False` sends no request that could cost anything."""
+    found = [*_versions(), _proxies()]
+    for checks in await asyncio.gather(*(_target(patient, calls=calls) for patient in patients)):
+        found += checks
+    return found
+
+
+def _versions() -> list[Check]:
+    checks = []
+    for package, (least, below) in SUPPORTED.items():
+        try:
+            version = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+        numbers = tuple(int(word) for word in version.split(".")[:2] if word.isdecimal())
+        is_fine = least <= numbers < below
+        wanted = f"{'.'.join(map(str, least))} or later, below {'.'.join(map(str, below))}"
+        checks.append(
+            Check(
+                what="version",
+                verdict="ok" if is_fine else "fail",
+                says=f"{package} {version}" + ("" if is_fine else f"; {wanted} is supported"),
+            )
+        )
+    return checks
+
+
+def _proxies() -> Check:
+    """The system's proxies, without the passwords in them."""
+    named = []
+    for scheme, address in sorted(getproxies().items()):
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        named.append(f"{scheme} by {parts.hostname}:{parts.port or 80}" if scheme != "no" else f"none for {address}")
+    return Check(what="proxy", verdict="ok", says="; ".join(named) or "none")
+
+
+async def _target(patient: Patient, *, calls: bool) -> list[Check]:
+    target = patient.target
+    try:
+        entry = registry.provider(target.provider)
+        keys = key_source(target, entry.key_variables)
+        key = await keys.get() if keys is not None else None
+    except SurefootError as error:
+        return [Check(what="key", target=target.name, verdict="fail", says=str(error))]
+    checks = [_key(target, key)] if key is not None else []
+    address = target.base_url or ADDRESSES.get(target.provider, "")
+    if address:
+        checks += await asyncio.to_thread(_reach, target.name, address)
+    if calls and not any(check.verdict == "fail" for check in checks):
+        checks.append(await _call(patient))
+    return checks
+
+
+def _key(target: Target, key: Secret) -> Check:
+    """Whether the key looks like one: length and customary beginning are all that is said of it."""
+    size = len(key.reveal())
+    starts = STARTS.get(target.provider, ())
+    begins = next((start for start in starts if key.reveal().startswith(start)), "")
+    masked = f"{begins}**** ({size} characters)"
+    if not (key.reveal().isascii() and key.reveal().isprintable()) or " " in key.reveal():
+        return Check(
+            what="key", target=target.name, verdict="fail", says=f"{masked}: holds spaces, line breaks or letters no header carries"
+        )
+    if starts and not begins and not target.base_url:
+        return Check(
+            what="key", target=target.name, verdict="warn", says=f"{masked}: keys of {target.provider} begin with {' or '.join(starts)}"
+        )
+    return Check(what="key", target=target.name, verdict="ok", says=masked)
+
+
+def _reach(name: str, address: str) -> list[Check]:
+    """Ask the address for anything, without the key: whatever it answers, it is there, and its Date tells the time."""
+    started = time.monotonic()
+    if urlsplit(address).scheme not in {"http", "https"}:
+        return [Check(what="address", target=name, verdict="fail", says=f"{address} begins with neither http:// nor https://")]
+    try:
+        with urlopen(Request(address, headers={"user-agent": "surefoot"}), timeout=REACH_S) as answer:  # noqa: S310 - the scheme was looked at
+            status, date = answer.status, answer.headers.get("date")
+    except HTTPError as error:
+        status, date = error.code, error.headers.get("date")
+        error.close()
+    except (OSError, ValueError, HTTPException) as error:
+        return [Check(what="address", target=name, verdict="fail", says=f"{address} cannot be reached: {error}")]
+    took_ms = (time.monotonic() - started) * 1000
+    checks = [Check(what="address", target=name, verdict="ok", says=f"{address} answers in {took_ms:.0f} ms (HTTP {status})")]
+    clock = _clock(name, date) if date else None
+    return checks if clock is None else [*checks, clock]
+
+
+def _clock(name: str, date: str) -> Check | None:
+    """How far this machine's clock is from the server's; None if the server's date is none."""
+    try:
+        skew_s = time.time() - parsedate_to_datetime(date).timestamp()  # noqa: TID251 - the wall clock is what is looked at
+    except ValueError:
+        return None
+    return Check(what="clock", target=name, verdict="ok" if abs(skew_s) <= SKEW_S else "warn", says=f"{skew_s:+.0f} s against the server")
+
+
+async def _call(patient: Patient) -> Check:
+    name = patient.target.name
+    started = time.monotonic()
+    try:
+        if patient.kind == "embed":
+            embedded = await EmbedModel(patient.target, policy=CALL).areply(["ok"])
+            said = f"{embedded.vectors.shape[1]} dimensions"
+        else:
+            reply = await ChatModel(patient.target, policy=CALL).ainvoke("Say: ok", max_tokens=CALL_TOKENS)
+            said = f"{reply.model or name}, {reply.usage.input_tokens} + {reply.usage.output_tokens} tokens, {reply.finish_reason}"
+    except SurefootError as error:
+        last = getattr(error, "last", error)
+        return Check(what=patient.kind, target=name, verdict="fail", says=f"{type(last).__name__}: {last}")
+    return Check(what=patient.kind, target=name, verdict="ok", says=f"{said}, {(time.monotonic() - started) * 1000:.0f} ms")
+
+
+def patients_of(names: Sequence[str]) -> list[Patient]:
+    """Targets by name; none: the vendors' customary models for which a key is at hand. Raises Misconfigured if there is none either."""
+    if names:
+        return [Patient(target=Target(name), kind="embed" if "embed" in name else "chat") for name in names]
+    found = []
+    for name in ("openai:gpt-5-mini", "anthropic:claude-haiku-4-5", "google:gemini-3-flash"):
+        target = Target(name)
+        try:
+            key_source(target, registry.PROVIDERS[target.provider].key_variables)
+        except Misconfigured:
+            continue
+        found.append(Patient(target=target))
+    if not found:
+        raise Misconfigured(
+            "nothing to look at: name a model with --model, a file with --config, or set OPENAI_API_KEY or another vendor's"
+        )
+    return found
+
+
+def worst(checks: Sequence[Check]) -> Verdict:
+    """The gravest verdict."""
+    verdicts = {check.verdict for check in checks}
+    return "fail" if "fail" in verdicts else "warn" if "warn" in verdicts else "ok"
+
+
+def told(checks: Sequence[Check]) -> str:
+    """The findings as lines, for people."""
+    return "\n".join(f"{check.verdict:4}  {check.what:8} {f'{check.target}: ' if check.target else ''}{check.says}" for check in checks)

@@ -1,0 +1,56 @@
+"""`surefoot ask` and `surefoot chat` as typed."""
+
+from __future__ import annotations
+
+import pytest
+
+from surefoot.cli import main
+from surefoot.testing.wire import OpenAISim
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A settings file that points to a simulated provider."""
+    with OpenAISim() as sim:
+        path = tmp_path / "surefoot.toml"
+        path.write_text(
+            f'[chat.default]\ntargets = ["openai:m"]\n[target."openai:m"]\nbase_url = "{sim.url}/v1"\napi_key = "k"\n', encoding="utf-8"
+        )
+        yield str(path), sim
+
+
+def test_ask_streams_the_answer_and_tells_the_price_when_asked(config, capsys):
+    """The answer alone on stdout, so that it can be piped."""
+    path, sim = config
+    assert main(["ask", "Merhaba!", "-c", path, "-v", "-s", "Be brief."]) == 0
+    out, err = capsys.readouterr()
+    assert "Merhaba!" in out
+    assert "1 attempts" in err
+    assert [message["role"] for message in sim.requests[-1].json["messages"]] == ["system", "user"]
+
+
+def test_chat_remembers_the_conversation(config, capsys, monkeypatch):
+    """Each turn carries the ones before."""
+    path, sim = config
+    lines = iter(["one", "two", ""])
+    monkeypatch.setattr("builtins.input", lambda _: next(lines))
+    assert main(["chat", "-c", path]) == 0
+    roles = [message["role"] for message in sim.requests[-1].json["messages"]]
+    assert roles == ["user", "assistant", "user"]
+    assert "openai:m" in capsys.readouterr().err
+
+
+def test_errors_are_one_line_and_exit_1(tmp_path, capsys, monkeypatch):
+    """No traceback for a mistake of the user's."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["ask", "hi"]) == 1
+    assert "no model" in capsys.readouterr().err
+    assert main(["ask", "hi", "-m", "opnai:x"]) == 1
+    assert "openai" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys):
+    """The first thing a bug report is asked for."""
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out.startswith("surefoot 0.")

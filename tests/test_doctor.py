@@ -1,0 +1,102 @@
+"""The doctor says what is wrong before the first real call does, and never shows a key."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from surefoot import Target, doctor
+from surefoot.cli import main
+from surefoot.doctor import Check, Patient, examine, patients_of, worst
+from surefoot.errors import Misconfigured
+from surefoot.testing.wire import GeminiSim, OpenAISim
+
+KEY = "sk-CANARY-0123456789abcdef"
+
+
+def of(checks: list[Check], what: str) -> Check:
+    return next(check for check in checks if check.what == what)
+
+
+async def test_a_healthy_target_is_found_healthy():
+    """Version, proxy, key, address, clock, call: all looked at."""
+    with OpenAISim() as sim:
+        target = Target("openai:gpt-4.1", base_url=sim.url + "/v1", api_key=KEY)
+        checks = await examine([Patient(target=target), Patient(target=target, kind="embed")])
+        assert sum(request.method == "POST" for request in sim.requests) == 2
+    assert worst(checks) == "ok"
+    assert {"version", "proxy", "key", "address", "chat", "embed"} <= {check.what for check in checks}
+    assert of(checks, "key").says == f"sk-**** ({len(KEY)} characters)"
+    assert "CANARY" not in doctor.told(checks)
+
+
+async def test_without_calls_nothing_is_asked_that_costs():
+    """A check in a pipeline must be free."""
+    with OpenAISim() as sim:
+        await examine([Patient(target=Target("openai:m", base_url=sim.url + "/v1", api_key=KEY))], calls=False)
+        assert all(request.method == "GET" and "authorization" not in request.headers for request in sim.requests)
+
+
+async def test_each_ill_has_its_own_name():
+    """A wrong key, a dead address, a model nobody knows, a key with a line break."""
+    with OpenAISim(expected_key="other", models=["known"]) as sim:
+        address = sim.url + "/v1"
+        refused = await examine([Patient(target=Target("openai:known", base_url=address, api_key=KEY))])
+        torn = await examine([Patient(target=Target("openai:known", base_url=address, api_key=KEY + "\n"))])
+    dead = await examine([Patient(target=Target("openai:known", base_url=address, api_key=KEY))])
+    assert of(refused, "chat").says.startswith("AuthFailed")
+    assert of(torn, "key").verdict == "fail"
+    assert of(dead, "address").verdict == "fail"
+    assert not any(check.what == "chat" for check in [*torn, *dead])  # pointless, so not made
+    for checks in (refused, torn, dead):
+        assert worst(checks) == "fail"
+        assert "CANARY" not in doctor.told(checks)
+
+
+async def test_a_key_of_another_vendor_is_noticed():
+    """Pasted into the wrong variable."""
+    checks = doctor._key(Target("anthropic:m"), doctor.Secret(KEY))
+    assert (checks.verdict, checks.says) == ("warn", f"**** ({len(KEY)} characters): keys of anthropic begin with sk-ant-")
+
+
+async def test_a_clock_that_is_wrong_is_noticed():
+    """Signed requests and tokens with an expiry fail on it, and never say why."""
+    with GeminiSim() as sim:
+        found = doctor._reach("t", sim.url)
+    assert of(found, "address").verdict == "ok"
+    assert doctor._clock("t", "Wed, 21 Oct 2015 07:28:00 GMT").verdict == "warn"
+    assert doctor._clock("t", "no date") is None
+
+
+def test_passwords_of_proxies_are_left_out(monkeypatch):
+    """They are keys, too."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:CANARY@proxy.example:3128")
+    assert "https by proxy.example:3128" in doctor._proxies().says
+    assert "CANARY" not in doctor._proxies().says
+
+
+def test_the_command_has_an_exit_code_and_speaks_json(tmp_path, monkeypatch, capsys):
+    """0 where all is well, 1 where something fails; the file's targets are looked at."""
+    monkeypatch.setenv("MY_KEY", KEY)
+    with OpenAISim() as sim:
+        file = tmp_path / "surefoot.toml"
+        file.write_text(
+            f'[chat.default]\ntargets = ["openai:m"]\n[target."openai:m"]\nbase_url = "{sim.url}/v1"\napi_key = "env:MY_KEY"\n',
+            encoding="utf-8",
+        )
+        assert main(["doctor", "--config", str(file), "--json"]) == 0
+    said = capsys.readouterr().out
+    assert {"chat", "key"} <= {check.what for check in msgspec.json.decode(said, type=list[Check])}
+    assert main(["doctor", "--config", str(file), "--no-calls"]) == 1
+    assert "CANARY" not in said + capsys.readouterr().out
+
+
+def test_nothing_to_look_at_is_told(monkeypatch, tmp_path):
+    """With what to name."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(Misconfigured, match="--model"):
+        patients_of([])
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert [patient.target.name for patient in patients_of([])] == ["openai:gpt-5-mini"]

@@ -1,0 +1,59 @@
+"""How rooms are put in a row, and what is shared."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from surefoot import ChatModel, EmbedModel, Policy, Target, runtime
+from surefoot.errors import Misconfigured
+from surefoot.stack import CALL_ORDER, TARGET_ORDER
+from surefoot.testing import Scripted
+from surefoot.types import Traits
+
+
+def test_rooms_stand_in_the_order_of_the_house():
+    """The order is the design."""
+    lines = ChatModel(Scripted("a", name="a"), Scripted("b", name="b"), policy=Policy(hedge_after="p95")).describe().splitlines()
+    names = [line.split(":")[0].strip() for line in lines]
+    for order, least in ((CALL_ORDER, 3), (TARGET_ORDER, 4)):
+        found = [names.index(room) for room in order if room in names]
+        assert found == sorted(found)
+        assert len(found) >= least
+
+
+def test_embedding_models_of_two_spaces_do_not_stand_in_for_each_other():
+    """Same dimension is not same space; one foreign vector spoils an index."""
+    one, two = Scripted("a", traits=Traits(space="one")), Scripted("b", traits=Traits(space="two"))
+    with pytest.raises(Misconfigured, match="different spaces"):
+        EmbedModel(one, two).describe()
+
+
+def test_policy_reaches_the_connect_timeout():
+    """A setting that is read by nobody lies."""
+    chat = ChatModel(Target("openai:m", base_url="http://127.0.0.1:9/v1", api_key="k"), policy=Policy(connect_s=1.5))
+    chat.describe()
+    assert dict(chat._rooms._doors[0].edge.target.options)["connect_s"] == 1.5
+
+
+def test_an_edge_needs_the_right_door():
+    """A thing that cannot chat is no chat target."""
+    with pytest.raises(Misconfigured, match="an edge with chat"):
+        ChatModel(object())
+    with pytest.raises(Misconfigured, match="empty"):
+        ChatModel([])
+
+
+def test_a_new_home_gets_new_rooms():
+    """Connections and counters of a dead loop are not used again."""
+    edge = Scripted("a", "b")
+    chat = ChatModel(edge)
+
+    async def once():
+        runtime.reset_for_tests()
+        runtime.adopt()
+        return (await chat.ainvoke("hi")).text
+
+    assert [asyncio.run(once()), asyncio.run(once())] == ["a", "b"]
+    runtime.reset_for_tests()
