@@ -1,0 +1,343 @@
+"""ChatSurefoot: a LangChain chat model whose calls stay on their feet."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, Literal
+
+from langchain_core.caches import BaseCache
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.output_parsers import BaseOutputParser, JsonOutputParser, PydanticOutputParser
+from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.utils.pydantic import is_basemodel_subclass
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+
+from langchain_surefoot._fields import CHAT_FIELDS, FRAMEWORK_WORDS, key_field, reference, settings_of
+from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_out, messages_in, result_out, tool_choice_in
+from langchain_surefoot.errors import translated
+from surefoot import ChatModel, Policy, Target
+from surefoot.adapter import chat_model, key_variable, own_words, request_of
+from surefoot.types import ChatReply, ChatRequest, Delta
+
+DEFAULT = Policy()
+LANGSMITH_PROVIDERS = {"google": "google_genai"}  # LangSmith's word, by which it finds prices
+Method = Literal["function_calling", "json_schema", "json_mode"]
+
+
+class ChatSurefoot(BaseChatModel):
+    """A LangChain chat model over surefoot: one retry owner, one deadline, shared limits, fallbacks, hedges, budgets, cache.
+
+        llm = ChatSurefoot(model="openai:gpt-5-mini", fallbacks=["anthropic:claude-haiku-4-5"], temperature=0)
+        llm = ChatSurefoot(model="openai:m", base_url="http://127.0.0.1:8000/v1", api_key="...")
+        llm = ChatSurefoot(chat=ChatModel(...))        around a model you built; targets and policies are then said there
+
+    The fields are those of surefoot's Target and Policy (of the first target: base_url, api_key, the limits) and ChatRequest.
+    LangChain's customary words are understood too: `timeout` is `deadline_s`, `max_retries` is `attempts` - 1.
+
+    Nothing is doubled: LangChain's own `cache` is False (None would mean its global cache) and its `rate_limiter` None; surefoot's cache
+    is called `surefoot_cache` here, because BaseChatModel already has a `cache`. The vendors' SDKs do not retry. What reaches you is
+    final, and its `is_retryable` says so: retry middleware leaves it alone. `.with_retry()` does not ask; leave it out, or say
+    `retry_if_exception_type=(surefoot.errors.Transient,)`.
+
+    Models with equal settings share one ChatModel in a process, so limits, breakers, budgets and caches hold across copies,
+    bindings and configurable fields. Per call (`invoke(..., model=..., temperature=..., deadline_s=...)`) every option of a request may be
+    set; `model` names another model of the same provider. Words nobody knows are sent to the provider as they are.
+    """
+
+    model: str = ""
+    """`provider:model`, for example "openai:gpt-5-mini"."""
+    fallbacks: tuple[str | Target, ...] = ()
+    """Asked in this order when the model before fails; names, or Targets with settings of their own."""
+    base_url: str = ""
+    api_key: SecretStr | None = None
+    """A key, or a reference ("env:NAME", "file:PATH", "vault:PATH#FIELD"); None: the provider's customary environment variable."""
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_p: float | None = None
+    stop: list[str] | None = None
+    seed: int | None = None
+    reasoning_effort: str | None = None
+    extra: dict[str, Any] | None = None
+    """Provider-specific fields of the request, passed through untouched."""
+    deadline_s: float | None = DEFAULT.deadline_s
+    attempts: int = DEFAULT.attempts
+    hedge_after: Literal["p95"] | float | None = DEFAULT.hedge_after
+    budget_usd: float | None = DEFAULT.budget_usd
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    concurrency: int | None = None
+    surefoot_cache: Any = None
+    """None, "memory", "sqlite:PATH", "redis://..." or a Store."""
+    streaming: bool | None = None
+    """True: `invoke` asks for a stream too. None: as callbacks and callers want it. False: never a stream."""
+    chat: ChatModel | None = Field(default=None, exclude=True)
+    cache: BaseCache | bool | None = Field(default=False, exclude=True)
+
+    _built: tuple[tuple[Any, ...], ChatModel] | None = PrivateAttr(default=None)
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_words(cls, values: Any) -> Any:
+        return key_field(own_words(values, known=cls.model_fields, owner=cls.__name__)) if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def _whole(self) -> ChatSurefoot:
+        settings_of(self).check(given=self.chat, word="chat", owner=type(self).__name__)
+        if self.chat is not None and not self.model:
+            self.model = self.chat.targets[0]
+        return self
+
+    # --- the calls: translate in, ask, translate out -----------------------------------------------------------------------------
+
+    @property
+    def surefoot(self) -> ChatModel:
+        """The ChatModel underneath: `describe()`, `subscribe()`, `targets`."""
+        if self.chat is not None:
+            return self.chat
+        fields, built = CHAT_FIELDS(self), self._built
+        if built is None or built[0] != fields:
+            self._built = built = fields, chat_model(settings_of(self))
+        return built[1]
+
+    @property
+    def _attempts(self) -> int:
+        return self.attempts if self.chat is None else self.chat.policy.attempts
+
+    def _asked(
+        self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]
+    ) -> tuple[ChatModel, ChatRequest, dict[str, Any]]:
+        model = self.surefoot
+        target = model.targets[0]
+        defaults = {
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "top_p": self.top_p,
+            "stop": self.stop,
+            "seed": self.seed,
+            "reasoning_effort": self.reasoning_effort,
+            "extra": self.extra,
+            "model": None if self.model == target else self.model,
+        }
+        if stop is not None:
+            options["stop"] = stop
+        found = messages_in(messages)
+        return model, *request_of(found, defaults, options, target=target, conversions=CONVERSIONS, ignored=FRAMEWORK_WORDS)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's signature
+        **kwargs: Any,
+    ) -> ChatResult:
+        """Ask and wait."""
+        with translated(self._attempts):
+            model, request, said = self._asked(messages, stop, kwargs)
+            return result_out(model.invoke(request, **said))
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's signature
+        **kwargs: Any,
+    ) -> ChatResult:
+        """Ask, from any loop."""
+        with translated(self._attempts):
+            model, request, said = self._asked(messages, stop, kwargs)
+            return result_out(await model.ainvoke(request, **said))
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's signature
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        """Ask for a stream; leaving it early drops the connection."""
+        with translated(self._attempts):
+            model, request, said = self._asked(messages, stop, kwargs)
+            indices: set[int] = set()
+            with model.stream(request, **said) as deltas:
+                for delta in deltas:
+                    yield from _noted(delta, indices)
+            yield last_chunk_out(deltas.reply or ChatReply(), sorted(indices))
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain's signature
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        """`_stream`, from any loop."""
+        with translated(self._attempts):
+            model, request, said = self._asked(messages, stop, kwargs)
+            indices: set[int] = set()
+            async with model.astream(request, **said) as deltas:
+                async for delta in deltas:
+                    for chunk in _noted(delta, indices):
+                        yield chunk
+            yield last_chunk_out(deltas.reply or ChatReply(), sorted(indices))
+
+    # --- tools and structured output ---------------------------------------------------------------------------------------------
+
+    def bind_tools(
+        self,
+        tools: Sequence[Mapping[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: Any = None,
+        strict: bool | None = None,
+        parallel_tool_calls: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Give the model `tools`.
+
+        `tool_choice` is "auto", "none", "any" (or "required", or True), a tool's name, or OpenAI's or Anthropic's dict of it.
+        """
+        wire = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
+        bound: dict[str, Any] = {"tools": wire, **kwargs}
+        if tool_choice:
+            bound["tool_choice"] = tool_choice_in(tool_choice)
+        if parallel_tool_calls is not None:
+            bound["parallel_tool_calls"] = parallel_tool_calls
+        return self.bind(**bound)
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type,
+        *,
+        method: Method = "function_calling",
+        include_raw: bool = False,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Have the model answer in the shape of `schema` (pydantic class, TypedDict, JSON Schema or OpenAI function).
+
+        "function_calling" works with every provider and is the default; "json_schema" has the provider hold the shape; "json_mode" only
+        promises JSON, so the prompt must name the fields. `include_raw` returns {"raw", "parsed", "parsing_error"} and never raises for
+        an answer that does not parse. Further keywords (tools among them) are bound to the call.
+        """
+        is_class = isinstance(schema, type) and is_basemodel_subclass(schema)
+        traced = {"kwargs": {"method": method, "strict": strict}, "schema": schema}
+        parser: BaseOutputParser[Any]
+        if method == "function_calling":
+            llm = self.bind_tools(
+                [schema], tool_choice="any", strict=strict, parallel_tool_calls=False, ls_structured_output_format=traced, **kwargs
+            )
+            name = convert_to_openai_tool(schema)["function"]["name"]
+            parser = (
+                PydanticToolsParser(tools=[schema], first_tool_only=True)  # type: ignore[list-item]
+                if is_class
+                else JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
+            )
+        elif method in {"json_schema", "json_mode"}:
+            wanted = response_format(schema, strict=strict) if method == "json_schema" else {"type": "json_object"}
+            extra_tools = kwargs.pop("tools", None)
+            words = {"response_format": wanted, "ls_structured_output_format": traced, **kwargs}
+            llm = self.bind_tools(extra_tools, strict=strict, **words) if extra_tools else self.bind(**words)
+            parser = PydanticOutputParser(pydantic_object=schema) if is_class else JsonOutputParser()  # type: ignore[arg-type]
+        else:
+            raise ValueError(f"method = {method!r}; known are 'function_calling', 'json_schema' and 'json_mode'")
+        return with_raw(llm, parser) if include_raw else llm | parser
+
+    # --- what LangChain asks about ------------------------------------------------------------------------------------------------
+
+    @property
+    def _llm_type(self) -> str:
+        return "surefoot"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        """The settings that shape an answer; no secrets."""
+        names = (
+            "model",
+            "base_url",
+            "temperature",
+            "max_tokens",
+            "top_p",
+            "stop",
+            "seed",
+            "reasoning_effort",
+            "extra",
+            "attempts",
+            "deadline_s",
+        )
+        return {**{name: getattr(self, name) for name in names}, "fallbacks": [getattr(one, "name", one) for one in self.fallbacks]}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        """LangSmith's words for this call; per-call options win."""
+        provider, _, model = self.model.partition(":")
+        params = super()._get_ls_params(stop=stop or self.stop or None, **kwargs)
+        params["ls_provider"] = LANGSMITH_PROVIDERS.get(provider, provider)
+        params["ls_model_name"] = str(kwargs.get("model") or model or self.model).removeprefix(f"{provider}:")
+        return params
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        """Capabilities as far as the first target's provider knows them."""
+        traits = self.surefoot.traits
+        profile = ModelProfile(
+            tool_calling=traits.tools,
+            tool_choice=traits.tools,
+            structured_output=traits.schema,
+            text_inputs=True,
+            image_inputs=traits.vision,
+            pdf_inputs=traits.pdf,
+        )
+        if traits.context_tokens is not None:
+            profile["max_input_tokens"] = traits.context_tokens
+        return profile
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """A literal key is serialised as the name of its environment variable; references are no secrets."""
+        return {"api_key": key_variable(self.model)} if self.api_key is not None and not reference(self.api_key) else {}
+
+    @property
+    def lc_attributes(self) -> dict[str, Any]:
+        """References to a key, such as "file:PATH", are serialised as they are."""
+        where = reference(self.api_key)
+        return {"api_key": where} if where else {}
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """LangChain's dumps() and load() work; keys never leave."""
+        return True
+
+
+def _noted(delta: Delta, indices: set[int]) -> Iterator[ChatGenerationChunk]:
+    indices.update([piece.index for piece in delta.tool_calls])
+    return chunks_out(delta)
+
+
+def response_format(schema: dict[str, Any] | type, *, strict: bool | None) -> dict[str, Any]:
+    """OpenAI's spelling of a wanted shape, which LangChain's tracing reads; a dict already in it stays as it is."""
+    if isinstance(schema, dict) and schema.get("type") == "json_schema":
+        return schema
+    shape = convert_to_json_schema(schema, strict=strict)
+    wanted: dict[str, Any] = {"name": shape.get("title") or "answer", "schema": shape}
+    return {"type": "json_schema", "json_schema": wanted if strict is None else {**wanted, "strict": strict}}
+
+
+def with_raw(llm: Runnable[LanguageModelInput, AIMessage], parser: BaseOutputParser[Any]) -> Runnable[LanguageModelInput, Any]:
+    """`llm` answering {"raw", "parsed", "parsing_error"}; an answer that does not parse is a value here, not an exception."""
+    assign = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
+    nothing = RunnablePassthrough.assign(parsed=lambda _: None)
+    return RunnableMap(raw=llm) | assign.with_fallbacks([nothing], exception_key="parsing_error")
+
+
+# LangChain inspects the signature at every call; a signature at hand saves about 30 us of it.
+for _name in ("_generate", "_agenerate"):
+    _method: Any = vars(ChatSurefoot)[_name]
+    _method.__signature__ = inspect.signature(_method)

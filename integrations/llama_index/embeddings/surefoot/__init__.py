@@ -1,0 +1,10 @@
+"""LlamaIndex over surefoot: the embedding model."""
+
+from importlib.util import find_spec
+
+if find_spec("llama_index.core") is None:
+    raise ModuleNotFoundError('llama-index-core is not installed here: run  pip install "surefoot[llamaindex]"', name="llama_index.core")
+
+from llama_index.embeddings.surefoot.base import SurefootEmbedding
+
+__all__ = ["SurefootEmbedding"]

@@ -1,0 +1,304 @@
+"""Surefoot: a LlamaIndex LLM whose calls stay on their feet."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+
+from llama_index.core.base.llms.generic_utils import (
+    achat_to_completion_decorator,
+    astream_chat_to_completion_decorator,
+    chat_to_completion_decorator,
+    stream_chat_to_completion_decorator,
+)
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    CompletionResponse,
+    CompletionResponseAsyncGen,
+    CompletionResponseGen,
+    LLMMetadata,
+    MessageRole,
+)
+from llama_index.core.bridge.pydantic import Field, PrivateAttr, SecretStr, field_serializer
+from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
+from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.program.function_program import FunctionCallingProgram
+from llama_index.core.prompts import PromptTemplate
+from llama_index.core.tools import BaseTool
+from llama_index.core.types import PydanticProgramMode
+
+from llama_index.llms.surefoot._translate import CONVERSIONS, Growing, messages_in, response_out, selections_out
+from surefoot import ChatModel, Policy, Secret, Target
+from surefoot.adapter import OWN_FIELDS, Settings, chat_model, key_of, own_words, request_of
+from surefoot.types import ChatReply, ChatRequest
+
+DEFAULT = Policy()
+FIELDS = attrgetter("model", *OWN_FIELDS)
+FRAMEWORK_WORDS = frozenset({"formatted", "verbose", "tool_required", "allow_parallel_tool_calls"})
+
+
+class Surefoot(FunctionCallingLLM):
+    """A LlamaIndex LLM over surefoot: one retry owner, one deadline, shared limits, fallbacks, hedges, budgets, cache.
+
+        Settings.llm = Surefoot(model="openai:gpt-5-mini", fallbacks=["anthropic:claude-haiku-4-5"])
+        Surefoot(chat=ChatModel(...))        around a model you built; targets and policies are then said there
+
+    The fields are those of surefoot's Target and Policy (of the first target: base_url, api_key, the limits) and ChatRequest.
+    LlamaIndex's customary words are understood too: `timeout` is `deadline_s`, `max_retries` is `attempts` - 1.
+
+    Nothing is doubled: the vendors' SDKs do not retry, and `rate_limiter` stays None (LlamaIndex asks it once a call and without a token
+    count, so it cannot meter retries or tokens; say `requests_per_minute` and `tokens_per_minute` here). What is raised is surefoot's
+    own error, final after the policy's attempts.
+
+    Models with equal settings share one ChatModel in a process. Per call every option of a request may be set as a keyword; `model` names
+    another model of the same provider. Words nobody knows are sent to the provider as they are.
+    """
+
+    model: str = Field(default="", description="provider:model, for example openai:gpt-5-mini.")
+    fallbacks: tuple[Any, ...] = Field(default=(), description="Asked in this order when the model before fails: names or Targets.")
+    base_url: str = ""
+    api_key: SecretStr | None = Field(default=None, exclude=True, description="A key or a reference such as env:NAME.")
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_p: float | None = None
+    stop: list[str] | None = None
+    seed: int | None = None
+    reasoning_effort: str | None = None
+    extra: dict[str, Any] | None = Field(default=None, description="Provider-specific fields, passed through untouched.")
+    deadline_s: float | None = DEFAULT.deadline_s
+    attempts: int = DEFAULT.attempts
+    hedge_after: Any = DEFAULT.hedge_after
+    budget_usd: float | None = DEFAULT.budget_usd
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    concurrency: int | None = None
+    surefoot_cache: Any = Field(default=None, exclude=True, description='None, "memory", "sqlite:PATH", "redis://..." or a Store.')
+    context_window: int | None = Field(default=None, description="Tokens; None asks the provider's table.")
+    is_function_calling_model: bool | None = Field(default=None, description="None asks the provider's table.")
+
+    _built: tuple[tuple[Any, ...] | None, ChatModel] | None = PrivateAttr(default=None)  # None first: given, not built from the fields
+
+    def __init__(self, model: str = "", *, chat: ChatModel | None = None, **fields: Any) -> None:
+        """Check everything that can be checked without asking anybody; raises Misconfigured naming the remedy."""
+        fields.pop("class_name", None)  # from_dict() passes it
+        words = {"model": model or (chat.targets[0] if chat is not None else ""), **fields}
+        values = own_words(words, known=type(self).model_fields, owner=type(self).__name__)
+        key = values.get("api_key")
+        if isinstance(key, Secret):
+            values["api_key"] = key.reveal()
+        super().__init__(**values)
+        if chat is not None:
+            self._built = None, chat
+        self._settings().check(given=chat, word="chat", owner=type(self).__name__)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """LlamaIndex's name of the class."""
+        return "Surefoot_LLM"
+
+    @field_serializer("fallbacks")
+    def _names(self, fallbacks: tuple[str | Target, ...]) -> list[str]:
+        return [one.name if isinstance(one, Target) else one for one in fallbacks]
+
+    def _settings(self) -> Settings:
+        return Settings(
+            model=self.model,
+            fallbacks=self.fallbacks,
+            base_url=self.base_url,
+            api_key=key_of(self.api_key.get_secret_value()) if self.api_key is not None else None,
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+            concurrency=self.concurrency,
+            deadline_s=self.deadline_s,
+            attempts=self.attempts,
+            hedge_after=self.hedge_after,
+            budget_usd=self.budget_usd,
+            cache=self.surefoot_cache,
+        )
+
+    @property
+    def surefoot(self) -> ChatModel:
+        """The ChatModel underneath: `describe()`, `subscribe()`, `targets`."""
+        fields, built = FIELDS(self), self._built
+        if built is None or (built[0] is not None and built[0] != fields):
+            self._built = built = fields, chat_model(self._settings())
+        return built[1]
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What LlamaIndex sizes prompts by; the model's window as far as its provider knows it."""
+        traits = self.surefoot.traits
+        calls_tools = traits.tools if self.is_function_calling_model is None else self.is_function_calling_model
+        return LLMMetadata(
+            context_window=self.context_window or traits.context_tokens or DEFAULT_CONTEXT_WINDOW,
+            num_output=self.max_tokens or DEFAULT_NUM_OUTPUTS,
+            is_chat_model=True,
+            is_function_calling_model=calls_tools,
+            model_name=self.model.partition(":")[2],
+            system_role=MessageRole.SYSTEM,
+        )
+
+    # --- the calls: translate in, ask, translate out -----------------------------------------------------------------------------
+
+    def _asked(self, messages: Sequence[ChatMessage], options: Mapping[str, Any]) -> tuple[ChatModel, ChatRequest, dict[str, Any]]:
+        model = self.surefoot
+        target = model.targets[0]
+        defaults = {
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "top_p": self.top_p,
+            "stop": self.stop,
+            "seed": self.seed,
+            "reasoning_effort": self.reasoning_effort,
+            "extra": self.extra,
+            "model": None if self.model == target else self.model,
+        }
+        found = messages_in(messages)
+        return model, *request_of(found, defaults, options, target=target, conversions=CONVERSIONS, ignored=FRAMEWORK_WORDS)
+
+    def _chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        model, request, said = self._asked(messages, kwargs)
+        return response_out(model.invoke(request, **said))
+
+    async def _achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        model, request, said = self._asked(messages, kwargs)
+        return response_out(await model.ainvoke(request, **said))
+
+    def _stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        model, request, said = self._asked(messages, kwargs)
+
+        def responses() -> ChatResponseGen:
+            growing = Growing()
+            with model.stream(request, **said) as deltas:
+                for delta in deltas:
+                    if (response := growing.add(delta)) is not None:
+                        yield response
+            yield growing.whole(deltas.reply or ChatReply())
+
+        return responses()
+
+    async def _astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        model, request, said = self._asked(messages, kwargs)
+
+        async def responses() -> ChatResponseAsyncGen:
+            growing = Growing()
+            async with model.astream(request, **said) as deltas:
+                async for delta in deltas:
+                    if (response := growing.add(delta)) is not None:
+                        yield response
+            yield growing.whole(deltas.reply or ChatReply())
+
+        return responses()
+
+    @llm_chat_callback()
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Ask and wait. Raises surefoot's errors."""
+        return self._chat(messages, **kwargs)
+
+    @llm_chat_callback()
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """`chat`, from any loop."""
+        return await self._achat(messages, **kwargs)
+
+    @llm_chat_callback()
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        """Ask for a stream; every response carries the message so far. Leaving it early drops the connection."""
+        return self._stream_chat(messages, **kwargs)
+
+    @llm_chat_callback()
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        """`stream_chat`, from any loop."""
+        return await self._astream_chat(messages, **kwargs)
+
+    @llm_completion_callback()
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:  # noqa: FBT001, FBT002, ARG002 - LlamaIndex's signature
+        """The prompt as a user's message."""
+        return chat_to_completion_decorator(self._chat)(prompt, **kwargs)
+
+    @llm_completion_callback()
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:  # noqa: FBT001, FBT002, ARG002 - LlamaIndex's signature
+        """`complete`, from any loop."""
+        return await achat_to_completion_decorator(self._achat)(prompt, **kwargs)
+
+    @llm_completion_callback()
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:  # noqa: FBT001, FBT002, ARG002 - LlamaIndex's signature
+        """`complete` as a stream."""
+        return stream_chat_to_completion_decorator(self._stream_chat)(prompt, **kwargs)
+
+    @llm_completion_callback()
+    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:  # noqa: FBT001, FBT002, ARG002 - LlamaIndex's signature
+        """`stream_complete`, from any loop."""
+        return await astream_chat_to_completion_decorator(self._astream_chat)(prompt, **kwargs)
+
+    # --- tools and structured prediction ------------------------------------------------------------------------------------------
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,  # noqa: FBT001, FBT002, ARG002 - LlamaIndex's signature
+        allow_parallel_tool_calls: bool = False,  # noqa: FBT001, FBT002 - LlamaIndex's signature
+        tool_required: bool = False,  # noqa: FBT001, FBT002 - LlamaIndex's signature
+        tool_choice: str | dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """The keywords of a chat with `tools` at hand."""
+        messages = list(chat_history or ())
+        if user_msg is not None:
+            messages.append(ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg)
+        if not tools:
+            return {"messages": messages, **kwargs}
+        choice = tool_choice or ("required" if tool_required else "auto")
+        parallel = {"parallel_tool_calls": allow_parallel_tool_calls}
+        return {"messages": messages, "tools": list(tools), "tool_choice": choice, **parallel, **kwargs}
+
+    def get_tool_calls_from_response(
+        self,
+        response: ChatResponse,
+        error_on_no_tool_call: bool = True,  # noqa: FBT001, FBT002 - LlamaIndex's signature
+        **kwargs: Any,  # noqa: ARG002 - LlamaIndex's signature
+    ) -> list[ToolSelection]:
+        """The tools the model wants called. Raises ValueError if there must be one and is none, InvalidOutput for broken arguments."""
+        found = selections_out(response)
+        if not found and error_on_no_tool_call:
+            raise ValueError(f"expected at least one tool call, the model answered with text: {(response.message.content or '')[:200]!r}")
+        return found
+
+    def stream_structured_predict(
+        self, output_cls: type[Any], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Generator[Any, None, None]:
+        """Objects of `output_cls` growing field by field; the call of its tool is required, not only offered as LlamaIndex would."""
+        if not self._predicts_by_tool():
+            yield from super().stream_structured_predict(output_cls, prompt, llm_kwargs=llm_kwargs, **prompt_args)
+            return
+        yield from self._program(output_cls, prompt).stream_call(llm_kwargs=llm_kwargs, **prompt_args)
+
+    async def astream_structured_predict(
+        self, output_cls: type[Any], prompt: PromptTemplate, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> AsyncGenerator[Any, None]:
+        """`stream_structured_predict`, from any loop: await it, then iterate."""
+        if not self._predicts_by_tool():
+            return await super().astream_structured_predict(output_cls, prompt, llm_kwargs=llm_kwargs, **prompt_args)
+        return await self._program(output_cls, prompt).astream_call(llm_kwargs=llm_kwargs, **prompt_args)
+
+    def _predicts_by_tool(self) -> bool:
+        by_tool = {PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION}
+        return self.metadata.is_function_calling_model and self.pydantic_program_mode in by_tool
+
+    def _program(self, output_cls: type[Any], prompt: PromptTemplate) -> FunctionCallingProgram[Any]:
+        return FunctionCallingProgram.from_defaults(output_cls=output_cls, llm=self, prompt=prompt, tool_choice="required")
+
+
+# LlamaIndex inspects the signature of what it wraps at every call; one at hand saves some 10 us of it.
+for _name in ("chat", "achat", "stream_chat", "astream_chat", "complete", "acomplete", "stream_complete", "astream_complete"):
+    _inner: Any = getattr(vars(Surefoot)[_name], "__wrapped__", None)
+    if callable(_inner):
+        _inner.__signature__ = inspect.signature(_inner)

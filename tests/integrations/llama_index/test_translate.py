@@ -1,0 +1,245 @@
+"""LlamaIndex's messages and tools into surefoot's, and answers back."""
+
+from __future__ import annotations
+
+import base64
+from types import SimpleNamespace
+
+import pytest
+from llama_index.core.base.llms.types import (
+    AudioBlock,
+    CacheControl,
+    CachePoint,
+    ChatMessage,
+    CitableBlock,
+    DocumentBlock,
+    ImageBlock,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
+from llama_index.core.tools import FunctionTool
+from pydantic import BaseModel
+
+from llama_index.llms.surefoot._translate import Growing, messages_in, response_out, schema_in, selections_out, tool_choice_in, tool_in
+from surefoot.errors import BadRequest, InvalidOutput
+from surefoot.settle import checked_tool_call, split
+from surefoot.types import ChatReply, Delta, File, Image, Message, Reasoning, Text, ToolCall, ToolCallDelta, Usage
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def one(message):
+    (found,) = messages_in([message])
+    return found
+
+
+# --- messages in ---
+
+
+@pytest.mark.parametrize(
+    ("role", "ours"),
+    [
+        (MessageRole.SYSTEM, "system"),
+        (MessageRole.DEVELOPER, "system"),
+        (MessageRole.USER, "user"),
+        (MessageRole.ASSISTANT, "assistant"),
+        (MessageRole.MODEL, "assistant"),
+        (MessageRole.CHATBOT, "assistant"),
+        (MessageRole.TOOL, "tool"),
+        (MessageRole.FUNCTION, "tool"),
+    ],
+)
+def test_every_role_has_one_of_ours(role, ours):
+    """Histories written for other vendors use their words."""
+    assert one(ChatMessage(role=role, content="x")).role == ours
+
+
+def test_one_block_of_text_is_text():
+    """The shortest body, and one digest for both spellings."""
+    assert one(ChatMessage(blocks=[TextBlock(text="hi")])) == Message.user("hi")
+    assert one(ChatMessage(blocks=[TextBlock(text="a"), TextBlock(text="b")])) == Message.user([Text("a"), Text("b")])
+
+
+def test_pictures_travel_as_bytes_or_address():
+    """An address is the provider's to fetch."""
+    bytes_, address, inline = (
+        one(ChatMessage(blocks=[block])).parts[0]
+        for block in (
+            ImageBlock(image=PNG, image_mimetype="image/png", detail="low"),
+            ImageBlock(url="https://x/y.png"),
+            ImageBlock(url=f"data:image/png;base64,{base64.b64encode(PNG).decode()}"),
+        )
+    )
+    assert bytes_ == Image(data=PNG, media_type="image/png", detail="low")
+    assert address == Image(url="https://x/y.png")
+    assert inline.data == PNG
+
+
+def test_documents_and_sounds_travel_as_bytes():
+    """With their type and name."""
+    document = one(ChatMessage(blocks=[DocumentBlock(data=b"%PDF-1.1", title="a.pdf", document_mimetype="application/pdf")])).parts[0]
+    assert document == File(data=b"%PDF-1.1", media_type="application/pdf", name="a.pdf")
+    assert one(ChatMessage(blocks=[AudioBlock(audio=b"RIFF\0", format="wav")])).parts[0] == File(data=b"RIFF\0", media_type="audio/wav")
+
+
+def test_citable_blocks_are_what_they_hold_and_cache_points_mark_the_message():
+    """Neither is content by itself."""
+    message = one(
+        ChatMessage(
+            blocks=[
+                CitableBlock(title="t", source="s", content=[TextBlock(text="cited")]),
+                CachePoint(cache_control=CacheControl(type="ephemeral")),
+            ]
+        )
+    )
+    assert (message.text, message.cache) == ("cited", True)
+
+
+def test_tool_calls_come_from_blocks_or_from_older_places():
+    """Other classes keep them in additional_kwargs, as dicts or as objects of their SDK."""
+    wire = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}
+    sdk = SimpleNamespace(model_dump=lambda: wire)
+    expected = (ToolCall(id="1", name="f", arguments='{"x":1}'),)
+    block = ToolCallBlock(tool_call_id="1", tool_name="f", tool_kwargs={"x": 1})
+    assert one(ChatMessage(role="assistant", blocks=[block])).tool_calls == expected
+    assert one(ChatMessage(role="assistant", content="", additional_kwargs={"tool_calls": [wire]})).tool_calls == expected
+    assert one(ChatMessage(role="assistant", content="", additional_kwargs={"tool_calls": [sdk]})).tool_calls == expected
+
+
+def test_a_tools_result_keeps_its_id():
+    """Agents put it into additional_kwargs."""
+    message = ChatMessage(role="tool", content="5", additional_kwargs={"tool_call_id": "1", "name": "f", "is_error": True})
+    assert one(message) == Message.tool("5", tool_call_id="1", name="f", is_error=True)
+
+
+def test_our_own_answer_goes_back_as_it_was():
+    """Thought, seal and tool signatures survive the round trip."""
+    calls = (ToolCall(id="1", name="f", arguments='{"x":1}', signature="T"),)
+    reply = ChatReply(text="hi", reasoning="hm", signature="S", tool_calls=calls)
+    assert one(response_out(reply).message) == reply.message
+
+
+def test_thoughts_of_others_keep_their_seal():
+    """Anthropic's class keeps the signature in additional_information."""
+    block = ThinkingBlock(content="hm", additional_information={"signature": "S"})
+    assert one(ChatMessage(role="assistant", blocks=[block])).parts == (Reasoning(text="hm", signature="S"),)
+
+
+# --- tools and shapes in ---
+
+
+class Point(BaseModel):
+    """A point."""
+
+    x: int
+
+
+def area(width: int, height: int) -> int:
+    """The area."""
+    return width * height
+
+
+def test_tools_come_as_tools_or_dicts():
+    """Both are in use."""
+    tool = FunctionTool.from_defaults(area)
+    assert tool_in(tool) == tool_in(tool.metadata.to_openai_tool())
+    assert tool_in(tool).name == "area"
+    with pytest.raises(BadRequest, match="is no tool"):
+        tool_in("area")
+
+
+@pytest.mark.parametrize(
+    ("given", "ours"),
+    [
+        ("required", "required"),
+        ("any", "required"),
+        ("auto", "auto"),
+        ({"type": "function", "function": {"name": "f"}}, "f"),
+        ({"type": "any"}, "required"),
+        (None, ""),
+    ],
+)
+def test_tool_choice_in_any_spelling(given, ours):
+    """Programs hand over OpenAI's dict."""
+    assert tool_choice_in(given) == ours
+
+
+def test_shapes_come_in_any_spelling():
+    """A class, or OpenAI's response_format."""
+    assert schema_in(Point).name == "Point"
+    assert schema_in({"type": "json_object"}).schema == ""
+    assert schema_in({"type": "json_schema", "json_schema": {"name": "P", "schema": {"type": "object"}, "strict": True}}).strict is True
+    assert schema_in({"type": "text"}) is None
+
+
+# --- answers out ---
+
+
+def test_tool_calls_stand_in_both_places():
+    """In blocks alone, streamed structured prediction silently yields an empty object; in additional_kwargs alone, agents see none."""
+    message = response_out(ChatReply(tool_calls=(ToolCall(id="1", name="f", arguments='{"x":1}'),))).message
+    assert message.blocks == [ToolCallBlock(tool_call_id="1", tool_name="f", tool_kwargs={"x": 1})]
+    assert message.additional_kwargs["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"x":1}'}
+
+
+def test_without_tool_calls_there_is_no_word_of_them():
+    """LlamaIndex takes the key itself for a call."""
+    message = response_out(ChatReply(text="hi")).message
+    assert "tool_calls" not in message.additional_kwargs
+    assert message.content == "hi"
+
+
+def test_tokens_stand_where_counters_read_them():
+    """TokenCountingHandler looks into raw, older code into additional_kwargs."""
+    response = response_out(ChatReply(usage=Usage(input_tokens=3, output_tokens=4, cached_tokens=2)))
+    assert response.raw["usage"]["prompt_tokens"] == response.additional_kwargs["prompt_tokens"] == 3
+    assert response.raw["usage"]["cached_tokens"] == 2
+
+
+def grown(deltas, reply):
+    growing = Growing()
+    return [*filter(None, map(growing.add, deltas)), growing.whole(reply)]
+
+
+def test_every_response_of_a_stream_carries_the_message_so_far():
+    """LlamaIndex's rule: accumulated message, new delta."""
+    seen = grown(
+        [Delta(reasoning="hm"), Delta(text="a"), Delta(text="b"), Delta(finish_reason="stop")], ChatReply(text="ab", reasoning="hm")
+    )
+    assert [(response.message.content, response.delta) for response in seen] == [("", ""), ("a", "a"), ("ab", "b"), ("ab", "")]
+    assert seen[0].additional_kwargs["thinking_delta"] == "hm"
+
+
+def test_a_stream_ends_with_the_same_message_as_the_whole_answer():
+    """Chat engines store the last one."""
+    reply = ChatReply(text="ab", reasoning="hm", tool_calls=(ToolCall(id="1", name="f", arguments='{"x":1}'),), finish_reason="tool_calls")
+    last = grown(split(reply), reply)[-1]
+    assert last.message == response_out(reply).message
+    assert last.raw == response_out(reply).raw
+
+
+def test_calls_under_way_are_read_as_far_as_they_go():
+    """Streamed structured prediction shows fields as they come; two calls stay two."""
+    deltas = [
+        Delta(tool_calls=(ToolCallDelta(index=0, id="1", name="f", arguments='{"x": '), ToolCallDelta(index=1, id="2", name="g"))),
+        Delta(tool_calls=(ToolCallDelta(index=0, arguments='1, "y": "ab", "z'),)),
+    ]
+    seen = grown(deltas, ChatReply())[:-1]
+    found = [[(one.tool_name, one.tool_kwargs) for one in selections_out(response)] for response in seen]
+    assert found[1] == [("f", {"x": 1, "y": "ab"}), ("g", {})]
+
+
+@pytest.mark.parametrize("cut", ['{"amount": 1', '{"a": [1', "not json", "[1]"])
+def test_a_whole_answer_with_broken_arguments_is_never_run(cut):
+    """LlamaIndex repairs partial JSON: `transfer(amount=1000)` cut after the first digit would move 1."""
+    reply = ChatReply(tool_calls=(checked_tool_call(id="1", name="transfer", arguments=cut),), finish_reason="length")
+    with pytest.raises(InvalidOutput, match="transfer") as caught:
+        selections_out(response_out(reply))
+    assert caught.value.partial == cut
+
+
+def test_a_resumed_stream_says_where_it_begins_again():
+    """Text before the mark is repeated after it."""
+    assert Growing().add(Delta(marker="resumed")).additional_kwargs == {"marker": "resumed"}
