@@ -1,0 +1,112 @@
+"""`python -m pipelines index | ask | demo`: the reference pipeline from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pipelines.library import INDEX_DIR, Library
+from pipelines.records import Answer
+from surefoot import ChatModel, EmbedModel, load
+from surefoot.errors import BadRequest, Misconfigured, SurefootError
+
+MODULES = {"langchain": "pipelines.langchain_chroma", "llamaindex": "pipelines.llama_index_chroma"}
+CHAT, EMBED = "local:extractive", "local:multilingual-e5-small"  # offline, unless configured
+NEEDS = ("chromadb", "langchain_chroma", "llama_index", "semantic_text_splitter", "selectolax", "pypdf", "bm25s")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 a clear refusal on stderr, 130 interrupted."""
+    args = _parser().parse_args(argv)
+    try:
+        check_installed()
+        if args.command == "demo":
+            from pipelines.demo import run
+
+            return run(model=args.model)
+        chat, embed = models(args.config)
+        return _index(args, embed) if args.command == "index" else _ask(args, chat, embed)
+    except SurefootError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; what was indexed so far is kept", file=sys.stderr)
+        return 130
+
+
+def check_installed() -> None:
+    """Raise Misconfigured, naming the command to run, where what the pipelines import is not installed."""
+    missing = [name for name in NEEDS if find_spec(name) is None]
+    if missing:
+        raise Misconfigured(f'the pipelines need {", ".join(missing)}, not installed here: run  pip install -e ".[pipelines]"')
+
+
+def models(config: str | None) -> tuple[ChatModel, EmbedModel]:
+    """The configured models, or the offline defaults."""
+    if config is None:
+        return ChatModel(CHAT), EmbedModel(EMBED)
+    loaded = load(config)
+    return loaded.chat("default"), loaded.embed("default")
+
+
+def framework(name: str) -> Any:
+    """The module with index(), retrieve(), answer() for a framework."""
+    return import_module(MODULES[name])
+
+
+def _index(args: argparse.Namespace, embed: EmbedModel) -> int:
+    from pipelines import corpus
+
+    documents = corpus.load(args.docs)
+    for skipped in documents.skipped:
+        print(f"skipped {skipped.source}: {skipped.reason}", file=sys.stderr)
+    library = Library(args.index, framework=args.framework, embed=embed, create=True)
+    added, removed = framework(args.framework).index(library, documents)
+    print(f"{len(documents)} documents, {len(library.passages)} passages in {args.index} ({added} new, {removed} removed)")
+    return 0
+
+
+def _ask(args: argparse.Namespace, chat: ChatModel, embed: EmbedModel) -> int:
+    if not args.question.strip():
+        raise BadRequest("the question is empty: nothing was sent; ask something")
+    library = Library(args.index, framework=args.framework, embed=embed)
+    show(framework(args.framework).answer(library, args.question, chat, k=args.k))
+    return 0
+
+
+def show(answer: Answer) -> None:
+    """Print an answer with its sources, and what it took."""
+    print(answer.text)
+    for cited in answer.citations:
+        print(f'  - {cited.document_id} [{cited.start}:{cited.end}] "{" ".join(cited.text.split())[:160]}"')
+    cost = "price unknown" if answer.cost_usd is None else f"${answer.cost_usd:.6f}"
+    print(
+        f"  ({answer.framework}, {answer.model}, {answer.seconds:.2f} s, {answer.input_tokens} + {answer.output_tokens} tokens, "
+        f"{answer.attempts} attempt{'s' if answer.attempts != 1 else ''}, {cost})"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipelines", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--framework", choices=sorted(MODULES), default="langchain")
+    shared.add_argument("--index", type=Path, default=INDEX_DIR, metavar="DIR", help=f"where the index lives (default {INDEX_DIR})")
+    shared.add_argument("--config", metavar="surefoot.toml", help="models from a file; left out: the offline defaults")
+    index = commands.add_parser("index", parents=[shared], help="index a folder of Markdown, text, HTML and PDF files")
+    index.add_argument("--docs", type=Path, required=True, metavar="PATH")
+    ask = commands.add_parser("ask", parents=[shared], help="answer a question from the indexed documents")
+    ask.add_argument("question")
+    ask.add_argument("-k", type=int, default=5, help="passages shown to the model (default 5)")
+    demo = commands.add_parser("demo", help="index the sample corpus, ask, and show a failing provider")
+    demo.add_argument("--model", default=None, help="for example local:smollm2")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

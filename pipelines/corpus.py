@@ -1,0 +1,205 @@
+"""Documents from files, and passages from documents, with ids and character spans that stay the same while the text does.
+
+Passages are cut by semantic-text-splitter (Rust wheels, no dependencies): at headings and paragraphs where it can, at sentences
+where it must, never inside a word unless the word alone is too long.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import logging
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from semantic_text_splitter import MarkdownSplitter, TextSplitter
+
+from pipelines.language import language_of
+from pipelines.readers import READERS, UnreadableDocument
+from pipelines.records import Document, Heading, Passage, Scalar
+from surefoot.errors import Misconfigured
+
+__all__ = ["OVERLAP_CHARS", "SIZE_CHARS", "Corpus", "Skipped", "UnreadableDocument", "find", "load", "passages", "read"]
+
+_log = logging.getLogger(__name__)
+
+SIZE_CHARS = 900  # about 250 tokens of English, 330 of Turkish: inside every embedding model's window, a paragraph or two
+OVERLAP_CHARS = 0  # cuts fall between paragraphs and sentences, so repeating text buys little and is paid for in every index
+
+
+class Skipped(NamedTuple):
+    """A file that was left out, and why."""
+
+    source: str
+    reason: str
+
+
+class Corpus(list[Document]):
+    """The documents of a folder, in the order of their ids; `skipped` names the files left out."""
+
+    def __init__(self, documents: Iterable[Document] = (), *, skipped: Iterable[Skipped] = ()) -> None:
+        super().__init__(documents)
+        self.skipped: tuple[Skipped, ...] = tuple(skipped)
+
+
+def load(path: str | Path, *, unreadable: Literal["raise", "skip"] = "raise") -> Corpus:
+    """Read every document under a folder, or the one file named.
+
+    Files of unknown types are listed in `skipped`; so are unreadable ones with `unreadable="skip"`. Names that begin with a dot are
+    passed over in silence. To show progress, call `find` and `read` yourself.
+
+    Raises Misconfigured when the path does not exist or holds no document; UnreadableDocument (a Misconfigured) naming the file and why.
+    """
+    root = Path(path)
+    files, skipped = find(root)
+    folder = root if root.is_dir() else root.parent
+    documents = []
+    for file in files:
+        try:
+            documents.append(read(file, folder))
+        except UnreadableDocument as exc:
+            if unreadable == "raise":
+                raise
+            skipped.append(Skipped(_relative(file, folder), str(exc)))
+    if not documents:
+        raise Misconfigured(f"{root}: none of its {len(files)} documents could be read; first: {skipped[-1].reason}")
+    return Corpus(documents, skipped=skipped)
+
+
+def find(path: str | Path) -> tuple[list[Path], list[Skipped]]:
+    """List the files under `path` that can be read, sorted, and those that cannot for their type.
+
+    Raises Misconfigured when the path does not exist or holds nothing readable.
+    """
+    root = Path(path)
+    if not root.exists():
+        raise Misconfigured(f"{root}: no such file or folder; name the folder that holds your documents")
+    known = ", ".join(sorted(READERS))
+    if root.is_file():
+        if root.suffix.lower() not in READERS:
+            raise Misconfigured(f"{root}: files of type {root.suffix or 'none'} are not read; known are {known}")
+        return [root], []
+    files, skipped = [], []
+    for file in sorted(_walk(root), key=lambda each: _relative(each, root)):
+        if file.suffix.lower() in READERS:
+            files.append(file)
+        else:
+            skipped.append(Skipped(_relative(file, root), f"files of type {file.suffix or 'none'} are not read; known are {known}"))
+    if not files:
+        raise Misconfigured(f"{root}: no document in it ({len(skipped)} other files); known types are {known}")
+    return files, skipped
+
+
+def read(file: Path, folder: Path) -> Document:
+    """Read one file; its id is its path relative to `folder`. Raises UnreadableDocument naming the file and why."""
+    source = _relative(file, folder)
+    try:
+        got = READERS[file.suffix.lower()](file.read_bytes())
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+        raise UnreadableDocument(f"{file}: cannot be read: {reason}") from exc
+    if not got.text.strip():
+        raise UnreadableDocument(f"{file}: cannot be read: it holds no text; fill it or take it out of the folder")
+    if blank := got.metadata.get("blank_pages"):
+        _log.warning(
+            "%s: %s of its %s pages hold no text, only pictures; run OCR over it to have them too", file, blank, len(got.page_starts)
+        )
+    return Document(
+        id=unicodedata.normalize("NFC", source),
+        title=got.title or next((each.text for each in got.headings), "") or file.stem.replace("_", " ").replace("-", " "),
+        text=got.text,
+        source=source,
+        language=language_of(got.text),
+        metadata=got.metadata,
+        headings=got.headings,
+        page_starts=got.page_starts,
+    )
+
+
+def passages(document: Document, *, size_chars: int = SIZE_CHARS, overlap_chars: int = OVERLAP_CHARS) -> list[Passage]:
+    """Cut a document into passages of at most `size_chars` characters, in order; together they hold every word.
+
+    A heading that would stand alone is joined to what follows it, so a passage may exceed `size_chars` by its headings. `id` is
+    "{document_id}#{start}-{end}:{eight hex digits of the text's SHA-256}": equal text at an equal place has an equal id in every run.
+    Raises Misconfigured when `overlap_chars` is not less than `size_chars`.
+    """
+    if size_chars < 1 or not 0 <= overlap_chars < size_chars:
+        raise Misconfigured(f"size_chars={size_chars}, overlap_chars={overlap_chars}: want 0 <= overlap_chars < size_chars")
+    markdown = document.metadata.get("type") in {"markdown", "html"}
+    cuts = _splitter(markdown, size_chars, overlap_chars).chunk_indices(document.text)
+    spans = ((start, start + len(piece)) for start, piece in cuts if piece.strip())
+    return [_passage(document, start, end) for start, end in _join_headings(document, spans)]
+
+
+@lru_cache(maxsize=8)
+def _splitter(markdown: bool, size_chars: int, overlap_chars: int) -> MarkdownSplitter | TextSplitter:  # noqa: FBT001
+    return (MarkdownSplitter if markdown else TextSplitter)(size_chars, overlap_chars)
+
+
+def _join_headings(document: Document, spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    held: int | None = None  # where headings begin that still wait for their text
+    last = 0
+    for start, end in spans:
+        held = start if held is None else held
+        last = end
+        if not _only_headings(document, start, end):
+            yield held, end
+            held = None
+    if held is not None:
+        yield held, last
+
+
+def _only_headings(document: Document, start: int, end: int) -> bool:
+    at = start
+    for heading in document.headings:
+        if heading.end <= start:
+            continue
+        if heading.start >= end or document.text[at : heading.start].strip():
+            break
+        at = min(heading.end, end)
+    return at > start and not document.text[at:end].strip()
+
+
+def _passage(document: Document, start: int, end: int) -> Passage:
+    text = document.text[start:end]
+    mark = hashlib.sha256(text.encode()).hexdigest()[:8]
+    page = bisect.bisect_right(document.page_starts, start) or None
+    added: dict[str, Scalar] = {"language": document.language, "section": " > ".join(_headings_above(document.headings, start))}
+    if page:
+        added["last_page"] = bisect.bisect_left(document.page_starts, end)
+    return Passage(
+        id=f"{document.id}#{start}-{end}:{mark}",
+        document_id=document.id,
+        title=document.title,
+        text=text,
+        start=start,
+        end=end,
+        source=document.source,
+        page=page,
+        metadata={**document.metadata, **added},
+    )
+
+
+def _headings_above(headings: tuple[Heading, ...], at: int) -> list[str]:
+    path: list[Heading] = []
+    for heading in headings:
+        if heading.start > at:
+            break
+        while path and path[-1].level >= heading.level:
+            path.pop()
+        path.append(heading)
+    return [heading.text for heading in path]
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(folder) / name for name in names if not name.startswith("."))
+
+
+def _relative(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).as_posix()

@@ -1,0 +1,141 @@
+"""From a question and its passages to a prompt, and from an answer back to what it cites.
+
+Prompts are files beside this module, so that a change of wording shows in a diff and in the digest that results carry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from pipelines.language import STOP_WORDS, fold, words
+from pipelines.records import Citation, Passage
+from pipelines.sentences import sentence_spans
+from surefoot.errors import Misconfigured
+
+__all__ = ["Prompt", "citations", "is_refusal", "prompt", "render"]
+
+_PROMPTS = Path(__file__).parent / "prompts"
+_MARK = re.compile(r"\[(\d+(?:\s*[,\u2013-]\s*\d+)*)\](?!\()")  # not a Markdown link
+_SLOT = re.compile(r"\{(passages|question)\}")
+_STEM = 5  # letters; what is left of a word without its endings, near enough in both languages
+_REFUSALS = (  # how the prompt, and the offline reader, say that they do not know; folded
+    "i do not know",
+    "i don't know",
+    "the documents do not say",
+    "bilmiyorum",
+    "belgelerde bunun yaniti yok",
+)
+_STOPS = frozenset(fold(word) for words_of in STOP_WORDS.values() for word in words_of)
+
+
+class Prompt(NamedTuple):
+    """A prompt's two parts and the SHA-256 of its file, in hex; `user` has slots `{passages}` and `{question}`."""
+
+    system: str
+    user: str
+    sha256: str
+
+
+@cache
+def prompt(name: str = "answer") -> Prompt:
+    """Read `prompts/{name}.md`: what stands under `# System` and under `# User`. Raises Misconfigured when either is missing."""
+    file = _PROMPTS / f"{name}.md"
+    try:
+        data = file.read_bytes()
+    except OSError as exc:
+        raise Misconfigured(f"{file}: no such prompt") from exc
+    parts = re.fullmatch(r"\s*# System\n(.+)\n# User\n(.+)", data.decode("utf-8").replace("\r\n", "\n"), re.DOTALL)
+    if not parts or set(_SLOT.findall(parts[2])) != {"passages", "question"}:
+        raise Misconfigured(f"{file}: wants `# System`, then `# User` with {{passages}} and {{question}}")
+    return Prompt(parts[1].strip(), parts[2].strip(), hashlib.sha256(data).hexdigest())
+
+
+def render(question: str, passages: Sequence[Passage], *, name: str = "answer") -> tuple[str, str]:
+    """Write the system and the user message; passages are numbered from 1 in the order given.
+
+    `&`, `<` and `>` are escaped in passages and question, so neither can close the tags around it.
+    """
+    chosen = prompt(name)
+    body = {"passages": "\n".join(_element(n, each) for n, each in enumerate(passages, 1)), "question": _escape(question.strip())}
+    return chosen.system, _SLOT.sub(lambda slot: body[slot[1]], chosen.user)
+
+
+def _element(number: int, passage: Passage) -> str:
+    score = "" if passage.score is None else f' score="{passage.score:.4f}"'
+    return f'<passage id="{number}"{score}>{_escape(passage.text)}</passage>'
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def is_refusal(answer: str) -> bool:
+    """Whether an answer says that the documents do not hold it: it opens with such a sentence and cites nothing."""
+    return not _MARK.search(answer) and fold(answer).replace("\u2019", "'").strip(" \"'*_").startswith(_REFUSALS)
+
+
+def citations(answer_text: str, passages: Sequence[Passage]) -> tuple[Citation, ...]:
+    """Resolve the marks `[n]` of an answer, in order, each once.
+
+    `[1]`, `[1, 3]` and `[1-3]` are read; numbers beyond `passages` are dropped. Each citation is narrowed to the one sentence of its
+    passage that shares most with the sentence cited; where they share nothing (another language, say) the whole passage stands.
+    """
+    found: dict[tuple[str, int, int], Citation] = {}
+    for start, end in sentence_spans(answer_text):
+        sentence = answer_text[start:end]
+        claim = " ".join(_MARK.sub(" ", sentence).split())
+        for number in _numbers(sentence, len(passages)):
+            cited = _narrow(claim, passages[number - 1])
+            found.setdefault((cited.passage_id, cited.start, cited.end), cited)
+    return tuple(found.values())
+
+
+def _numbers(sentence: str, count: int) -> Iterator[int]:
+    for mark in _MARK.finditer(sentence):
+        for part in mark[1].split(","):
+            first, *rest = (int(number) for number in re.findall(r"\d+", part))
+            yield from range(max(first, 1), min(rest[-1] if rest else first, count) + 1)
+
+
+def _narrow(claim: str, passage: Passage) -> Citation:
+    start, end = _verbatim(claim, passage.text) or _closest(claim, passage.text) or (0, len(passage.text))
+    return Citation(
+        document_id=passage.document_id,
+        passage_id=passage.id,
+        start=passage.start + start,
+        end=passage.start + end,
+        text=passage.text[start:end],
+    )
+
+
+def _verbatim(claim: str, text: str) -> tuple[int, int] | None:
+    """Find a claim copied word by word; line breaks may differ, and one that is only a word or two proves nothing."""
+    quoted = claim.split()
+    if len(quoted) < 4:
+        return None
+    match = re.search(r"\s+".join(re.escape(word) for word in quoted), text)
+    return match.span() if match else None
+
+
+def _closest(claim: str, text: str) -> tuple[int, int] | None:
+    spans = sentence_spans(text)
+    stems = [_stems(text[start:end]) for start, end in spans]
+    spread = Counter(stem for each in stems for stem in each)
+    wanted = _stems(claim)
+    weight = {stem: math.log(1 + len(spans) / spread[stem]) for stem in wanted if spread[stem]}
+    if not weight:
+        return None
+    shared = [sum(weight.get(stem, 0.0) for stem in each) for each in stems]
+    best = max(range(len(spans)), key=lambda n: (shared[n], -len(stems[n]), -n))
+    return spans[best]
+
+
+def _stems(text: str) -> frozenset[str]:
+    return frozenset(word if word[0].isdigit() else word[:_STEM] for word in words(text) if word not in _STOPS)
