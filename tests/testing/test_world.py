@@ -1,0 +1,95 @@
+"""Virtual time and the seeded world: the tools that the torture stands on must not lie themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from surefoot.errors import Exhausted, Overloaded
+from surefoot.target import Policy
+from surefoot.testing.virtual import VirtualLoop, virtual_run
+from surefoot.testing.world import Provider, Serving, World
+
+
+def test_an_hour_passes_at_once():
+    """The clock leaps to the next timer; timers fire in order and at their moments."""
+
+    async def hour():
+        loop = asyncio.get_running_loop()
+        woken = []
+
+        async def sleeper(seconds):
+            await asyncio.sleep(seconds)
+            woken.append((seconds, loop.time()))
+
+        await asyncio.gather(*(sleeper(s) for s in (3600, 0.25, 60)))
+        return woken
+
+    began = time.perf_counter()
+    assert virtual_run(hour()) == [(0.25, 0.25), (60, 60), (3600, 3600)]
+    assert time.perf_counter() - began < 5
+
+
+def test_a_clock_that_leaps_ends_what_was_due():
+    """A suspended machine wakes up after its timers' moments."""
+
+    async def suspended():
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        sleeper = asyncio.create_task(asyncio.sleep(10))
+        await asyncio.sleep(0)
+        loop.leap(3600)
+        await sleeper
+        return loop.time()
+
+    assert virtual_run(suspended()) == 3600
+
+
+def test_a_world_in_which_nothing_can_happen_says_so(monkeypatch):
+    """A deadlock in virtual time would wait for ever in real time."""
+    monkeypatch.setattr("surefoot.testing.virtual.STUCK_S", 0.01)
+
+    async def stuck():
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(RuntimeError, match="nothing can ever happen"):
+        virtual_run(stuck())
+
+
+def test_a_world_notices_what_is_wrong():
+    """A wrong answer and a late one are calls lost; what is held is told."""
+
+    class Liar(Provider):
+        async def chat(self, call):
+            reply = await super().chat(call)
+            return type(reply)(text="another's answer")
+
+    async def wrong():
+        world = World(1, Liar("a:m", serve=lambda _: Serving()))
+        await world.ask(0)
+        return world.counts["lost"]
+
+    async def late():
+        slow = Provider("a:m", serve=lambda _: Serving(after_s=5))
+        world = World(1, slow, policy=Policy(deadline_s=None))
+        ended = await world.ask(0)
+        world._book(type(ended)(number=1, late_s=0.02), is_lost=True)
+        slow.in_flight += 1
+        return world.counts["lost"], await world.left_over()
+
+    assert virtual_run(wrong()) == 1
+    assert virtual_run(late()) == (1, ["a:m: 1 in flight"])
+
+
+def test_a_world_keeps_books():
+    """Endings by kind, attempts by kind, and one typed error with every failure in it."""
+
+    async def books():
+        world = World(7, Provider("a:m", serve=lambda _: Serving(fault=Overloaded("busy"))), policy=Policy(attempts=3))
+        ended = await world.ask(0, stream=True)
+        assert isinstance(ended.error, Exhausted)
+        return ended.kind, world.counts["Exhausted"], world.attempts, world.sent["retry"], world.requests
+
+    assert virtual_run(books()) == ("Exhausted", 1, 3, 2, 3)

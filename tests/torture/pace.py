@@ -1,0 +1,224 @@
+"""How much of a provider's limits is used, and how often it has to refuse: limits given, learned from headers, learned from refusals.
+
+And how many calls may be in flight: found, when the provider's capacity changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from random import Random
+from typing import Any
+
+from surefoot.errors import Overloaded, RateLimited
+from surefoot.layers.concurrency import Concurrency
+from surefoot.layers.rate import Rate
+from surefoot.rules.aimd import Limit
+from surefoot.target import Policy
+from surefoot.testing.world import Provider, Serving, World, virtual_run
+from surefoot.types import Call
+from tests.torture.figures import Figure, Row
+from tests.torture.storm import answer_s
+
+NAME = "a:m"
+
+
+class Windows:
+    """A strict provider: at most a window's share of the limit in any `window_s`, wherever it begins."""
+
+    def __init__(self, per_minute: float, window_s: float) -> None:
+        self.most = per_minute * window_s / 60
+        self.window_s = window_s
+        self._taken: deque[tuple[float, float]] = deque()
+        self._sum = 0.0
+
+    def take(self, amount: float, now_s: float) -> bool:
+        """Whether `amount` is let in."""
+        while self._taken and self._taken[0][0] <= now_s - self.window_s:
+            self._sum -= self._taken.popleft()[1]
+        if self._sum + amount > self.most + 1e-6:
+            return False
+        self._taken.append((now_s, amount))
+        self._sum += amount
+        return True
+
+    def headers(self, now_s: float) -> dict[str, str]:
+        """It says nothing."""
+        del now_s
+        return {}
+
+
+class Saved:
+    """A lenient one: a bucket that holds up to a minute of the limit and fills evenly, and tells so in its headers."""
+
+    def __init__(self, per_minute: float, *, tells: bool) -> None:
+        self.per_minute = per_minute
+        self.tells = tells
+        self._level, self._at_s = per_minute, 0.0
+
+    def _fill(self, now_s: float) -> None:
+        self._level = min(self.per_minute, self._level + (now_s - self._at_s) * self.per_minute / 60)
+        self._at_s = now_s
+
+    def take(self, amount: float, now_s: float) -> bool:
+        """Whether `amount` is let in."""
+        self._fill(now_s)
+        if amount > self._level + 1e-6:
+            return False
+        self._level -= amount
+        return True
+
+    def headers(self, now_s: float) -> dict[str, str]:
+        """As OpenAI writes them."""
+        if not self.tells:
+            return {}
+        self._fill(now_s)
+        reset_s = (self.per_minute - self._level) / self.per_minute * 60
+        return {
+            "x-ratelimit-limit-requests": f"{self.per_minute:.0f}",
+            "x-ratelimit-remaining-requests": f"{max(0, int(self._level))}",
+            "x-ratelimit-reset-requests": f"{reset_s:.3f}s",
+        }
+
+
+KINDS = ("given", "headers", "refusals of windows", "refusals of a bucket")
+
+
+def pace(seed: int, *, how: str, per_minute: float = 600.0, minutes: int = 10) -> Row:
+    """Twice the limit is offered for `minutes`; `how` the limit is known: one of KINDS."""
+    rng = Random(f"{seed}:pace")
+
+    async def run() -> Row:
+        loop = asyncio.get_running_loop()
+        meter: Any = Saved(per_minute, tells=how == "headers") if how in {"headers", "refusals of a bucket"} else Windows(per_minute, 2.0)
+        taken: list[float] = []
+        refused: list[float] = []
+
+        def serve(call: Call) -> Serving:
+            del call
+            if not meter.take(1.0, loop.time()):
+                refused.append(loop.time())
+                fault = RateLimited("429: rate limit reached for requests per min (RPM)", status=429, target=NAME)
+                return Serving(after_s=0.05, fault=fault)
+            taken.append(loop.time())
+            return Serving(after_s=min(answer_s(rng), 2.0))
+
+        def tune(door: Any) -> None:
+            if how == "given":
+                door.rate = Rate(target=NAME, requests_per_minute=per_minute)
+            door.concurrency = Concurrency(target=NAME, limit=500)
+
+        provider = Provider(NAME, serve=serve, headers=lambda: meter.headers(loop.time()))
+        provider.keeps_times = False
+        world = World(seed, provider, policy=Policy(deadline_s=20.0), tune=tune, log=False)
+        await world.arrivals(2 * per_minute / 60, 60.0 * minutes)
+        end_s = 60.0 * minutes
+        left = await world.left_over()
+        quota = per_minute * minutes
+        answered = world.counts[""]
+        by_minute = [sum(60 * m <= at < 60 * (m + 1) for at in taken) / per_minute for m in range(minutes)]
+        used = sum(at < end_s for at in taken) / quota
+        bounds = {"given": (">= 0.98", "= 0", ""), "headers": ("", "<= 0.005", ">= 0.95")}.get(how, ("", "", ""))
+        return Row(
+            f"twice the limit for {minutes} min, "
+            + {"given": "limit given", "headers": "learned from headers"}.get(how, f"learned from {how} alone"),
+            seed,
+            (
+                Figure("of the quota used", used, bounds[0]),
+                Figure(
+                    "refused by the provider",
+                    len(refused) / max(1, len(taken) + len(refused)) if bounds[1] != "= 0" else len(refused),
+                    bounds[1],
+                ),
+                Figure("least used of a minute after the first", min(by_minute[1:]), bounds[2]),
+                Figure("used of the last minute", by_minute[-1]),
+                Figure("answered of the requests taken", answered / len(taken)),
+                Figure("lost", world.counts["lost"], "= 0"),
+                Figure("left over", len(left), "= 0"),
+            ),
+        )
+
+    return virtual_run(run())
+
+
+def capacity(seed: int, *, window_s: float = 1.0) -> Row:
+    """A provider that serves 50 at once, then 10, then 50 again, and answers 529 beyond; the limit is found. A window is a round trip.
+
+    After 30 windows, the mean in flight over 10 windows must be within a fifth of the capacity.
+    """
+    rng = Random(f"{seed}:capacity")
+
+    async def run() -> Row:
+        most = 50
+
+        def serve(call: Call) -> Serving:
+            del call
+            if provider.in_flight >= most:
+                return Serving(after_s=0.05, fault=Overloaded("529", status=529, target=NAME))
+            return Serving(after_s=window_s * (0.9 + 0.2 * rng.random()))
+
+        def tune(door: Any) -> None:
+            door.concurrency = Concurrency(target=NAME, adaptive=Limit(), queue_size=5000)
+            door.rate = Rate(target=NAME, requests_per_minute=1e6)
+
+        provider = Provider(NAME, serve=serve)
+        world = World(seed, provider, policy=Policy(attempts=6), tune=tune, log=False)
+        means: list[float] = []
+        busy = asyncio.create_task(world.in_flight(100_000, 80))  # more than it ever serves
+        for capacity_now in (50, 10, 50):
+            most = capacity_now
+            await asyncio.sleep(30 * window_s)
+            seen: list[int] = []
+            for _ in range(100):
+                await asyncio.sleep(window_s / 10)
+                seen.append(provider.in_flight)
+            means.append(sum(seen) / len(seen))
+        busy.cancel()
+        await asyncio.wait([busy])
+        left = await world.left_over()
+        off = [abs(mean - most) / most for mean, most in zip(means, (50, 10, 50), strict=True)]
+        return Row(
+            "capacity 50 -> 10 -> 50, found",
+            seed,
+            (
+                Figure("mean in flight at 50", means[0]),
+                Figure("at 10", means[1]),
+                Figure("at 50 again", means[2]),
+                Figure("farthest off", max(off), "<= 0.2"),
+                Figure("lost", world.counts["lost"], "= 0"),
+                Figure("left over", len(left), "= 0"),
+            ),
+        )
+
+    return virtual_run(run())
+
+
+def overload(seed: int, *, deadline_s: float = 20.0, minutes: int = 3) -> Row:
+    """Twice as many calls as 20 places serve, for longer than the deadline: what becomes of the work that is done.
+
+    First come, first served lets each call wait until little is left of its deadline: what is then sent is paid for and cut off.
+    """
+    rng = Random(f"{seed}:overload")
+
+    async def run() -> Row:
+        provider = Provider(NAME, serve=lambda _: Serving(after_s=0.9 + 0.2 * rng.random()))
+
+        def tune(door: Any) -> None:
+            door.concurrency = Concurrency(target=NAME, limit=20, queue_size=5_000)
+            door.rate = Rate(target=NAME, requests_per_minute=1e6)
+
+        world = World(seed, provider, policy=Policy(deadline_s=deadline_s), tune=tune, log=False)
+        await world.arrivals(40.0, 60.0 * minutes)
+        left = await world.left_over()
+        return Row(
+            f"twice what 20 places serve, for {minutes} min, deadline {deadline_s:g} s",
+            seed,
+            (
+                Figure("answered of what could be", world.counts[""] / (20 * 60 * minutes)),
+                Figure("requests cut off by the deadline", 1 - provider.answered / provider.requests),
+                Figure("lost", world.counts["lost"], "= 0"),
+                Figure("left over", len(left), "= 0"),
+            ),
+        )
+
+    return virtual_run(run())

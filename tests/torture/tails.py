@@ -1,0 +1,168 @@
+"""Slow answers hedged, bad targets left out, and half an hour of traffic that leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tracemalloc
+from random import Random
+
+from surefoot.errors import Overloaded
+from surefoot.layers.chaos import FAULTS, PASSING
+from surefoot.target import Policy
+from surefoot.testing.world import Provider, Serving, World, virtual_run
+from surefoot.types import Call
+from tests.torture.figures import Figure, Row
+from tests.torture.storm import answer_s, know
+
+
+def tail(seed: int, *, calls: int = 5_000, per_s: float = 20.0) -> Row:
+    """Two calls in a hundred take twenty times as long; the same world with hedging and without."""
+
+    async def run(after: str | None) -> tuple[list[float], Provider, World, list[str]]:
+        rng = Random(f"{seed}:tail")
+
+        def serve(call: Call) -> Serving:
+            del call
+            return Serving(after_s=(0.4 + 0.2 * rng.random()) * (20 if rng.random() < 0.02 else 1), gap_s=0.01)
+
+        provider = Provider("a:m", serve=serve)
+        world = World(seed, provider, policy=Policy(hedge_after=after), tune=lambda door: know(door, 500))  # type: ignore[arg-type]
+        took: list[float] = []
+
+        async def ask(n: int) -> None:
+            took.append((await world.ask(n, stream=n % 2 == 0)).seconds)
+
+        await world.arrivals(per_s, calls / per_s, ask)
+        return sorted(took), provider, world, await world.left_over()
+
+    plain, _, _, _ = virtual_run(run(None))
+    hedged, provider, world, left = virtual_run(run("p95"))
+    before_s, after_s = plain[int(0.99 * len(plain))], hedged[int(0.99 * len(hedged))]
+    return Row(
+        "2 % take 20 times as long, hedged",
+        seed,
+        (
+            Figure("p99 without, s", before_s),
+            Figure("p99 hedged, s", after_s),
+            Figure("cut", 1 - after_s / before_s, ">= 0.6"),
+            Figure("extra requests", provider.requests / len(hedged) - 1, "<= 0.05"),
+            Figure("lost", world.counts["lost"], "= 0"),
+            Figure("left over", len(left), "= 0"),
+        ),
+        world.log_hash,
+    )
+
+
+def outliers(seed: int, *, bad: int, per_s: float = 50.0, seconds: float = 120.0) -> Row:
+    """Ten equal targets of which `bad` fail every call from the tenth second on."""
+    rng = Random(f"{seed}:outliers")
+    begin_s = 10.0
+
+    async def run() -> Row:
+        loop = asyncio.get_running_loop()
+
+        def provider(i: int) -> Provider:
+            def serve(call: Call) -> Serving:
+                del call
+                if i < bad and loop.time() >= begin_s:
+                    return Serving(after_s=0.05, fault=Overloaded("503", status=503, target=f"t{i}:m"))
+                return Serving(after_s=answer_s(rng))
+
+            return Provider(f"t{i}:m", serve=serve)
+
+        providers = [provider(i) for i in range(10)]
+        world = World(seed, providers, policy=Policy(attempts=6))
+        fewest = 10
+
+        async def watch() -> None:
+            nonlocal fewest
+            while True:
+                await asyncio.sleep(0.1)
+                asked = {i for i, one in enumerate(providers) if one.started_s and one.started_s[-1] > loop.time() - 1.0}
+                fewest = min(fewest, len(asked)) if 2 < loop.time() < begin_s + seconds else fewest
+
+        watching = asyncio.create_task(watch())
+        await world.arrivals(per_s, begin_s + seconds)
+        watching.cancel()
+        left = await world.left_over()
+        late = [(i, at) for i, one in enumerate(providers) for at in one.started_s if at >= begin_s + 10.0]
+        share = sum(i < bad for i, _ in late) / len(late)
+        ended = sum(world.counts.values()) - world.counts["lost"]
+        return Row(
+            f"10 equal targets, {bad} of them bad",
+            seed,
+            (
+                Figure("requests to the bad after 10 s", share, "< 0.01"),
+                Figure("fewest targets asked in any second", fewest, ">= 1"),
+                Figure("answered", world.counts[""] / ended, ">= 0.99"),
+                Figure("lost", world.counts["lost"], "= 0"),
+                Figure("left over", len(left), "= 0"),
+            ),
+            world.log_hash,
+        )
+
+    return virtual_run(run())
+
+
+def soak(seed: int, *, minutes: int = 30, per_s: float = 5.0) -> Row:
+    """Half an hour of mixed traffic with 5 % faults and callers who give up: memory and tasks at the end as at the fifth minute."""
+    rng = Random(f"{seed}:soak")
+
+    def serve(call: Call) -> Serving:
+        del call
+        if rng.random() < 0.05:
+            return Serving(after_s=0.1, fault=FAULTS[rng.choice(PASSING)]("a:m"), breaks_at=rng.choice((0, 0, 2)))
+        return Serving(after_s=answer_s(rng), gap_s=0.02)
+
+    async def run() -> Row:
+        loop = asyncio.get_running_loop()
+        targets = [Provider(name, serve=serve) for name in ("a:m", "b:m")]
+        for target in targets:
+            target.keeps_times = False
+        policy = Policy(attempts=4, hedge_after="p95", coalesce=True)
+        world = World(seed, *targets, policy=policy, tune=lambda door: know(door, 100))
+        memory: list[float] = []
+        tasks: list[int] = []
+
+        async def ask(n: int) -> None:
+            task = asyncio.create_task(world.ask(n, stream=n % 2 == 0, text=f"question {n // 2}"))
+            if rng.random() < 0.05:
+                await asyncio.sleep(rng.random())
+                task.cancel()
+            await asyncio.wait([task])
+
+        async def sample() -> None:
+            for minute in range(minutes):
+                await asyncio.sleep(60 * (minute + 1) - loop.time())
+                gc.collect()
+                memory.append(tracemalloc.get_traced_memory()[0] / 1024)
+                tasks.append(len(asyncio.all_tasks()))
+
+        sampling = asyncio.create_task(sample())
+        await world.arrivals(per_s, 60.0 * minutes, ask)
+        await asyncio.wait([sampling])
+        left = await world.left_over()
+        warm = memory[5:]
+        middle = len(warm) // 2
+        growth = sum(warm[middle:]) / (len(warm) - middle) - sum(warm[:middle]) / middle
+        return Row(
+            f"{minutes} min of traffic",
+            seed,
+            (
+                Figure("memory after 5 min, KiB", warm[0]),
+                Figure("grown between the halves after, KiB", growth, "<= 64"),
+                Figure("tasks at most, second half", max(tasks[minutes // 2 :])),
+                Figure("of first half", max(tasks[: minutes // 2])),
+                Figure("calls", sum(world.counts.values()) - world.counts["lost"]),
+                Figure("lost", world.counts["lost"], "= 0"),
+                Figure("left over", len(left), "= 0"),
+            ),
+            world.log_hash,
+        )
+
+    tracemalloc.start(1)
+    try:
+        return virtual_run(run())
+    finally:
+        tracemalloc.stop()

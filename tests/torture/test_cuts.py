@@ -1,0 +1,16 @@
+"""Streams cut at every byte."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.torture.cuts import READERS, cut
+from tests.torture.figures import check
+
+SHORT = ("unicode", "mixed")  # the others by command: python -m eval bench torture
+
+
+@pytest.mark.parametrize("vendor", READERS)
+def test_no_part_of_an_answer_passes_for_the_whole(vendor):
+    """Half a sentence without an error is worse than an error: it is believed, cached and acted upon."""
+    check(cut(vendor, recordings=SHORT))
