@@ -8,6 +8,7 @@ import pytest
 
 from surefoot import registry
 from surefoot.errors import Misconfigured
+from surefoot.target import Target
 
 
 def test_an_unknown_provider_names_the_nearest():
@@ -38,3 +39,28 @@ def test_a_stranger_registers_by_entry_point(monkeypatch):
 def test_every_name_in_the_table_opens(path):
     """A table with a dead entry lies."""
     assert callable(registry.load(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("anthropic:claude-haiku-4-5", "embed", "anthropic has no models that embed texts; take one of openai, google, local"),
+        ("openai:text-embedding-3-small", "chat", "cannot chat; it is an embedding model: give it to EmbedModel"),
+        ("google:gemini-embedding-001", "chat", "cannot chat"),
+        ("openai:gpt-5-mini", "embed", "cannot embed texts; it is a chat model: give it to ChatModel"),
+        ("google:gemini-3-flash", "embed", "cannot embed"),
+        ("local:extractive", "embed", "cannot embed"),
+        ("local:smollm3", "chat", "local:extractive, local:smollm2"),
+    ],
+)
+def test_a_model_of_the_wrong_kind_is_refused_when_it_is_named(name, kind, words):
+    """Found at the first call, it would be found in production."""
+    with pytest.raises(Misconfigured, match=words):
+        registry.check_kind(Target(name), kind)
+
+
+def test_at_another_address_a_name_may_mean_anything():
+    """Servers of one's own name their models as they like."""
+    registry.check_kind(Target("openai:gpt-4.1", base_url="http://127.0.0.1:1/v1"), "embed")
+    registry.check_kind(Target("openai:my-model"), "embed")
+    registry.check_kind(Target("local:some/sentence-transformer"), "embed")

@@ -41,6 +41,27 @@ def test_lanes_are_two():
         Target("openai:m", lane="drect")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("key", ["", "  ", Secret(""), Secret("\n")], ids=["nothing", "blanks", "empty secret", "blank secret"])
+def test_a_blank_key_is_refused(key):
+    """An unset variable, expanded by a shell or a template: the provider's 401 would come an hour later."""
+    with pytest.raises(Misconfigured, match="api_key is blank"):
+        Target("openai:m", api_key=key)
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost:8000/v1", "127.0.0.1", "http://", "http:///v1", "http://h:port/v1", "http://h:0/v1", "http://[::1/v1",
+                "htp://h/v1", "http://h/v 1", " "],
+)  # fmt: skip
+def test_an_address_that_is_none_is_refused(address):
+    """With what to write; a DNS failure at the first call says less."""
+    with pytest.raises(Misconfigured, match="base_url"):
+        Target("openai:m", base_url=address)
+    Target("openai:m", base_url="http://[::1]:8000/v1")
+    with pytest.raises(Misconfigured) as caught:
+        Target("openai:m", base_url="h://user:hidden@host")
+    assert "hidden" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -9,39 +9,56 @@ import difflib
 from functools import cache
 from importlib import import_module, metadata
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from surefoot.errors import Misconfigured
 
+if TYPE_CHECKING:
+    from surefoot.target import Target
+
 ENTRY_POINT_GROUP = "surefoot.providers"
 
 
 class ProviderEntry(Struct, frozen=True, kw_only=True):
-    """Where a provider lives: its Edge class, the modules it needs, its extra, its customary key variables."""
+    """Where a provider lives: its Edge class, the modules it needs, its extra, its customary key variables, what its models do.
+
+    Names that begin with one of `embedders` are known to embed only, with one of `talkers` to chat only, at the vendor's own address.
+    """
 
     path: str
     needs: tuple[str, ...] = ()
     extra: str = ""
     key_variables: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ("chat", "embed")
+    embedders: tuple[str, ...] = ()
+    talkers: tuple[str, ...] = ()
 
 
 PROVIDERS: dict[str, ProviderEntry] = {
     "openai": ProviderEntry(
-        path="surefoot.providers.openai:OpenAIEdge", needs=("openai", "aiohttp"), extra="openai", key_variables=("OPENAI_API_KEY",)
+        path="surefoot.providers.openai:OpenAIEdge",
+        needs=("openai", "aiohttp"),
+        extra="openai",
+        key_variables=("OPENAI_API_KEY",),
+        embedders=("text-embedding-",),
+        talkers=("gpt-", "chatgpt-", "o1", "o3", "o4"),
     ),
     "anthropic": ProviderEntry(
         path="surefoot.providers.anthropic:AnthropicEdge",
         needs=("anthropic", "aiohttp"),
         extra="anthropic",
         key_variables=("ANTHROPIC_API_KEY",),
+        kinds=("chat",),
     ),
     "google": ProviderEntry(
         path="surefoot.providers.google:GoogleEdge",
         needs=("google.genai",),
         extra="google",
         key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        embedders=("gemini-embedding-", "text-embedding-", "embedding-"),
+        talkers=("gemini-1", "gemini-2", "gemini-3", "gemma-"),
     ),
     "local": ProviderEntry(path="surefoot.providers.local:LocalEdge"),
 }
@@ -85,6 +102,21 @@ def provider(name: str) -> ProviderEntry:
     if missing:
         raise Misconfigured(f'provider {name!r} needs {", ".join(missing)}, not installed here: run  pip install "surefoot[{entry.extra}]"')
     return entry
+
+
+def check_kind(target: Target, kind: str) -> None:
+    """Raise Misconfigured if `target` names a model that cannot do `kind` ("chat" or "embed"), as far as its name tells."""
+    entry = provider(target.provider)
+    wanted = {"chat": "chat", "embed": "embed texts"}[kind]
+    if kind not in entry.kinds:
+        able = ", ".join(name for name, one in PROVIDERS.items() if kind in one.kinds)
+        raise Misconfigured(f"target {target.name}: {target.provider} has no models that {wanted}; take one of {able}")
+    wrong = entry.embedders if kind == "chat" else entry.talkers
+    if not target.base_url and target.model.startswith(wrong):  # elsewhere a name may mean anything
+        other = "an embedding model: give it to EmbedModel" if kind == "chat" else "a chat model: give it to ChatModel"
+        raise Misconfigured(f"target {target.name} cannot {wanted}; it is {other}")
+    if target.provider == "local":
+        load(entry.path).check_kind(target, kind)
 
 
 def _installed(module: str) -> bool:

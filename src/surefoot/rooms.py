@@ -120,6 +120,7 @@ class _Spec:
             given = Target(given)
         if isinstance(given, Target):
             entry = registry.provider(given.provider)
+            registry.check_kind(given, kind)
             self.target = given
             self.keys = key_source(given, entry.key_variables)
             self.path = entry.path

@@ -6,6 +6,7 @@ Every default of Policy carries its reason and source beside it.
 from __future__ import annotations
 
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -24,7 +25,7 @@ class Target(Struct, frozen=True):
     environment variable is read. `requests_per_minute`, `tokens_per_minute`, `concurrency` left out are learned from its answers.
     `context_tokens` overrides the model's window where the provider cannot tell. `input_usd_per_mtok`/`output_usd_per_mtok` override the
     price list, in US dollars per million tokens. `lane="direct"` skips the vendor's SDK client. Raises Misconfigured for a name
-    without provider, a number out of range or an unknown lane.
+    without provider, a number out of range, an unknown lane, a blank key or an address that is none.
     """
 
     name: str
@@ -52,6 +53,12 @@ class Target(Struct, frozen=True):
                 raise Misconfigured(f"target {self.name}: {field} = {value!r} must be above 0, or left out to be learned")
         if self.lane not in {"sdk", "direct"}:
             raise Misconfigured(f"target {self.name}: lane = {self.lane!r} must be 'sdk' or 'direct'")
+        _check_address(self.name, self.base_url)
+        if isinstance(self.api_key, str | Secret) and not _is_written(self.api_key):
+            raise Misconfigured(
+                f"target {self.name}: api_key is blank; leave it out to use the environment, or pass a key or a reference such as "
+                '"env:OPENAI_API_KEY"'
+            )
         if isinstance(self.api_key, str) and not self.api_key.startswith(KEY_REFERENCES):
             force_setattr(self, "api_key", Secret(self.api_key))  # a literal key is masked from here on
 
@@ -64,6 +71,24 @@ class Target(Struct, frozen=True):
     def model(self) -> str:
         """The part after the first colon."""
         return self.name.partition(":")[2]
+
+
+def _is_written(key: str | Secret) -> bool:
+    return bool((key if isinstance(key, str) else key.reveal()).strip())
+
+
+def _check_address(name: str, address: str) -> None:
+    """Raise Misconfigured for a base_url that no request could be sent to."""
+    if not address:
+        return
+    try:
+        parts = urlsplit(address)
+        is_fine = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and not any(map(str.isspace, address))
+    except ValueError:  # a port that is no number, a bracket left open
+        is_fine = False
+    if not is_fine:
+        shown = repr(address) if "@" not in address else "(not shown: it holds credentials)"
+        raise Misconfigured(f"target {name}: base_url = {shown} is no address; write it as 'http://HOST:PORT/v1' or 'https://HOST/v1'")
 
 
 class SpendLimit(Struct, frozen=True, kw_only=True):

@@ -5,13 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from surefoot import ChatModel, EmbedModel, Image, Message, Tool
+from surefoot import ChatModel, EmbedModel, Image, Message, Target, Tool
 from surefoot.errors import BadRequest, ContextTooLong, Misconfigured, Unsupported
+from surefoot.providers.local import LocalEdge
+from surefoot.types import Call, ChatRequest, EmbedRequest, Tally
 
 PROMPT = (
     '<passages>\n<passage id="1">The harbour office opens at 08:15 on weekdays.</passage>\n'
     '<passage id="2">Tickets cost 12 lira.</passage>\n</passages>\n<question>When does the harbour office open?</question>'
 )
+
+
+def asking(request: ChatRequest | EmbedRequest) -> Call:
+    return Call(request=request, tally=Tally())
 
 
 def test_e5_embeds_near_what_is_alike_in_two_languages():
@@ -61,11 +67,17 @@ def test_what_it_cannot_do_is_refused_before_asking():
 
 
 async def test_chat_and_embedding_models_do_not_swap():
-    """The name decides, before anything is asked."""
-    with pytest.raises(Unsupported, match="chat"):
-        await ChatModel("local:multilingual-e5-small").ainvoke("hi")
-    with pytest.raises(BadRequest, match="chat model"):
-        await EmbedModel("local:extractive").aembed(["hi"])
+    """The name decides, when the model is built; the edge itself, built by hand, says so when it is asked."""
+    with pytest.raises(Misconfigured, match="local chat models are local:extractive, local:smollm2"):
+        ChatModel("local:multilingual-e5-small")
+    with pytest.raises(Misconfigured, match="is a chat model and cannot embed"):
+        EmbedModel("local:extractive")
+    with pytest.raises(Misconfigured, match="did you mean 'local:smollm2'"):
+        ChatModel("local:smollm3")
+    with pytest.raises(BadRequest, match="cannot chat"):
+        await LocalEdge(Target("local:multilingual-e5-small")).chat(asking(ChatRequest(messages=(Message.user("hi"),))))
+    with pytest.raises(BadRequest, match="cannot embed"):
+        await LocalEdge(Target("local:extractive")).embed(asking(EmbedRequest(texts=("hi",))))
 
 
 def test_smollm2_names_what_to_install(monkeypatch):

@@ -10,16 +10,21 @@ Work runs on threads, loaded at first use; streams can be cancelled between toke
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, Protocol
 
 from surefoot import runtime
-from surefoot.errors import BadRequest, ContextTooLong, MalformedReply, Unsupported
+from surefoot.errors import BadRequest, ContextTooLong, MalformedReply, Misconfigured, Unsupported
+from surefoot.providers._exchange import options_of
 from surefoot.settle import Replay, prime, split
 from surefoot.target import Target
 from surefoot.tokens import estimate_input, estimate_text
 from surefoot.types import Call, ChatReply, ChatRequest, Delta, EmbedReply, EmbedRequest, Image, KeySource, Traits, Usage
 
 CHAT_MODELS = ("extractive", "smollm2")
+OPTIONS: dict[str, Any] = {
+    "truncate": False,  # True: the end of a text beyond the model's window is ignored; False: such a text is refused, by its number
+}
 
 
 class Encoder(Protocol):
@@ -39,8 +44,24 @@ class Encoder(Protocol):
 class LocalEdge:
     """One local model behind the Edge protocol. Raises Misconfigured (with the extra to install) for a name nothing here can load."""
 
+    @staticmethod
+    def check_kind(target: Target, kind: str) -> None:
+        """Raise Misconfigured if `target` cannot do `kind` ("chat" or "embed"): the models that chat are known by name, all else embeds."""
+        is_chat = target.model in CHAT_MODELS
+        if kind == "chat" and not is_chat:
+            near = difflib.get_close_matches(target.model, CHAT_MODELS, n=1)
+            hint = f"did you mean 'local:{near[0]}'? " if near else ""
+            known = ", ".join(f"local:{name}" for name in CHAT_MODELS)
+            raise Misconfigured(f"target {target.name} cannot chat: {hint}local chat models are {known}; what embeds goes to EmbedModel")
+        if kind == "embed" and is_chat:
+            raise Misconfigured(
+                f"target {target.name} is a chat model and cannot embed texts; local embeddings are local:multilingual-e5-small and any "
+                "sentence-transformers name (local:all-MiniLM-L6-v2)"
+            )
+
     def __init__(self, target: Target, keys: KeySource | None = None) -> None:
         del keys
+        self._truncates = bool(options_of(target, OPTIONS)["truncate"])
         self.target = target
         self._name = target.model
         self._encoder: Encoder | None = None
@@ -122,9 +143,8 @@ class LocalEdge:
 
     def _checked_counts(self, encoder: Encoder, request: EmbedRequest) -> list[int]:
         counts = [encoder.count(text) for text in request.texts]
-        strict = not dict(self.target.options).get("truncate", False)
         for index, count in enumerate(counts):
-            if strict and count > encoder.max_tokens:
+            if not self._truncates and count > encoder.max_tokens:
                 raise ContextTooLong(
                     f"text {index} has {count} tokens, {self.target.name} reads {encoder.max_tokens}; split it, or set the target's "
                     "option truncate=True to have its end ignored",
