@@ -318,6 +318,7 @@ class Rooms:
                 ceiling_s=policy.backoff_ceiling_s,
                 budget=door.budget,
                 half_open=door.breaker.is_on_trial if policy.breaker else None,
+                shut_s=door.breaker.shut_s if policy.breaker else None,
             ),
             *self._hedge(door),
             door.concurrency,

@@ -179,6 +179,19 @@ async def test_429_counts_against_the_limit_it_names():
     assert {event.what for event in heard.of(RateLearned)} == {"tokens"}
 
 
+async def test_nobody_sleeps_out_a_pause_that_was_cut_short():
+    """The first sleep is bounded like the others: what opens meanwhile is seen within a second."""
+    rate = Rate(requests_per_minute=60)
+    ask = stack(Scripted(), rate)
+    rate._requests.pause(200.0, now())
+    waiting = asyncio.create_task(read(ask, make_call()))
+    await asyncio.sleep(0.5)
+    rate._requests._paused_s = 0.0
+    begun = now()
+    await waiting
+    assert now() - begun <= 1.0
+
+
 def test_waiters_of_a_dead_loop_stop_nobody():
     """A new home loop must not queue behind ghosts."""
     rate, ghosts = Rate(requests_per_minute=60), []

@@ -19,12 +19,15 @@ from surefoot.errors import (
     Overloaded,
     QuotaExhausted,
     RateLimited,
+    SurefootError,
 )
 from surefoot.events import Retried
 from surefoot.layers.attempt import Attempt
+from surefoot.layers.breaker import Breaker
 from surefoot.layers.deadline import Deadline
 from surefoot.layers.retry import Retry
 from surefoot.rules.backoff import RetryBudget
+from surefoot.rules.breaker import OPEN
 from surefoot.stack import stack
 from surefoot.testing import Scripted, make_call
 from tests.layers.helping import Heard, fails, now, read
@@ -183,6 +186,27 @@ async def test_dry_budget_saves_the_wait_too():
     begun = now()
     await fails(room(Scripted(Overloaded("down")), budget=budget), Overloaded)
     assert now() == begun
+
+
+async def test_nobody_waits_before_a_closed_door():
+    """A backoff that ends at an open breaker is a wait for a no; one that outlasts it is not."""
+    for shut_s, calls, waited_s in ((5.0, 1, 0.0), (0.2, 2, 0.25)):
+        edge, begun = Scripted(Overloaded("down")), now()
+        await fails(room(edge, attempts=2, shut_s=lambda shut_s=shut_s: shut_s), SurefootError)
+        assert (edge.calls, now() - begun) == (calls, pytest.approx(waited_s))
+
+
+async def test_trial_that_fails_is_told_at_once():
+    """In a total outage the few trials are the slowest calls; they need not sleep on it."""
+    edge, breaker = Scripted(Overloaded("down")), Breaker(target="t", draw=lambda: 0.0)
+    ask = stack(edge, Retry(target="t", attempts=6, shut_s=breaker.shut_s, draw=lambda: 0.5), breaker)
+    while breaker.rule.state != OPEN:
+        await fails(ask, SurefootError)
+    await fails(ask, CircuitOpen)
+    await asyncio.sleep(5.1)
+    begun, calls = now(), edge.calls
+    await fails(ask, Overloaded)
+    assert (edge.calls - calls, now() - begun) == (1, 0)
 
 
 async def test_retries_on_a_target_on_trial_cost_more():

@@ -390,8 +390,10 @@ class BreakerMachine(RuleBasedStateMachine):
     @rule(draw=st.floats(0.0, 1.0, exclude_max=True), n=st.integers(1, 15))
     def ask(self, draw: float, n: int) -> None:
         for _ in range(n):
-            before = self.breaker.state
+            before, shut_s = self.breaker.state, self.breaker.shut_s(self.now_s)
+            assert 0.0 <= shut_s <= OPEN_CEILING_S * (1 + JITTER) + 1e-6
             leave = self.breaker.admit(self.now_s, draw)
+            assert not shut_s or isinstance(leave, Refusal), "it was said to be shut"
             if isinstance(leave, Refusal):
                 assert leave.wait_s > 0.0
                 assert leave.wait_s <= OPEN_CEILING_S * (1 + JITTER) + 1e-6

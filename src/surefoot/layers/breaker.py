@@ -57,6 +57,10 @@ class Breaker:
         """True while the target is being tried: retries cost more then."""
         return self.rule.on_trial
 
+    def shut_s(self) -> float:
+        """Seconds for which the target is asked by nobody: whoever would wait for less need not wait at all."""
+        return self.rule.shut_s(asyncio.get_running_loop().time())
+
     def describe(self) -> str:
         """The settings, for `describe()`."""
         return f"breaker: opens at {self._settings}; now {self.rule.state}"

@@ -203,7 +203,7 @@ class _Passage:
 
 async def _turn(gate: Bucket | Learned, reservation: Reservation, loop: asyncio.AbstractEventLoop) -> None:
     """Wait until `gate` lets `reservation` go; woken early when it becomes the first."""
-    wait_s = reservation.wait_s
+    wait_s = gate.ready(reservation, loop.time())  # never the whole wait: limits, pauses and those ahead may change meanwhile
     while wait_s:
         waiter = reservation.waiter = loop.create_future()
         timer = loop.call_later(wait_s, _wake, waiter)

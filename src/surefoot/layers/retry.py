@@ -37,8 +37,9 @@ class Retry:
     `call.others`. Waits are full jitter between 0 and `base_s * 2**n`, at most `ceiling_s`; a 429 without a hint starts from
     `throttled_base_s`; a hint is a floor. What cannot begin before the deadline is not waited for, nor a hint above `hint_ceiling_s` (above
     `ceiling_s` when `call.others`: the next target may answer now): the fault is raised at once, so that fallback moves on. `budget` is
-    shared with the target's hedges; `half_open()` says whether its breaker is on trial (retries cost more then). Raises the fault itself
-    after one attempt, Exhausted with every failure in order after several.
+    shared with the target's hedges; `half_open()` says whether its breaker is on trial (retries cost more then), `shut_s()` for how many
+    seconds it lets nobody in: no wait ends at a closed door. Raises the fault itself after one attempt, Exhausted with every failure in
+    order after several.
     """
 
     def __init__(  # noqa: PLR0913 - one number of the policy each
@@ -53,6 +54,7 @@ class Retry:
         hint_ceiling_s: float = HINT_CEILING_S,
         budget: RetryBudget | None = None,
         half_open: Callable[[], bool] | None = None,
+        shut_s: Callable[[], float] | None = None,
         draw: Callable[[], float] | None = None,
     ) -> None:
         self.target = target
@@ -64,6 +66,7 @@ class Retry:
         self.hint_ceiling_s = hint_ceiling_s
         self.budget = budget
         self.half_open = half_open
+        self.shut_s = shut_s
         self.draw = draw or random.Random().random  # noqa: S311 - jitter, not a secret
 
     def describe(self) -> str:
@@ -179,11 +182,16 @@ class _Course:
         return self._wait_s or 0.0
 
     def stop(self, _state: RetryCallState) -> bool:
-        """True if there is no time, no attempt or no budget left. The budget is paid after the wait; here only a hopeless wait is saved."""
+        """True if there is no time, no attempt, no open door or no budget left.
+
+        The budget is paid after the wait; here only a hopeless wait is saved.
+        """
         room, call = self._room, self._call
         if self._wait_s is None or max(call.tally.attempts, self._attempt) >= room.attempts:
             return True
         if call.others and self._attempt >= room.attempts_per_target:
+            return True
+        if room.shut_s is not None and room.shut_s() > self._wait_s:
             return True
         return room.budget is not None and room.budget.level < COST
 

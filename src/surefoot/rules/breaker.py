@@ -155,6 +155,13 @@ class Breaker:
         """Whether the target is being tried: half-open or ramp. Retries cost more then."""
         return self.state is HALF_OPEN or self.state is RAMPING
 
+    def shut_s(self, now_s: float) -> float:
+        """Seconds for which nobody at all is let in, as far as known now; 0.0 when not open."""
+        if self.state is not OPEN:
+            return 0.0
+        until_s = self._opened_s + self._wait_s if math.isinf(self._until_s) else self._until_s
+        return max(0.0, until_s - self._now(now_s))
+
     @property
     def last_opening(self) -> tuple[int, int, float]:
         """(failed, begun, seconds it stays open at least) of the last time it opened."""
