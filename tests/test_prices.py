@@ -22,6 +22,14 @@ def test_cached_tokens_are_cheaper():
     assert price.cost(Usage(input_tokens=1000, cached_tokens=900)) < price.cost(Usage(input_tokens=1000))
 
 
+def test_sounds_have_a_price_of_their_own():
+    """Gemini 2.5 Flash hears at $1.00 per million tokens and reads at $0.30; counts that overlap break nothing."""
+    price = Price(Target("google:gemini-2.5-flash"))
+    assert price.cost(Usage(input_tokens=1000, audio_input_tokens=500)) == pytest.approx(0.00065)
+    assert price.cost(Usage(input_tokens=1000, audio_input_tokens=1000, cached_tokens=900)) is not None
+    assert price.cost(Usage(input_tokens=10, output_tokens=10, audio_output_tokens=20)) is not None
+
+
 def test_own_prices_win_and_local_models_are_free():
     """What the user says beats the list."""
     own = Price(Target("openai:gpt-5-mini", input_usd_per_mtok=1.0, output_usd_per_mtok=2.0))

@@ -51,11 +51,16 @@ def _listed(provider: str, model: str, usage: Usage) -> float | None:
         import genai_prices
     except ImportError:
         return None
+    # The library refuses counts that overlap; cached sounds are not told apart by the vendors, and count as cached.
+    heard = min(usage.audio_input_tokens, max(0, usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens))
     listed: Any = genai_prices.Usage(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cached_tokens or None,
         cache_write_tokens=usage.cache_write_tokens or None,
+        input_audio_tokens=heard or None,
+        cache_audio_read_tokens=0 if heard and usage.cached_tokens else None,
+        output_audio_tokens=min(usage.audio_output_tokens, usage.output_tokens) or None,
     )
     try:
         return float(genai_prices.calc_price(listed, model_ref=model, provider_id=provider).total_price)

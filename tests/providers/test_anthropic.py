@@ -360,7 +360,7 @@ async def test_structured_output_is_native_where_it_can_be_and_a_tool_where_not(
 
 # Faults
 
-SURPRISES = {"status_404": errors.NotFound, "content_length_short": ConnectionLost}  # as for OpenAI
+SURPRISES = {"content_length_short": ConnectionLost}  # as for OpenAI
 ROWS = [
     (row, surface)
     for surface in ("chat", "stream")
@@ -416,6 +416,16 @@ async def read(*blocks: bytes | BaseException) -> ChatReply:
 
 def event(**fields) -> bytes:
     return b"event: " + fields["type"].encode() + b"\ndata: " + msgspec.json.encode(fields) + b"\n\n"
+
+
+@pytest.mark.parametrize("seal", ["google:c2ln", '[{"type": "text", "text": "x"}]', "[no JSON", '["a"]', ""])
+async def test_seals_of_other_vendors_are_left_out(edge, sim, seal):
+    """A conversation that fell back here carries Gemini's thoughts; their seal would be refused as a corrupt one."""
+    foreign = Message.assistant([Reasoning(text="hm", signature=seal), Text("Looking")])
+    await edge.chat(asking(chat("x", foreign, "y")))
+    assert sent(sim)["messages"][1]["content"] == [{"type": "text", "text": "Looking"}]
+    await edge.chat(asking(chat("x", Message.assistant([Reasoning(text="hm", signature=seal)]), "y")))
+    assert [turn["role"] for turn in sent(sim)["messages"]] == ["user"]
 
 
 async def test_sealed_and_hidden_thoughts_are_kept_apart():

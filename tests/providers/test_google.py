@@ -331,6 +331,17 @@ async def test_signatures_go_back_as_they_came(edge, mode):
 
 
 @both
+async def test_one_call_at_a_time_is_the_first_of_several(edge, sim, mode):
+    """Gemini has no switch for it; who cannot take two calls at once must not get two, and the round goes on with one."""
+    sim.script([Said(calls=(Called("weather", '{"city": "Ankara"}'), Called("weather", '{"city": "Bursa"}')), finish="tools")])
+    asked = chat("Weather?", tools=(WEATHER,), parallel_tool_calls=False)
+    reply = await ask(edge, asked, mode)
+    assert [call.parsed() for call in reply.tool_calls] == [{"city": "Ankara"}]
+    result = Message.tool("22", tool_call_id=reply.tool_calls[0].id)
+    assert (await ask(edge, replace(asked, messages=(*asked.messages, reply.message, result)), mode)).text
+
+
+@both
 async def test_calls_cut_by_the_token_limit_are_not_to_be_run(edge, sim, mode):
     """They may not be all that was meant."""
     sim.script([Said(calls=(Called("weather", "{}"),), finish="length")])
@@ -406,7 +417,6 @@ async def test_a_whole_answer_needs_its_finish_reason_too():
 # Faults
 
 SURPRISES = {
-    "status_404": errors.NotFound,  # has a class of its own
     "content_length_short": (ConnectionLost, MalformedReply),  # the surplus bytes are no HTTP: aiohttp sees a broken connection
 }
 FINE = {"pings_google"}  # comments are legal in an event stream; only the SDK's parser fails on them

@@ -245,20 +245,22 @@ async def test_a_conversation_keeps_its_shape(edge, sim):
     ]  # fmt: skip
 
 
-async def test_pictures_and_pdfs_are_sent_and_sounds_refused(edge, sim):
+async def test_pictures_pdfs_and_sounds_are_sent(edge, sim):
     """By bytes or address; what the protocol cannot carry is refused before anything is sent."""
     parts = [
         "Look:", Image(data=PNG), Image(url="https://example.org/a.jpg", detail="low"), Image(data=b"GIF89a", media_type="image/gif"),
-        File(data=b"%PDF-1.7", name="a.pdf"), File(data=PNG, media_type="image/png"),
+        File(data=b"%PDF-1.7", name="a.pdf"), File(data=PNG, media_type="image/png"), File(data=b"RIFF", media_type="audio/x-wav"),
+        File(data=b"ID3", media_type="audio/mpeg"),
     ]  # fmt: skip
     await edge.chat(asking(chat(Message.user(parts))))
     content = sent(sim)["messages"][0]["content"]
-    assert [part["type"] for part in content] == ["text", "image_url", "image_url", "image_url", "file", "image_url"]
+    assert [part["type"] for part in content] == ["text", "image_url", "image_url", "image_url", "file", "image_url", *["input_audio"] * 2]
     assert content[1]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
     assert content[2]["image_url"] == {"url": "https://example.org/a.jpg", "detail": "low"}
     assert content[4]["file"]["filename"] == "a.pdf"
     assert content[4]["file"]["file_data"].startswith("data:application/pdf;base64,")
-    for part in (File(data=b"RIFF", media_type="audio/wav"), Image(data=b"BM")):
+    assert [part["input_audio"] for part in content[6:]] == [{"data": "UklGRg==", "format": "wav"}, {"data": "SUQz", "format": "mp3"}]
+    for part in (File(data=b"Ogg", media_type="audio/ogg"), File(data=b"m", media_type="video/mp4"), Image(data=b"BM")):
         with pytest.raises(Unsupported):
             await edge.chat(asking(chat(Message.user([part]))))
     with pytest.raises(Unsupported, match="tool's result"):
@@ -403,7 +405,6 @@ async def test_other_servers_dialects_are_read():
 # Faults
 
 SURPRISES = {
-    "status_404": errors.NotFound,  # has a class of its own
     # Surplus bytes: aiohttp sees a broken connection, httpx (openai 2) stops at the promised length and leaves JSON that is cut off.
     "content_length_short": (ConnectionLost, MalformedReply),
 }

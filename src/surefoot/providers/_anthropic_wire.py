@@ -23,6 +23,7 @@ BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh"
 LEAST_BUDGET = 1024  # tokens; the API refuses less
 MARKS = 4  # cache breakpoints of one request; the API refuses more
 EPHEMERAL = {"type": "ephemeral"}
+FOREIGN_SEALS = ("google:",)  # how other providers of ours mark a thought's seal; theirs would be refused as a corrupt one
 ANY_OBJECT = '{"type":"object","additionalProperties":true}'
 
 _VERSION = re.compile(r"claude-(?:(\d)(?:-(\d))?-)?[a-z]+(?:-(\d{1,2})(?:-(\d{1,2}))?)?(?![\d])")
@@ -270,8 +271,14 @@ def _inline(data: str, media_type: str) -> Fields:
 
 
 def _thoughts(part: Reasoning) -> list[Fields]:
-    """Thinking blocks as they came. A thought without a seal is another vendor's, and refused here: it is left out."""
+    """Thinking blocks as they came. A thought without a seal, or with another vendor's, is refused by the API: it is left out."""
     seal = part.signature
-    if seal.startswith("["):  # several blocks, sealed one by one: see _anthropic_read.sealed
-        return msgspec.json.decode(seal, type=list[dict[str, Any]])
-    return [{"type": "thinking", "thinking": part.text, "signature": seal}] if seal else []
+    if not seal or seal.startswith(FOREIGN_SEALS):
+        return []
+    if not seal.startswith("["):
+        return [{"type": "thinking", "thinking": part.text, "signature": seal}]
+    try:
+        blocks = msgspec.json.decode(seal, type=list[dict[str, Any]])  # several blocks, sealed one by one: see _anthropic_read.sealed
+    except (ValueError, RecursionError):
+        return []
+    return blocks if all(block.get("type") in {"thinking", "redacted_thinking"} for block in blocks) else []

@@ -174,8 +174,9 @@ class ChatReader:
         calls: list[ToolCallDelta] = []
         for part in (candidate.content.parts if candidate.content is not None else None) or ():
             if part.function_call is not None:
-                calls.append(self._call(part.function_call, part.thought_signature or ""))
-                continue
+                if not self._calls or self._asked.request.parallel_tool_calls is not False:
+                    calls.append(self._call(part.function_call, part.thought_signature or ""))
+                continue  # Gemini cannot be told to call one tool at a time, so the caller who said so gets the first call alone
             (thoughts if part.thought else text).append(part.text or "")
             if part.thought_signature:
                 self._signature = SEAL + part.thought_signature  # of several the last: it covers what came before

@@ -46,7 +46,8 @@ def path_of(model: str, verb: str) -> str:
 def chat_body(request: ChatRequest, model: str, *, dialect: Dialect) -> bytes:
     """The body of :generateContent and :streamGenerateContent.
 
-    There is no switch for parallel tool calls, so `parallel_tool_calls` is left out. Raises Unsupported for parts Gemini does not carry,
+    There is no switch for parallel tool calls: of an answer with several, whoever set `parallel_tool_calls=False` gets the first (see
+    `_google_read`), and may ask on with its result. Raises Unsupported for parts Gemini does not carry,
     Misconfigured for schemas or extras that are no JSON, BadRequest for text that is no Unicode or a tool result without its tool.
     """
     model = request.model or model

@@ -12,6 +12,10 @@ from surefoot.errors import Unsupported
 from surefoot.providers._body import Fields, base64_text, encoded, image_type, raw
 from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Part, Reasoning, Schema, Text, Tool, clean
 
+SOUNDS = {
+    "audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/vnd.wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3",
+}  # fmt: skip
+
 
 class Dialect(Struct, frozen=True, kw_only=True):
     """What differs between servers of the protocol.
@@ -151,9 +155,19 @@ def _part(part: Part, target: str) -> Fields:
     assert isinstance(part, File)
     if part.media_type.startswith("image/"):
         return {"type": "image_url", "image_url": {"url": data_url(part.data, part.media_type)}}
-    if part.media_type.startswith(("audio/", "video/")):
-        raise Unsupported(f"{target}: {part.media_type} cannot be sent to a chat model here; transcribe it first and send the text")
+    if part.media_type.startswith("audio/"):
+        return _sound(part, target)
+    if part.media_type.startswith("video/"):
+        raise Unsupported(f"{target}: {part.media_type} cannot be sent to a chat model here; send pictures of it, or a transcript")
     return {"type": "file", "file": {"filename": part.name or "document.pdf", "file_data": data_url(part.data, part.media_type)}}
+
+
+def _sound(part: File, target: str) -> Fields:
+    """A recording; the protocol knows two formats. Models that cannot hear answer it with a 400."""
+    form = SOUNDS.get(part.media_type.partition(";")[0])
+    if form is None:
+        raise Unsupported(f"{target}: {part.media_type} cannot be sent here; sounds go as audio/wav or audio/mpeg, or as a transcript")
+    return {"type": "input_audio", "input_audio": {"data": base64_text(part.data), "format": form}}
 
 
 def data_url(data: bytes, media_type: str) -> str:

@@ -1,6 +1,4 @@
-"""langchain-tests over OpenAI. Skipped: pictures and PDFs in a tool's result (Chat Completions takes text alone there); sounds
-(surefoot's openai provider refuses them before sending).
-"""
+"""langchain-tests over OpenAI. Skipped: pictures and PDFs in a tool's result (Chat Completions takes text alone there)."""
 
 from tests.integrations.langchain.standard import EmbedIntegration, EmbedUnit, Integration, Unit
 
@@ -13,6 +11,7 @@ class TestUnit(Unit):
 class TestIntegration(Integration):
     target = "openai:gpt-5-mini"
     model_override_value = "gpt-4o-mini"
+    supports_audio_inputs = True
 
 
 class TestEmbedUnit(EmbedUnit):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from surefoot.testing.wire._schema import Json
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _TOOL = "Invalid parameter: messages with role 'tool'"
+_SOUNDS = ("wav", "mp3")
 _PART_TYPES = ("text", "image_url", "input_audio", "file", "refusal")
 
 
@@ -227,6 +229,21 @@ def _check(body: ChatBody, *, strict: bool) -> None:
         _check_order(body.messages)
 
 
+def _check_sounds(message: Message) -> None:
+    for part in message.content if isinstance(message.content, list) else ():
+        if part.type != "input_audio":
+            continue
+        sound = part.input_audio or {}
+        if sound.get("format") not in _SOUNDS:
+            raise Refusal(400, "bad_request", f"Invalid value: '{sound.get('format')}'. Supported values are: 'wav' and 'mp3'.")
+        try:
+            is_sound = bool(b64decode(str(sound.get("data")), validate=True))
+        except ValueError:
+            is_sound = False
+        if not is_sound:
+            raise Refusal(400, "bad_request", "Invalid 'input_audio.data': it is no base64 of a recording.")
+
+
 def _check_order(messages: list[Message]) -> None:
     """Each tool call is answered right after it, each tool message answers a call: the API insists."""
     open_ids: set[str] = set()
@@ -243,6 +260,7 @@ def _check_order(messages: list[Message]) -> None:
             break
         open_ids = {call.id for call in message.tool_calls or []}
         kinds = [part.type for part in message.content] if isinstance(message.content, list) else []
+        _check_sounds(message)
         if wrong := [kind for kind in kinds if kind not in _PART_TYPES]:
             supported = ", ".join(_PART_TYPES)
             raise Refusal(
