@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from surefoot.model import EmbedModel as EmbedModel
     from surefoot.secret import Secret as Secret
     from surefoot.target import Policy as Policy
+    from surefoot.target import Semantic as Semantic
     from surefoot.target import Target as Target
     from surefoot.types import ChatReply as ChatReply
     from surefoot.types import ChatRequest as ChatRequest
@@ -31,6 +32,7 @@ _WHERE = {
     "EmbedModel": "model",
     "Target": "target",
     "Policy": "target",
+    "Semantic": "target",
     "Secret": "secret",
     "scope": "ask",
     "load": "config",

@@ -5,6 +5,8 @@ targets = ["openai:gpt-5-mini", ["openai:a", "openai:b"]]      an inner list sha
 cache = "sqlite:.surefoot/cache.db"
 [chat.default.policy]
 deadline_s = 60
+[chat.default.semantic]                                         cached answers also for the same question in other words
+embed = "local:multilingual-e5-small"
 [embed.default]
 targets = ["openai:text-embedding-3-small"]
 [target."openai:gpt-5-mini"]
@@ -27,7 +29,7 @@ import msgspec
 from surefoot import registry
 from surefoot.errors import Misconfigured
 from surefoot.model import ChatModel, EmbedModel
-from surefoot.target import Policy, Target
+from surefoot.target import Policy, Semantic, Target
 
 LOCAL_SERVERS = ((11434, "Ollama"), (8080, "llama.cpp"), (8000, "vLLM"), (1234, "LM Studio"))  # their customary ports
 DEFAULT_MODELS = {
@@ -38,6 +40,7 @@ DEFAULT_MODELS = {
 PROBE_S = 0.3  # a server on this machine answers in milliseconds or is not there
 SECTIONS = ("chat", "embed", "target")
 MODEL_KEYS = ("targets", "policy", "cache", "ledger")
+CHAT_KEYS = (*MODEL_KEYS, "semantic")
 TARGET_KEYS = tuple(name for name in Target.__struct_fields__ if name != "name")
 POLICY_KEYS = Policy.__struct_fields__
 UNITS = ("_s", "_ms", "_usd", "_tokens", "_per_minute", "_per_target", "_calls")
@@ -116,10 +119,8 @@ class Models:
         if name not in known:
             raise Misconfigured(f"no [{kind}.{name}] in the file; it has {', '.join(f'[{kind}.{one}]' for one in known) or 'none'}")
         if (kind, name) not in self._built:
-            settings = known[name]
-            self._built[kind, name] = build(
-                *settings["targets"], policy=settings["policy"], cache=settings["cache"], ledger=settings["ledger"]
-            )
+            settings = dict(known[name])
+            self._built[kind, name] = build(*settings.pop("targets"), **settings)
         return self._built[kind, name]
 
 
@@ -146,7 +147,7 @@ class _Reader:
                 where = f"[{kind}.{name}]"
                 if not isinstance(values, dict):
                     self._fail(f"{kind}.{name}", f"{where} must be a table with targets = [...]; for the usual one write [{kind}.default]")
-                self._known(values, MODEL_KEYS, f"key in {where}")
+                self._known(values, CHAT_KEYS if kind == "chat" else MODEL_KEYS, f"key in {where}")
                 if not values.get("targets"):
                     self._fail(f"{kind}.{name}", f'{where} needs targets = ["provider:model", ...]')
                 found.setdefault(kind, {})[name] = {
@@ -155,6 +156,8 @@ class _Reader:
                     "cache": values.get("cache"),
                     "ledger": values.get("ledger"),
                 }
+                if "semantic" in values:
+                    found[kind][name]["semantic"] = self._semantic(values["semantic"], where, targets)
         if not found:
             raise Misconfigured(f"{self._file}: describes no model; begin with [chat.default] and targets = [...]")
         self._unused(targets, found)
@@ -191,6 +194,17 @@ class _Reader:
         except msgspec.ValidationError as error:
             self._fail(_field(error), f"{where[:-1]}.policy]: {error}")
 
+    def _semantic(self, values: Any, where: str, targets: Mapping[str, Target]) -> Semantic:
+        inside = f"{where[:-1]}.semantic]"
+        if not isinstance(values, dict):
+            self._fail("semantic", f'{inside} must be a table, for example with embed = "local:multilingual-e5-small"')
+        self._known(values, Semantic.__struct_fields__, f"key in {inside}")
+        try:
+            said = msgspec.convert(values, Semantic)
+        except msgspec.ValidationError as error:
+            self._fail(_field(error) or "semantic", f"{inside}: {error}")
+        return msgspec.structs.replace(said, embed=self._targets(said.embed, targets))
+
     def _known(self, values: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
         for name in values:
             if name in known:
@@ -205,7 +219,7 @@ class _Reader:
         used: set[str] = set()
         for models in found.values():
             for settings in models.values():
-                for one in settings["targets"]:
+                for one in [*settings["targets"], *([settings["semantic"].embed] if "semantic" in settings else [])]:
                     used |= {each.name for each in (one if isinstance(one, list) else [one])}
         for name in targets:
             if name not in used:

@@ -134,11 +134,15 @@ class Waited(Event, frozen=True, kw_only=True):
 
 
 class CacheHit(Event, frozen=True, kw_only=True):
-    """An answer came from the cache; `stale` if it was past its time and served instead of an error or while being refreshed."""
+    """An answer came from the cache; `stale` if it was past its time and served instead of an error or while being refreshed.
+
+    `semantic`: it answered the same question in other words, and `similarity` is the cosine of the two.
+    """
 
     key: str
     stale: bool = False
     semantic: bool = False
+    similarity: float | None = None
 
 
 class CacheMiss(Event, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from surefoot.ask import call_of, chat_request, embed_request
 from surefoot.errors import BatchFailed, SurefootError
 from surefoot.events import Subscriber
 from surefoot.rooms import Rooms
-from surefoot.target import Policy, Target
+from surefoot.target import Policy, Semantic, Target
 from surefoot.types import ChatReply, ChatRequest, Delta, EmbedReply, EmbedRole, Message, Schema, Store, Tool, Traits
 
 if TYPE_CHECKING:
@@ -122,9 +122,23 @@ class _Model:
 class ChatModel(_Model):
     """A chat model that stays on its feet. Targets in order of preference; a list among them shares the load as equals.
 
-    `cache` is None, "memory", "sqlite:PATH", "redis://...", or a Store. Raises Misconfigured for an unknown provider, a missing extra or
-    key.
+    `cache` is None, "memory", "sqlite:PATH", "redis://...", or a Store; `semantic=Semantic()` answers from it the same question in other
+    words too. Raises Misconfigured for an unknown provider, a missing extra or key.
     """
+
+    def __init__(
+        self,
+        *targets: TargetLike | Sequence[TargetLike],
+        policy: Policy | None = None,
+        cache: str | Store | None = None,
+        ledger: str | Path | Ledger | None = None,
+        semantic: Semantic | None = None,
+    ) -> None:
+        """Check everything that can be checked without asking anybody; raises Misconfigured naming the remedy."""
+        super().__init__(*targets, policy=policy, cache=cache, ledger=ledger)
+        if semantic is not None:
+            embed = semantic.embed if isinstance(semantic.embed, EmbedModel) else EmbedModel(semantic.embed)
+            self._rooms.recognise(semantic, embed.likeness, embed.targets)
 
     def invoke(self, prompt: ChatInput, /, **options: Unpack[ChatOptions]) -> ChatReply:
         """Ask and wait, from any thread, also where a loop is running (Jupyter).
@@ -355,6 +369,14 @@ class EmbedModel(_Model):
     def space(self) -> str:
         """The embedding space id: vectors of two models may be compared only if theirs are equal."""
         return self._rooms.space
+
+    async def likeness(self, call: Any, one: str, other: str) -> float:
+        """The cosine of two questions, asked on behalf of `call` (its tenant, tags and listeners), on the home loop."""
+        request = embed_request((one, other), "query", {})
+        said = {"tenant": call.tenant, "priority": call.priority, "tags": dict(call.tags)}
+        inner = call_of(request, said, stream=False, listeners=self._listeners or call.tally.listeners)
+        vectors = (await self._handle(inner)).vectors
+        return float(vectors[0] @ vectors[1])
 
     def _ask(self, texts: Sequence[str], role: EmbedRole, options: Mapping[str, Any]) -> Coroutine[Any, Any, EmbedReply]:
         request = embed_request(texts, role, options)

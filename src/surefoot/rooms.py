@@ -34,6 +34,8 @@ from surefoot.layers.hedge import Hedge
 from surefoot.layers.rate import Rate
 from surefoot.layers.resume import Resume
 from surefoot.layers.retry import Retry
+from surefoot.layers.semantic import Alike
+from surefoot.layers.semantic import Semantic as SemanticRoom
 from surefoot.layers.timeout import Timeout
 from surefoot.layers.trace import Trace
 from surefoot.prices import Price
@@ -41,7 +43,7 @@ from surefoot.rules.aimd import Limit
 from surefoot.rules.backoff import ProcessBudget, RetryBudget
 from surefoot.stack import Handler, Layer, Stack, describe, stack
 from surefoot.stores import open_store
-from surefoot.target import Policy, SpendLimit, Target
+from surefoot.target import Policy, Semantic, SpendLimit, Target
 from surefoot.tokens import DEFAULT_OUTPUT_TOKENS, estimate, estimate_input, guess_usage
 from surefoot.types import KeySource, Store, Traits
 
@@ -201,9 +203,16 @@ class Rooms:
         if policy.budget_usd is not None:
             self._limits = (SpendLimit(usd=policy.budget_usd, mode=policy.budget_mode), *policy.budgets)
         self.accounts = LocalAccounts()
+        self._semantic: tuple[Semantic, Alike, float] | None = None
         self._handler: Handler | None = None
         self._doors: list[Door] = []
         self._generation = -1
+
+    def recognise(self, semantic: Semantic, alike: Alike, embedders: Sequence[str]) -> None:
+        """Answer the same question in other words too; `embedders` are the models behind `alike`. Raises Misconfigured."""
+        if self.store is None:
+            raise Misconfigured('semantic needs a cache to keep its answers in: write cache="memory" or cache="sqlite:PATH" beside it')
+        self._semantic = (semantic, alike, semantic.threshold_for(embedders))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -271,7 +280,11 @@ class Rooms:
         )
         layers: list[Layer] = [Trace(), Deadline(deadline_s=policy.deadline_s)]
         if self.store is not None:
-            layers.append(self._cache(self.store))
+            cache = self._cache(self.store)
+            layers.append(cache)
+            if self._semantic is not None:
+                said, alike, threshold = self._semantic
+                layers.append(SemanticRoom(cache, alike=alike, threshold=threshold, patience_s=said.patience_s))
         if policy.coalesce is not False:
             layers.append(Coalesce(always=policy.coalesce is True, cached=self.store is not None))
         if policy.resume and self.kind == "chat":

@@ -5,6 +5,7 @@ Every default of Policy carries its reason and source beside it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -15,6 +16,9 @@ from surefoot.errors import Misconfigured
 from surefoot.rules.purse import Period, period_key
 from surefoot.types import Call, Secret
 
+# The least cosine at which two questions may be the same, by embedding model: `python -m eval semantic` finds it on the tuning templates,
+# as the highest under which no more than a twentieth of what the rule takes for the same is lost.
+THRESHOLDS = {"local:multilingual-e5-small": 0.9}
 KEY_REFERENCES = ("env:", "file:", "vault:", "aws:", "age:", "fernet:")  # resolved by surefoot.credentials
 
 
@@ -89,6 +93,38 @@ def _check_address(name: str, address: str) -> None:
     if not is_fine:
         shown = repr(address) if "@" not in address else "(not shown: it holds credentials)"
         raise Misconfigured(f"target {name}: base_url = {shown} is no address; write it as 'http://HOST:PORT/v1' or 'https://HOST/v1'")
+
+
+class Semantic(Struct, frozen=True, kw_only=True):
+    """Cached answers also for the same question in other words: `ChatModel(..., cache="memory", semantic=Semantic())`.
+
+    `embed` compares the questions: "provider:model", a Target, or an EmbedModel (its own policy, cache and ledger then hold). `threshold`
+    is the least cosine; left out, the one measured for that model, and for an unknown model it must be given. `patience_s` is how long a
+    comparison is waited for. Raises Misconfigured for a number out of range.
+    """
+
+    embed: Any = "local:multilingual-e5-small"
+    threshold: float | None = None
+    patience_s: float = 1.0  # a hit must come faster than the call it saves; slower is a miss
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot mean anything."""
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            raise Misconfigured(f"semantic: threshold = {self.threshold!r} is a cosine above 0, at most 1")
+        if not self.patience_s > 0:
+            raise Misconfigured(f"semantic: patience_s = {self.patience_s!r} must be above 0")
+
+    def threshold_for(self, embedders: Sequence[str]) -> float:
+        """The least cosine for these models of one space. Raises Misconfigured where none is given and none has been measured."""
+        if self.threshold is not None:
+            return self.threshold
+        known = [THRESHOLDS[name] for name in embedders if name in THRESHOLDS]
+        if not known:
+            raise Misconfigured(
+                f"semantic: no threshold has been measured for {', '.join(embedders)}; say Semantic(embed=..., threshold=0.9), "
+                "or whatever  python -m eval semantic --model NAME  finds for it"
+            )
+        return max(known)
 
 
 class SpendLimit(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from surefoot.registry import LAYERS, load
 from surefoot.stack import stack
 
 ASKS_AGAIN = {"resume"}
-KINDS = {"batch": ("embed",)}
+KINDS = {"batch": ("embed",), "semantic": ("chat", "stream")}
 
 
 def written(name):
@@ -31,6 +31,16 @@ def cache(edge):
     return stack(edge, room("cache", MemoryStore(max_bytes=1)))  # holds nothing: the contract asks the same thing over and over
 
 
+def semantic(edge):
+    from surefoot.layers.cache import Cache
+    from surefoot.stores.memory import MemoryStore
+
+    async def alike(call, one, other):
+        return 1.0
+
+    return stack(edge, room("semantic", Cache(MemoryStore(max_bytes=1)), alike=alike, threshold=0.9))
+
+
 def budget(edge):
     from surefoot.layers.budget import SpendLimit
 
@@ -47,6 +57,7 @@ ROOMS = {
     "trace": lambda edge: stack(edge, room("trace")),
     "deadline": lambda edge: stack(edge, room("deadline", deadline_s=60)),
     "cache": cache,
+    "semantic": semantic,
     "batch": lambda edge: stack(edge, room("batch")),
     "coalesce": lambda edge: stack(edge, room("coalesce", always=True)),
     "resume": lambda edge: stack(edge, room("resume")),

@@ -100,8 +100,8 @@ class Cache:
         self._refreshing: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._writing: dict[str, asyncio.Task[None]] = {}
-        self._turns = Turns(store, self._look, self._later) if hasattr(store, "lock") else None
-        self.vectors = VectorCache(store, target=self.names[0], space=space or self.scopes[0], later=self._later)
+        self._turns = Turns(store, self._look, self.later) if hasattr(store, "lock") else None
+        self.vectors = VectorCache(store, target=self.names[0], space=space or self.scopes[0], later=self.later)
 
     def idle(self) -> bool:
         """True if nothing is being written or refreshed."""
@@ -113,12 +113,25 @@ class Cache:
         stale = f", stale for {self.stale_s:g} s more" if self.stale_s else ""
         return f"cache: {about() if about is not None else type(self.store).__name__}, fresh for {self.ttl_s:g} s{stale}"
 
+    def prefix(self, tenant: str) -> str:
+        """The beginning of `tenant`'s keys, first target."""
+        return (self._prefixes.get(tenant) or self._prefixes_of(tenant))[0]
+
+    async def kept(self, tenant: str, digested: str) -> ChatReply | None:
+        """The fresh answer of a first target to the request of that digest, None if there is none."""
+        for prefix in (self._prefixes.get(tenant) or self._prefixes_of(tenant))[: self.equals]:
+            key = prefix + digested
+            kept = self._recall(key) if self._recall is not None else await self._look(key)
+            if isinstance(kept, Kept) and self.clock() - kept.at_s < self._fresh_s(key):
+                return kept.reply
+        return None
+
     async def __call__(self, call: Call[Any], inner: Handler) -> Any:
         """The kept answer, or ask and keep what comes."""
         request = call.request
         if isinstance(request, EmbedRequest):
             return await self.vectors(call, inner)
-        if not self._may_keep(request):
+        if not self.may_keep(request):
             return await inner(call)
         tally = call.tally
         if not tally.digest:
@@ -194,7 +207,7 @@ class Cache:
         if self._remember is not None:
             self._remember(key, kept, size_bytes=len(raw), ttl_s=ttl_s)
             return
-        task = self._writing[key] = self._later(self.store.set(key, sealed(key, raw), ttl_s=ttl_s))
+        task = self._writing[key] = self.later(self.store.set(key, sealed(key, raw), ttl_s=ttl_s))
         task.add_done_callback(lambda _: self._writing.pop(key, None))
         if turn is not None:
             turn.write = task
@@ -240,7 +253,7 @@ class Cache:
                 return _kept_decoder.decode(payload)
         except msgspec.MsgspecError:
             payload = None
-        self._later(self.store.delete(key))
+        self.later(self.store.delete(key))
         return "corrupt"
 
     async def _look(self, key: str) -> Kept | None:
@@ -251,7 +264,7 @@ class Cache:
     def _refresh(self, call: Call[ChatRequest], inner: Handler, key: str) -> None:
         """Ask behind the caller's back, once at a time."""
         if not _under_way(self._refreshing.get(key)):
-            self._refreshing[key] = self._later(self._renew(call, inner, key))
+            self._refreshing[key] = self.later(self._renew(call, inner, key))
 
     async def _renew(self, call: Call[ChatRequest], inner: Handler, key: str) -> None:
         turn = None if self._turns is None else await self._turns.claim(key)
@@ -259,6 +272,7 @@ class Cache:
             return  # another process is at it
         tally = Tally(call.tally.listeners, f"{call.tally.call_id}r")
         tally.digest = call.tally.digest
+        tally.memo["refresh"] = True  # another wording's answer would not renew this one
         again = replace(call, tally=tally, stream=False)
         try:
             if call.deadline is None:
@@ -273,7 +287,7 @@ class Cache:
             if turn is not None:
                 turn.leave()
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Let `work` run beside the call: nobody waits for a write."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -285,7 +299,7 @@ class Cache:
         if not task.cancelled() and task.exception() is not None:
             _log.error("the cache's store failed: %s; the call goes on", type(task.exception()).__name__)
 
-    def _may_keep(self, request: ChatRequest) -> bool:
+    def may_keep(self, request: ChatRequest) -> bool:
         """True if the same question may be given the same answer twice."""
         temperature = request.temperature
         if self.sampled or temperature == 0:
