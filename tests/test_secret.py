@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import pickle  # noqa: TID251 - to show that keys and errors behave when others pickle
 import traceback
 
 import msgspec
 import pytest
 
-from surefoot.secret import Secret
+from surefoot.secret import Secret, guard_logs, in_use
 from surefoot.target import Target
 
 CANARY = "sk-CANARY-8c1f"
@@ -47,3 +48,24 @@ def test_equal_values_are_equal_keys():
     assert Secret("a") == Secret("a") != Secret("b")
     assert hash(Secret("a")) == hash(Secret("a"))
     assert not Secret("")
+
+
+def test_a_guarded_log_says_nothing_that_holds_a_key(caplog):
+    """Signed headers, exceptions that hold them, and a key in use wherever a server repeats it; everything else is said."""
+    log = logging.getLogger("a.loud.library")
+    guard_logs(log.name, log.name)
+    one, same = Secret("sk-in-use/0123456789abcdef"), Secret("sk-in-use/0123456789abcdef")
+    in_use(one)
+    in_use(same)
+    del one
+    with caplog.at_level(logging.DEBUG, logger=log.name):
+        log.debug("headers: %s", {"Authorization": "Bearer of news"})
+        try:
+            raise ValueError(same.reveal())
+        except ValueError:
+            log.debug("Encountered Exception", exc_info=True)
+        log.debug("moved to http://there/%s", "sk-in-use%2F0123456789abcdef")
+        log.info("moved to %s", same.reveal())
+        log.debug("connected")
+    assert [record.getMessage() for record in caplog.records] == ["connected"]
+    assert len(log.filters) == 1

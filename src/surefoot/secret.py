@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import Any, Protocol
+from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 
 class Secret:
     """A value that shows itself only through `reveal()`; repr, str, pickle and JSON never hold it."""
 
-    __slots__ = ("_reveal",)
+    __slots__ = ("__weakref__", "_reveal")
 
     def __init__(self, value: str) -> None:
         self._reveal: Callable[[], str] = lambda: value  # a closure: locals shown in a traceback print a function
@@ -51,17 +53,32 @@ class KeySource(Protocol):
 
 
 SPILLS = ("authorization", "x-api-key", "x-goog-api-key", "secretstring")  # words beside which libraries log a key as it is
+KEY_CHARS = 20  # no vendor's key is shorter; placeholders ("EMPTY", "not-needed") are words that a text may well hold
+_in_use: WeakValueDictionary[int, Secret] = WeakValueDictionary()  # by identity: of two equal keys the second outlives the first
 
 
 def guard_logs(*names: str) -> None:
-    """Drop records of the loggers `names` that show signed headers or fetched secrets: some libraries write them out at DEBUG."""
+    """Drop records of the loggers `names` that show signed headers, fetched secrets or a key in use, as some do at DEBUG."""
     for name in names:
-        if _spills not in (logger := logging.getLogger(name)).filters:
-            logger.addFilter(_spills)
+        if _harmless not in (logger := logging.getLogger(name)).filters:
+            logger.addFilter(_harmless)
 
 
-def _spills(record: logging.LogRecord) -> bool:
-    if record.levelno > logging.DEBUG:
+def in_use(key: Secret) -> None:
+    """Keep `key` out of the guarded logs, also where a hostile server repeats it, for as long as somebody holds it."""
+    if len(key.reveal()) >= KEY_CHARS:
+        _in_use[id(key)] = key
+
+
+def _harmless(record: logging.LogRecord) -> bool:
+    if record.levelno > logging.INFO:
         return True
-    text = record.getMessage().lower()
-    return not any(word in text for word in SPILLS)
+    text = record.getMessage()
+    failure = record.exc_info[1] if record.exc_info else None
+    while failure is not None:
+        text += f"{failure!r} {failure}"
+        failure = failure.__cause__ or failure.__context__
+    if any(word in text.lower() for word in SPILLS):
+        return False
+    keys = (key.reveal() for key in list(_in_use.values()))
+    return not any(key in text or quote(key, safe="") in text for key in keys)

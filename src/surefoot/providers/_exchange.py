@@ -11,12 +11,13 @@ from surefoot.errors import AuthFailed, Fault, Misconfigured, SurefootError, Tra
 from surefoot.providers._faults import Door, fault, rate_headers
 from surefoot.providers._redact import snippet
 from surefoot.providers._sse import Answer, EventReader, EventSource
-from surefoot.secret import KeySource, Secret
+from surefoot.secret import KEY_CHARS, KeySource, Secret, guard_logs, in_use
 from surefoot.settle import Source, Stream, prime
 from surefoot.target import Target
 from surefoot.types import Call, ChatRequest, EmbedRequest
 
-KEY_CHARS = 20  # no vendor's key is shorter; placeholders ("EMPTY", "not-needed") are words that an answer may well hold
+# Loggers that show signed requests, or whatever a server says, at DEBUG.
+LOUD = ("anthropic._base_client", "openai._base_client", "httpx", "httpx2", "httpcore.http11", "httpcore2.http11", "httpcore2.http2")
 
 
 class Lane(Protocol):
@@ -36,11 +37,13 @@ class Exchange:
     answered, and the retry layer (the one owner of retries) sends again with the new key. If there is none, it is AuthFailed.
     """
 
-    __slots__ = ("_keys", "_lane", "_missing", "target")
+    __slots__ = ("_key_in_use", "_keys", "_lane", "_missing", "target")
 
     def __init__(self, target: Target, keys: KeySource | None, lane: Lane, *, variable: str) -> None:
+        guard_logs(*LOUD)
         self.target = target.name
         self._lane = lane
+        self._key_in_use: Secret | None = None
         self._keys: KeySource | None = keys
         if keys is None and isinstance(target.api_key, Secret):
             self._keys = _Given(target.api_key)
@@ -52,8 +55,12 @@ class Exchange:
         key = await self._keys.get() if self._keys is not None else None
         if not key:
             raise Misconfigured(self._missing)
+        if key is self._key_in_use:
+            return key
         if not (key.reveal().isascii() and key.reveal().isprintable()):
             raise Misconfigured(f"{self.target}: the API key holds characters that no header carries (a line break, a letter beyond ASCII)")
+        self._key_in_use = key
+        in_use(key)
         return key
 
     async def send(self, path: str, body: bytes, call: Call[Any]) -> tuple[Answer, Door]:

@@ -95,6 +95,9 @@ def seal(errors: Iterable[BaseException], *, key: Secret | None) -> bool:
             getattr(one, "__dict__", {}).pop(name, None)
         if key:
             one.args = tuple(_masked(arg, key) for arg in one.args)
+            for name, value in list(getattr(one, "__dict__", {}).items()):
+                if isinstance(value, str):
+                    setattr(one, name, value.replace(key.reveal(), MASK))
             info = getattr(one, "request_info", None)
             if info is not None:  # aiohttp's, and printed by its repr: the signed request
                 one.request_info = _unsigned(info)  # type: ignore[attr-defined]

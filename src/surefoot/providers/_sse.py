@@ -188,7 +188,7 @@ class EventSource:
         except OverflowError as error:
             self._failure = malformed(self._door.target, str(error))
         except SurefootError as error:
-            self._failure = error
+            self._failure = error.with_traceback(None)  # its frames hold the block as it came, and a hostile server repeats the key
 
     async def _block(self) -> bytes:
         with self._door:

@@ -16,7 +16,7 @@ from surefoot.providers._exchange import Exchange, Lane, missing_extra, no_strea
 from surefoot.providers._faults import Door, fault_of, malformed, request_id
 from surefoot.providers._http import CONNECT_S, SdkLane, http_module, pooled_client, timeouts
 from surefoot.providers._sse import Answer
-from surefoot.secret import KeySource, guard_logs
+from surefoot.secret import KeySource
 from surefoot.settle import Replay, Stream, split
 from surefoot.target import Target
 from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedRequest, Traits
@@ -93,7 +93,6 @@ def _sdk(target: Target, headers: dict[str, str], connect_s: float | None) -> Sd
         import anthropic
     except ImportError as error:
         raise missing_extra(target, "anthropic", "anthropic") from error
-    guard_logs("anthropic._base_client")  # logs the signed request at DEBUG
     client = anthropic.AsyncAnthropic(
         api_key="not-given",  # the real one is set at each request; given, so that no profile on disk is read
         base_url=target.base_url or None,  # None: the SDK reads ANTHROPIC_BASE_URL
