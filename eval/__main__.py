@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     bench.add_argument("section", nargs="*", default=list(SECTIONS), help=f"of {', '.join(SECTIONS)}; left out: all")
     bench.add_argument("--rounds", type=int, default=5)
     bench.add_argument("--seeds", type=int, default=200, help="of the torture section")
+    bench.add_argument("--jobs", type=int, default=1, help="processes of the torture section")
     bench.add_argument("--json", type=Path, help="write the figures here as well")
     _register(commands)
     args = parser.parse_args(argv)
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = {}
     for name in args.section:
         section = import_module(f"eval.bench.{name}")
-        results[name] = section.run(rounds=args.seeds if name == "torture" else args.rounds)
+        results[name] = section.run(rounds=args.seeds, jobs=args.jobs) if name == "torture" else section.run(rounds=args.rounds)
         print(f"\n## {name}\n\n{section.table(results[name])}\n")
     if args.json:
         args.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
@@ -40,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _register(commands: Any) -> None:
-    """The commands that read public data, and the gate's own examination."""
+    """The commands that run and compare suites, those that read public data, and the gate's own examination."""
+    _suites(commands)
     check = commands.add_parser("selfcheck", help="reproduce published numbers: proof that the harness measures right")
     check.add_argument("--all", action="store_true", help="fail also where something could not be measured")
     power = commands.add_parser("power", help="how often the gate alarms, by simulation")
@@ -49,9 +51,45 @@ def _register(commands: Any) -> None:
     tune = commands.add_parser("tune", help="weights of the fusion on a dev split, figures on the other; the retriever doctor")
     tune.add_argument("--model", action="append", help="embedding model; several times for several")
     tune.add_argument("--set", action="append", help="scifact, xquad-en, xquad-tr, limit-small; left out: all")
+    tokens = commands.add_parser("tokens", help="error of the token estimates, by language and family of models")
+    tokens.add_argument("--data", type=Path, required=True, help="folder of public data sets")
+    tokens.add_argument("--packages", type=Path, help="folder of packages that carry vocabularies")
+    tokens.add_argument("--texts", type=Path, help="further languages: LANGUAGE/*.txt")
+    tokens.add_argument("--fit", action="store_true", help="print the weights anew instead")
     for one in (check, tune):
         one.add_argument("--data", type=Path, required=True, help="folder of public data sets")
         one.add_argument("--cache", type=Path, help="folder where vectors are kept")
+
+
+def _suites(commands: Any) -> None:
+    run = commands.add_parser("run", help="run a suite: answers, metrics with intervals, reports; goes on after a kill")
+    run.add_argument("suite", type=Path, help="a suite, such as eval/suites/rag.toml")
+    run.add_argument("--data", type=Path, help="folder of public data sets, for suites that name one")
+    run.add_argument("--out", type=Path, help="folder of the results; left out: one named by the fingerprints, below .surefoot/eval/runs")
+    run.add_argument("--fresh", action="store_true", help="begin another run instead of going on with the one that is there")
+    run.add_argument("--only-failed", action="store_true", help="ask again what failed, and nothing else")
+    run.add_argument("--tape", type=Path, help="file of recorded answers, with the latency and cost they had")
+    run.add_argument(
+        "--tape-mode", choices=("auto", "replay", "refresh"), default="auto", help="replay asks nobody; refresh asks all again"
+    )
+    compare = commands.add_parser("compare", help="did it get worse? 0 pass, 1 fail, 3 inconclusive, 2 not comparable")
+    compare.add_argument("baseline", help="a run's folder; FOLDER:SYSTEM for one system of it")
+    compare.add_argument("candidate")
+    compare.add_argument("--margin", type=float, default=0.03, help="a drop smaller than this may pass")
+    compare.add_argument("--changed", default="", help="what was changed on purpose: prompts, models, versions (comma between)")
+    compare.add_argument("--rebaseline", action="store_true", help="accept other data: compare the questions that both runs share")
+    compare.add_argument("--gate-slices", action="store_true", help="a slice that is worse fails too; half the error rate each")
+    compare.add_argument("--out", type=Path, help="folder for compare.md and junit.xml")
+    report = commands.add_parser("report", help="write a run's reports once more")
+    report.add_argument("run", type=Path, help="a run's folder")
+    judge = commands.add_parser("judge", help="how far a model's verdicts on groundedness can be trusted: its card, against people")
+    judge.add_argument("--data", type=Path, required=True, help="folder of public data sets, begin-wow among them")
+    judge.add_argument("--chat", action="append", required=True, help="who judges; several times for fallbacks")
+    judge.add_argument("--models", type=Path, help="a surefoot.toml, of which --chat then is an entry")
+    judge.add_argument("--answers", type=int, default=200, help="labelled answers to grade")
+    judge.add_argument("--repeats", type=int, default=3, help="times the same answer is graded, for self-consistency")
+    judge.add_argument("--tape", type=Path, help="file of recorded verdicts")
+    judge.add_argument("--card", type=Path, help="write the card here")
 
 
 def _measure(args: argparse.Namespace) -> int:

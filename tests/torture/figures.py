@@ -37,13 +37,15 @@ class Row(Struct, frozen=True):
     seed: int
     figures: tuple[Figure, ...]
     log: str = ""
+    seeds: str = ""  # where it stands for several: "0 to 199"
 
     @property
     def kept(self) -> bool:
         return all(figure.kept for figure in self.figures)
 
     def __str__(self) -> str:
-        return f"{self.scenario} [seed {self.seed}{', log ' + self.log if self.log else ''}]: " + ", ".join(map(str, self.figures))
+        log = f", log {self.log}" if self.log else ""
+        return f"{self.scenario} [seed {self.seeds or self.seed}{log}]: " + ", ".join(map(str, self.figures))
 
     def __getitem__(self, name: str) -> float:
         return next(figure.value for figure in self.figures if figure.name == name)
@@ -71,5 +73,33 @@ def worst(rows: list[Row]) -> Row:
         else:
             value = sum(values) / len(values)
         figures.append(Figure(first.name, value, first.bound))
-    seeds = len({row.seed for row in rows})
-    return Row(f"{rows[0].scenario}, {f'{seeds} seeds' if seeds > 1 else f'{len(rows)} runs'}", rows[0].seed, tuple(figures))
+    seeds = sorted({row.seed for row in rows})
+    name = rows[0].scenario if len(seeds) > 1 or len(rows) == 1 else f"{rows[0].scenario}, {len(rows)} runs"
+    span = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else ""
+    return Row(name, seeds[0], tuple(figures), rows[0].log if len(rows) == 1 else "", span)
+
+
+def together(rows: list[Row]) -> Row:
+    """As `worst`, and beside it the success and the attempts of all seeds together, for luck evens out."""
+    row = worst(rows)
+    if len(rows) == 1:
+        return row
+    sums = (
+        Figure("success, all seeds", sum(one["success"] for one in rows) / len(rows), ">= 0.999"),
+        Figure("attempts a call, all seeds", sum(one["attempts a call"] for one in rows) / len(rows), "<= 1.45"),
+    )
+    return Row(row.scenario, row.seed, row.figures + sums, row.log, row.seeds)
+
+
+def markdown(rows: list[Row]) -> str:
+    """The rows as a table: scenario, goal, measured, whether all goals were met, seeds. A goal missed is named where it was measured."""
+    lines = ["| scenario | goal | measured | met | seeds (log) |", "|---|---|---|---|---|"]
+    for row in rows:
+        bounded = [figure for figure in row.figures if figure.bound]
+        goal = "; ".join(f"{figure.name} {figure.bound}" for figure in bounded) or "reported"
+        seen = [f"{one.name} {one.value:.6g}{'' if one.kept else ' **MISSED**'}" for one in bounded]
+        seen += [f"({figure.name} {figure.value:.6g})" for figure in row.figures if not figure.bound]
+        seeds = (row.seeds or str(row.seed)) + (f" ({row.log})" if row.log else "")
+        lines.append(f"| {row.scenario} | {goal} | {'; '.join(seen)} | {'ok' if row.kept else 'MISSED'} | {seeds} |")
+    missed = [row.scenario for row in rows if not row.kept]
+    return "\n".join([*lines, "", f"missed: {', '.join(missed)}" if missed else "every goal met"])

@@ -17,8 +17,8 @@ from surefoot.testing.contract import Stepper
 from surefoot.testing.virtual import VirtualLoop
 from surefoot.testing.world import Provider, Serving, World, virtual_run
 from surefoot.types import Call
+from tests.torture.faults import answer_s
 from tests.torture.figures import Figure, Row
-from tests.torture.storm import answer_s
 
 EPOCH_S = 1_795_000_000.0
 HINTS: dict[str, dict[str, str]] = {
@@ -118,7 +118,7 @@ def deadlines(seed: int, *, cases: int = 2_000, hops: int = 5) -> Row:
             left += len(await world.left_over())
             latest_ms = max(latest_ms, 1000 * world.latest_s)
             lost += world.counts["lost"]
-            ended += sum(world.counts.values()) - world.counts["lost"]
+            ended += world.ended
             missed += world.counts["DeadlineExceeded"] + world.counts["DeadlineTooNear"]
         return Row(
             f"random deadlines over {hops} hops",
@@ -135,10 +135,34 @@ def deadlines(seed: int, *, cases: int = 2_000, hops: int = 5) -> Row:
     return virtual_run(run())
 
 
-PATHS = ("answer", "retry", "fallback", "queue", "pace", "shared", "stalled", "broken", "hedged", "balanced", "everything")
+SURFACES = ("chat", "stream", "embed")
+PATHS = (
+    "answer", "retry", "fallback", "queue", "pace", "missed", "cached", "shared", "stalled", "broken", "hedged", "balanced", "everything",
+)  # fmt: skip
 
 
-def cancel_everywhere(path: str, *, stream: bool, twice: bool) -> Row:
+class FarStore:
+    """A store behind a wire: every access is an await."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, bytes] = {}
+
+    async def get(self, key: str) -> bytes | None:
+        await asyncio.sleep(0.05)
+        return self._rows.get(key)
+
+    async def set(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
+        await asyncio.sleep(0.05)
+        self._rows[key] = value
+
+    async def delete(self, key: str) -> None:
+        self._rows.pop(key, None)
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+def cancel_everywhere(path: str, *, surface: str, twice: bool) -> Row:
     """A call along one `path` through the whole stack, cancelled at its k-th await for every k, with a neighbour that must not suffer."""
 
     def serve(call: Call) -> Serving:
@@ -171,10 +195,18 @@ def cancel_everywhere(path: str, *, stream: bool, twice: bool) -> Row:
                 first_token_s=3,
                 idle_s=3,
             )
-            world = World(k, *targets, policy=policy, tune=tune, log=False)
+            world = World(
+                k, *targets, policy=policy, tune=tune, cache=FarStore() if path in {"missed", "cached", "everything"} else None, log=False
+            )
             loop = asyncio.get_running_loop()
-            neighbours = [loop.create_task(world.ask(n, stream=stream, deadline_s=60, text="same")) for n in range(2)]
-            stepper = Stepper(world.ask(2, stream=stream, deadline_s=60, text="same"), cancel_at=(k, k + 1) if twice else (k,))
+            asked: dict[str, Any] = {"stream": surface == "stream", "deadline_s": 60, "text": "same", "temperature": 0.0}
+            if surface == "embed":
+                asked = {"texts": ("same", "too"), "deadline_s": 60}
+            if path == "cached":
+                await world.ask(9, **asked)
+                await world.left_over()  # it is written
+            neighbours = [loop.create_task(world.ask(n, **asked)) for n in range(2)]
+            stepper = Stepper(world.ask(2, **asked), cancel_at=(k, k + 1) if twice else (k,))
             task = loop.create_task(stepper.run())
             await asyncio.wait([task, *neighbours])
             held += len(await world.left_over())
@@ -183,7 +215,7 @@ def cancel_everywhere(path: str, *, stream: bool, twice: bool) -> Row:
                 break
             awaits = k
         return Row(
-            f"cancelled at every await: {path}, {'stream' if stream else 'plain'}{', twice' if twice else ''}",
+            f"cancelled at every await: {path}, {surface}",
             0,
             (
                 Figure("awaits", awaits, ">= 1"),
@@ -251,7 +283,7 @@ def impatient(seed: int, *, calls: int = 2_000) -> Row:
 
         await world.arrivals(20, calls / 20, ask)
         left = await world.left_over()
-        ended = sum(world.counts.values()) - world.counts["lost"]
+        ended = world.ended
         return Row(
             "half of the callers give up",
             seed,

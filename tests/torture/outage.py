@@ -10,8 +10,8 @@ from surefoot.errors import ConnectionLost, Overloaded, QuotaExhausted
 from surefoot.target import Policy
 from surefoot.testing.world import Provider, Serving, World, virtual_run
 from surefoot.types import Call
+from tests.torture.faults import answer_s
 from tests.torture.figures import Figure, Row
-from tests.torture.storm import answer_s
 
 DEAD_S = 0.02  # how soon a dead provider says so
 

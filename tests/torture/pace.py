@@ -17,8 +17,8 @@ from surefoot.rules.aimd import Limit
 from surefoot.target import Policy
 from surefoot.testing.world import Provider, Serving, World, virtual_run
 from surefoot.types import Call
+from tests.torture.faults import answer_s
 from tests.torture.figures import Figure, Row
-from tests.torture.storm import answer_s
 
 NAME = "a:m"
 

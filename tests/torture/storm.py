@@ -1,44 +1,116 @@
-"""Faults in every third attempt, 500 calls in flight: nothing lost, nothing doubled, nothing held.
+"""Faults in every third attempt, 500 calls in flight: nothing lost, nothing doubled, nothing held, nothing billed that is not in the books.
 
-Also: every fault of the catalogue, each coming out as its one typed error; and refusals (429) that have nothing to do with the pace.
+Chats, streams and embeddings mixed, a share of them asked before or by others at the same moment, with a cache, shared flights and a
+budget. Also: every fault of the catalogue mixed in, each coming out as its one typed error; and refusals (429) that have nothing to do
+with the pace.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from surefoot.errors import SurefootError
-from surefoot.layers.chaos import FAULTS, PASSING
+from surefoot.errors import DeadlineExceeded, DeadlineTooNear, Interrupted, SurefootError
 from surefoot.layers.concurrency import Concurrency
 from surefoot.layers.rate import Rate
+from surefoot.prices import Price
 from surefoot.rules.aimd import Limit
-from surefoot.target import Policy
-from surefoot.testing.world import Provider, Serving, World, failures_of, virtual_run
-from surefoot.types import Call
+from surefoot.stores.memory import MemoryStore
+from surefoot.target import Policy, Target
+from surefoot.testing.world import Ended, Provider, Serving, World, failures_of, virtual_run
+from surefoot.types import Call, EmbedRequest
+from tests.torture.faults import ALL, BY_SURFACE, MIXTURES, NAME, PASSING_KINDS, Kind, answer_s
 from tests.torture.figures import Figure, Row
 
-NAME = "a:m"
-
-# fault -> the class of the error that the caller must get when all his attempts meet it
-MEANS = {
-    "rate_limited": "RateLimited", "rate_limited_hint": "RateLimited", "server_error": "Overloaded", "overloaded": "Overloaded",
-    "reset": "ConnectionLost", "timed_out": "AttemptTimedOut", "html": "MalformedReply", "no_choices": "MalformedReply",
-    "quota": "QuotaExhausted", "auth": "AuthFailed", "not_found": "NotFound", "bad_request": "BadRequest", "too_long": "ContextTooLong",
-    "refused": "ContentRefused", "stalled": "AttemptTimedOut", "cut_midway": "Interrupted", "reset_midway": "Interrupted",
-    "stalled_midway": "Interrupted", "cut_at_once": "ConnectionLost",
-}  # fmt: skip
+SURFACES = ("chat", "stream", "embed", "chat", "stream")  # by number, in turn: two fifths, two fifths, one fifth
+REPEATED = 0.3  # of the calls ask what others ask, at the same moment or before
+PRICE = Price(Target("priced:m", input_usd_per_mtok=2.0, output_usd_per_mtok=8.0))
 
 
-def answer_s(rng: Random) -> float:
-    """An answer takes about a second, seldom several."""
-    return min(0.3 + rng.expovariate(1.5), 10.0)
+def surface_of(call: Call[Any]) -> str:
+    """Which of the three `call` is."""
+    return "embed" if isinstance(call.request, EmbedRequest) else "stream" if call.stream else "chat"
 
 
-def fault_s(rng: Random) -> float:
-    """A fault comes at any time until an answer would have come."""
-    return rng.random() * answer_s(rng)
+class Mix:
+    """What is asked: `Mix(seed).of(number)` gives the arguments of `World.ask`."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = Random(f"{seed}:mix")
+
+    def of(self, number: int, surface: str = "") -> dict[str, Any]:
+        """A chat, a stream or one to three texts; a share of them asked by others too."""
+        surface = surface or SURFACES[number % 5]
+        rng, era = self._rng, number // 20
+        is_repeated = rng.random() < REPEATED
+        topic = era if rng.random() < 0.5 else rng.randrange(era + 1)  # what is asked just now, or was asked at any time before
+        if surface == "embed":
+            own = [f"text {number} {i}" for i in range(1 + number % 3)]
+            return {"texts": [f"text of topic {topic}", *own[1:]] if is_repeated else own}
+        asked = {"text": f"topic {topic}", "temperature": 0.0} if is_repeated else {}
+        return {"stream": surface == "stream", **asked}
+
+
+class Served:
+    """Which kinds of fault the provider served, call by call, against what each call's trail says."""
+
+    def __init__(self, seed: int, *, share: float, kinds: Sequence[Kind]) -> None:
+        self._rng = Random(f"{seed}:storm")
+        self._share = share
+        self._kinds = {surface: [kind for kind in kinds if kind in BY_SURFACE[surface]] for surface in BY_SURFACE}
+        self._of: dict[str, list[str]] = {}
+        self._later: list[tuple[str, Ended, bool]] = []
+        self.met = Counter[str]()
+        self.good = 0  # answers that stand in somebody's trail
+        self.twice = 0  # calls answered more than once
+        self.wrong: list[str] = []
+
+    def serve(self, call: Call[Any]) -> Serving:
+        """An answer, or a fault drawn for this attempt."""
+        rng = self._rng
+        served = self._of.setdefault(call.tally.call_id, [])
+        if rng.random() >= self._share:
+            served.append("")
+            return Serving(after_s=answer_s(rng))
+        kind = rng.choice(self._kinds[surface_of(call)])
+        self.met[kind.name] += 1
+        served.append(kind.means)
+        return kind.serve(rng)
+
+    def note(self, call_id: str, ended: Ended, *, in_parts: bool) -> None:
+        """A call has ended; if others may still fly on its ticket, its attempts are looked at in the end. `in_parts`: several texts."""
+        if is_out_of_time(ended) or any(attempt.seconds is None for attempt in ended.trail):
+            self._later.append((call_id, ended, in_parts))
+        else:
+            self._check(call_id, ended, in_parts=in_parts)
+
+    def finish(self) -> None:
+        """Nothing is under way any more."""
+        for call_id, ended, in_parts in self._later:
+            self._check(call_id, ended, in_parts=in_parts)
+
+    def _check(self, call_id: str, ended: Ended, *, in_parts: bool) -> None:
+        """Each attempt's fault must stand in the trail as its class, and the last one be what the caller got."""
+        served, trail = self._of.pop(call_id, []), [attempt.error for attempt in ended.trail]
+        answers = trail.count("")
+        self.good += answers
+        self.twice += answers > 1 and not in_parts
+        by_time = is_out_of_time(ended)
+        names = [type(one).__name__ for one in failures_of(ended.error)]
+        is_last = not served or not names or by_time or bool(set(served if in_parts else served[-1:]) & set(names))
+        if by_time and trail and trail[-1] in {"CancelledError", "Interrupted"}:
+            trail, served = trail[:-1], served[:-1]  # cut short before its fault came
+        if sorted(trail) != sorted(served) or not is_last:  # parts end in any order
+            self.wrong.append(f"{call_id}: served {served}, trail {trail}, ended as {ended.error!r}")
+
+
+def is_out_of_time(ended: Ended) -> bool:
+    """True if its deadline ended it."""
+    error = ended.error.__cause__ if isinstance(ended.error, Interrupted) else ended.error
+    return isinstance(error, DeadlineExceeded | DeadlineTooNear)
 
 
 def storm(
@@ -48,38 +120,43 @@ def storm(
     width: int = 500,
     share: float = 0.3,
     given: bool = True,
-    kinds: tuple[str, ...] = PASSING,
+    mixture: str = "passing",
     log: bool = True,
 ) -> Row:
-    """`share` of the attempts meet a fault of `kinds` before their first token; half of the calls are streams.
+    """`share` of the attempts meet a fault of `mixture` (of MIXTURES); two fifths of the calls are streams, one fifth embeddings.
 
     `given`: the target's limits are known, so what strikes at random is not taken for them. Else the policies learn what they can from it.
     """
-    rng = Random(f"{seed}:storm")
-
-    def serve(call: Call) -> Serving:
-        del call
-        if rng.random() >= share:
-            return Serving(after_s=answer_s(rng))
-        return Serving(after_s=fault_s(rng), fault=FAULTS[rng.choice(kinds)](NAME))
+    kinds, passing = MIXTURES[mixture], mixture == "passing"
+    mix, served = Mix(seed), Served(seed, share=share, kinds=kinds)
 
     async def run() -> Row:
-        provider = Provider(NAME, serve=serve)
+        provider = Provider(NAME, serve=served.serve)
         provider.keeps_times = False
-        world = World(seed, provider, policy=Policy(attempts=6), tune=(lambda door: know(door, width)) if given else learn, log=log)
-        await world.in_flight(calls, width, lambda n: world.ask(n, stream=n % 2 == 0))
+        policy = Policy(attempts=6, budget_usd=1e9, first_token_s=10, idle_s=10)
+        world = World(seed, provider, policy=policy, tune=tuned(width if given else None), cache=MemoryStore(), log=log)
+
+        async def ask(number: int) -> None:
+            asked = mix.of(number)
+            served.note(f"{seed}-{number}", await world.ask(number, **asked), in_parts=len(asked.get("texts", ())) > 1)
+
+        await world.in_flight(calls, width, ask)
         left = await world.left_over()
-        what = "" if kinds is PASSING else f" ({', '.join(kinds)})"
+        served.finish()
+        for line in served.wrong[:3]:
+            print(line)
         return Row(
-            f"{calls:,} calls, {width} in flight, {share:.0%} faults{what}, limits {'given' if given else 'not given'}",
+            f"{calls:,} calls, {width} in flight, {share:.0%} faults: {mixture}, limits {'given' if given else 'not given'}",
             seed,
             (
-                Figure("lost", world.counts["lost"], "= 0"),
-                Figure("answers beyond one a call", provider.answered - world.counts[""], "= 0"),
-                Figure("unaccounted", calls - sum(world.counts.values()) + world.counts["lost"], "= 0"),
+                Figure("lost", world.counts["lost"] + calls - world.ended, "= 0"),
+                Figure("delivered twice", served.twice + provider.answered - served.good, "= 0"),
                 Figure("left over", len(left), "= 0"),
-                Figure("success", world.counts[""] / calls, success_bound(calls, share) if given else ""),
-                Figure("attempts a call", world.attempts / calls, ("<= 1.45" if calls >= 10_000 else "<= 1.50") if given else ""),
+                *rates(world, calls, share if passing and given else None),
+                Figure("not its one typed error", len(served.wrong), "= 0"),
+                Figure("kinds of fault met", len(served.met), f"= {len(kinds)}" if calls >= 20_000 else ""),
+                *([Figure("dollars off the bill", abs(bill(provider) - booked(world)), "<= 1e-6")] if passing and given else ()),
+                Figure("out of the cache or shared", world.free / calls),
                 Figure("virtual seconds", asyncio.get_running_loop().time()),
             ),
             world.log_hash if log else "",
@@ -88,38 +165,49 @@ def storm(
     return virtual_run(run())
 
 
+def rates(world: World, calls: int, share: float | None) -> tuple[Figure, ...]:
+    """Success and attempts of the calls that had to ask; bounded where `share` of passing faults is all that strikes."""
+    asked = calls - world.free
+    success = (world.counts[""] - world.free) / asked
+    if share is None:
+        return Figure("success", success), Figure("attempts a call", world.attempts / asked)
+    attempts = "<= 1.45" if calls >= 10_000 else "<= 1.55"
+    return Figure("success", success, success_bound(asked, share)), Figure("attempts a call", world.attempts / asked, attempts)
+
+
 def success_bound(calls: int, share: float) -> str:
     """Six attempts all fail by chance once in 1372 (0.3 ** 6), so among few calls luck decides: six standard deviations are its due."""
-    if calls >= 100_000:
+    if calls >= 50_000:
         return ">= 0.999"
     chance = share**6
     return f">= {1 - chance - 6 * (chance / calls) ** 0.5:.5f}"
 
 
+def bill(provider: Provider) -> float:
+    """What the provider would send, in US dollars: whole answers alone (none of the passing faults lets a token through)."""
+    chats = PRICE.cost(provider.usage) or 0.0
+    return provider.answered * chats - provider.embedded * provider.usage.output_tokens * 8.0 / 1e6
+
+
+def booked(world: World) -> float:
+    """What the budgets have booked, in US dollars."""
+    return sum(rooms.accounts.spent_usd("all|") for rooms in world.every_rooms)
+
+
 def catalogue(seed: int, *, per_s: float = 10.0) -> Row:
-    """For 400 s; of the first 100 s, one call in ten meets one fault of the catalogue at each attempt, the others now and then.
+    """For 400 s; of the first ones, one call in ten meets one fault of the catalogue at each attempt, the others now and then.
 
     The healthy traffic goes on behind them: else the last calls under way would all be doomed ones, and rightly stopped by the breaker.
     """
     rng = Random(f"{seed}:catalogue")
-    kinds = list(MEANS)
+    kinds = list(ALL)
     rng.shuffle(kinds)
-    doomed = {10 * i + rng.randrange(10): kinds[i % len(kinds)] for i in range(int(10 * per_s))}
+    doomed = {10 * i + rng.randrange(10): kind for i, kind in enumerate(kinds)}
+    luck = Served(seed, share=0.1, kinds=PASSING_KINDS)
 
-    def serve(call: Call) -> Serving:
+    def serve(call: Call[Any]) -> Serving:
         kind = doomed.get(int(call.tally.call_id.rpartition("-")[2]))
-        if kind is None:
-            if rng.random() < 0.1:
-                return Serving(after_s=fault_s(rng), fault=FAULTS[rng.choice(PASSING)](NAME))
-            return Serving(after_s=answer_s(rng))
-        if kind == "cut_at_once":
-            return Serving(after_s=0.1, is_cut=True)
-        if kind.endswith("_midway"):
-            fault = FAULTS["reset"](NAME) if kind == "reset_midway" else None
-            return Serving(after_s=0.1, breaks_at=2, fault=fault, is_cut=kind == "cut_midway", stalls=kind == "stalled_midway")
-        if kind == "stalled":
-            return Serving(stalls=True)
-        return Serving(after_s=fault_s(rng), fault=FAULTS[kind](NAME))
+        return luck.serve(call) if kind is None else kind.serve(rng)
 
     async def run() -> Row:
         provider = Provider(NAME, serve=serve)
@@ -132,25 +220,27 @@ def catalogue(seed: int, *, per_s: float = 10.0) -> Row:
             nonlocal asked
             asked += 1
             kind = doomed.get(n)
-            ended = await world.ask(n, stream=n % 2 == 0 or bool(kind and kind.startswith(("stalled", "cut_", "reset_"))), deadline_s=300)
+            surface = SURFACES[n % 5] if kind is None or SURFACES[n % 5] in kind.surfaces else kind.surfaces[n % len(kind.surfaces)]
+            texts = [f"text {n}"] if surface == "embed" else []
+            ended = await world.ask(n, stream=surface == "stream", texts=texts, deadline_s=300)
             if kind is None:
                 return
-            met.add(kind)
-            if {type(one).__name__ for one in failures_of(ended.error)} != {MEANS[kind]} or not isinstance(ended.error, SurefootError):
-                wrong.append(f"{n}: {kind} came out as {ended.error!r}")
+            met.add(kind.name)
+            names = {type(one).__name__ for one in failures_of(ended.error)}
+            if names != ({kind.means} if kind.means else set()) or (kind.means and not isinstance(ended.error, SurefootError)):
+                wrong.append(f"{n}: {kind.name} came out as {ended.error!r}, not {kind.means}")
 
         await world.arrivals(per_s, 400, ask)
         left = await world.left_over()
         for line in wrong[:3]:
             print(line)
         return Row(
-            "every fault of the catalogue mixed in",
+            "every fault of the catalogue at all attempts of a call",
             seed,
             (
-                Figure("lost", world.counts["lost"], "= 0"),
+                Figure("lost", world.counts["lost"] + asked - world.ended, "= 0"),
                 Figure("not its one typed error", len(wrong), "= 0"),
-                Figure("kinds of fault", len(met), f"= {len(MEANS)}"),
-                Figure("unaccounted", asked - sum(world.counts.values()) + world.counts["lost"], "= 0"),
+                Figure("kinds of fault", len(met), f"= {len(ALL)}"),
                 Figure("left over", len(left), "= 0"),
             ),
             world.log_hash,
@@ -159,9 +249,17 @@ def catalogue(seed: int, *, per_s: float = 10.0) -> Row:
     return virtual_run(run())
 
 
-def learn(door: Any) -> None:
-    """Leave the target's limits to be found, as for any target of which nothing is said."""
-    door.concurrency = Concurrency(target=door.name, adaptive=Limit())
+def tuned(width: int | None) -> Any:
+    """How a target's shared rooms are set: its limits given, or (None) to be found; priced either way."""
+
+    def tune(door: Any) -> None:
+        door.price = PRICE
+        if width is None:
+            door.concurrency = Concurrency(target=door.name, adaptive=Limit())
+        else:
+            know(door, width)
+
+    return tune
 
 
 def know(door: Any, width: int) -> None:

@@ -12,8 +12,9 @@ from surefoot.layers.chaos import FAULTS, PASSING
 from surefoot.target import Policy
 from surefoot.testing.world import Provider, Serving, World, virtual_run
 from surefoot.types import Call
+from tests.torture.faults import answer_s
 from tests.torture.figures import Figure, Row
-from tests.torture.storm import answer_s, know
+from tests.torture.storm import know
 
 
 def tail(seed: int, *, calls: int = 5_000, per_s: float = 20.0) -> Row:
@@ -88,7 +89,7 @@ def outliers(seed: int, *, bad: int, per_s: float = 50.0, seconds: float = 120.0
         left = await world.left_over()
         late = [(i, at) for i, one in enumerate(providers) for at in one.started_s if at >= begin_s + 10.0]
         share = sum(i < bad for i, _ in late) / len(late)
-        ended = sum(world.counts.values()) - world.counts["lost"]
+        ended = world.ended
         return Row(
             f"10 equal targets, {bad} of them bad",
             seed,
@@ -154,7 +155,7 @@ def soak(seed: int, *, minutes: int = 30, per_s: float = 5.0) -> Row:
                 Figure("grown between the halves after, KiB", growth, "<= 64"),
                 Figure("tasks at most, second half", max(tasks[minutes // 2 :])),
                 Figure("of first half", max(tasks[: minutes // 2])),
-                Figure("calls", sum(world.counts.values()) - world.counts["lost"]),
+                Figure("calls", world.ended),
                 Figure("lost", world.counts["lost"], "= 0"),
                 Figure("left over", len(left), "= 0"),
             ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.torture.figures import check
-from tests.torture.moments import PATHS, cancel_everywhere, clock, deadlines, hints, impatient, leave_anytime
+from tests.torture.moments import PATHS, SURFACES, cancel_everywhere, clock, deadlines, hints, impatient, leave_anytime
 
 
 def test_a_hint_is_a_floor_and_the_deadline_a_ceiling():
@@ -20,11 +20,11 @@ def test_no_call_outlives_its_deadline(seed):
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
-def test_whoever_leaves_takes_everything_along(path, stream):
+@pytest.mark.parametrize("surface", SURFACES)
+def test_whoever_leaves_takes_everything_along(path, surface):
     """Cancelled at every await of the whole stack, once and twice: no place, no claim, no task, no stream stays behind."""
     for twice in (False, True):
-        check(cancel_everywhere(path, stream=stream, twice=twice))
+        check(cancel_everywhere(path, surface=surface, twice=twice))
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+
 import pytest
 
-from tests.torture.figures import check, worst
+from surefoot import errors
+from surefoot.testing.wire import CATALOGUE
+from tests.torture.faults import ALL, BY_SURFACE, LOST, WIRE
+from tests.torture.figures import check, together, worst
 from tests.torture.storm import catalogue, storm
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(10))
 def test_nothing_is_lost_doubled_or_held_in_a_storm(seed):
     """The promise of the whole: a valid answer or one typed error, in time, once, and nothing left behind."""
     check(storm(seed))
@@ -19,10 +26,29 @@ def test_a_large_storm_keeps_the_ratio():
     check(storm(1000, calls=10_000, log=False))
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
+def test_a_storm_of_every_fault_loses_nothing_and_names_each(seed):
+    """Whatever strikes, among whatever else: each attempt's fault stands in the trail by its own name."""
+    check(storm(seed, mixture="catalogue"))
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_every_fault_comes_out_as_its_one_typed_error(seed):
     """Whoever handles an error must be able to rely on its class, also while other calls fail in other ways."""
     check(catalogue(seed))
+
+
+def test_every_row_of_the_wire_catalogue_is_served_as_its_class():
+    """A fault that is known but never served is not tortured with; a class that says another thing about asking again would lie."""
+    assert len(WIRE) == len(CATALOGUE) == 83
+    assert len({kind.name for kind in ALL}) == len(ALL)
+    assert all(BY_SURFACE.values())
+    for row, kind in zip(CATALOGUE, WIRE, strict=True):
+        assert kind.surfaces == row.surfaces
+        assert bool(kind.means) == bool(row.means), row.name
+        if kind.means and kind.means != LOST:
+            assert issubclass(getattr(errors, kind.means), errors.Fault), row.name
+            assert getattr(errors, kind.means).retryable == row.retryable, row.name
 
 
 def test_the_same_seed_gives_the_same_events():
@@ -32,7 +58,17 @@ def test_the_same_seed_gives_the_same_events():
     assert first.log != other.log
 
 
-@pytest.mark.parametrize("kinds", [("rate_limited",), ("overloaded",)])
-def test_faults_taken_for_limits_lose_nothing(kinds):
+@pytest.mark.parametrize("fault", ["rate_limited", "overloaded"])
+def test_faults_taken_for_limits_lose_nothing(fault):
     """A provider short of capacity refuses whoever comes: how many get through is reported, that each call ends well is held."""
-    check(worst([storm(seed, share=0.05, given=False, kinds=kinds, calls=1_000, width=50) for seed in range(3)]))
+    check(worst([storm(seed, share=0.05, given=False, mixture=fault, calls=1_000, width=50) for seed in range(3)]))
+
+
+@pytest.mark.heavy
+def test_two_hundred_storms_and_two_of_full_size_keep_every_goal():
+    """200 seeds of 2,000 calls; 100,000 calls with the passing faults, and with every fault of the catalogue."""
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        full = [pool.submit(storm, 1, calls=100_000, mixture=mixture, log=False) for mixture in ("passing", "catalogue")]
+        rows = list(pool.map(partial(storm, log=False), range(200), chunksize=5))
+        for row in (together(rows), *(one.result() for one in full)):
+            check(row)

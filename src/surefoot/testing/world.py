@@ -22,156 +22,31 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from surefoot.errors import ConnectionLost, Exhausted, Interrupted, SurefootError
+from surefoot.errors import BatchFailed, Exhausted, Interrupted, SurefootError
 from surefoot.events import AttemptEnded
+from surefoot.layers.cache import Cache
 from surefoot.rooms import Rooms
-from surefoot.settle import Stream, prime
+from surefoot.settle import Stream
 from surefoot.stack import Handler
 from surefoot.target import Policy
+from surefoot.testing.scripted import vectors
+from surefoot.testing.serving import DIMENSIONS, Provider, Serving
 from surefoot.testing.virtual import virtual_run
-from surefoot.types import Call, ChatReply, ChatRequest, Delta, Message, Tally, Traits, Usage
+from surefoot.types import Attempt, Call, ChatRequest, EmbedReply, EmbedRequest, Message, Store, Tally
 
 __all__ = ["Ended", "Provider", "Serving", "World", "failures_of", "rooms_of", "virtual_run"]
 
 DRAIN_S = 3600.0  # virtual seconds for what is still under way to end
 SLACK_S = 0.010  # after its deadline a call may take so long to say so
-
-
-class Serving(Struct, frozen=True, kw_only=True):
-    """How one request is served: an answer after `after_s`, or `fault` in its place.
-
-    In a stream `fault` comes after `breaks_at` deltas (0: before the first); `is_cut`: there it ends cleanly without its terminal marker;
-    `stalls`: there it falls silent. A plain answer that is cut is a ConnectionLost.
-    """
-
-    after_s: float = 0.1
-    gap_s: float = 0.01
-    fault: SurefootError | None = None
-    breaks_at: int = 0
-    is_cut: bool = False
-    stalls: bool = False
-
-    @property
-    def breaks(self) -> bool:
-        """True if it does not end well."""
-        return self.fault is not None or self.is_cut or self.stalls
-
-
-class Provider:
-    """An edge that serves as `serve(call)` says: `Provider("a:m", serve=lambda call: Serving(after_s=0.2))`.
-
-    Each answer repeats what was asked, so that nobody gets another's. `requests`, `started_s` (the loop's clock), `in_flight`, `peak`,
-    `open_streams` and `answered` are its books; `headers(call)` leaves rate-limit headers as a real edge does.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        serve: Callable[[Call[Any]], Serving],
-        traits: Traits | None = None,
-        headers: Callable[[], dict[str, str]] | None = None,
-        usage: Usage | None = None,
-    ) -> None:
-        self.name = name
-        self.serve = serve
-        self.traits = traits or Traits()
-        self.headers = headers
-        self.usage = usage or Usage(input_tokens=10, output_tokens=5)
-        self.started_s: list[float] = []
-        self.keeps_times = True
-        self.requests = 0
-        self.in_flight = 0
-        self.open_streams = 0
-        self.peak = 0
-        self.answered = 0
-
-    def idle(self) -> bool:
-        """True if nothing is under way here."""
-        return self.in_flight == 0 and self.open_streams == 0
-
-    async def chat(self, call: Call[ChatRequest]) -> ChatReply | Stream:
-        """One exchange."""
-        self.requests += 1
-        if self.keeps_times:
-            self.started_s.append(asyncio.get_running_loop().time())
-        serving = self.serve(call)
-        if call.stream:
-            return await prime(_Wire(self, serving, _words(call)), target=self.name)
-        self.enter()
-        try:
-            if serving.stalls:
-                await asyncio.sleep(1e9)
-            await asyncio.sleep(serving.after_s)
-            if self.headers is not None:
-                call.tally.memo["rate_headers"] = self.headers()
-            if serving.breaks:
-                raise serving.fault or ConnectionLost("the answer was cut", target=self.name)
-        finally:
-            self.in_flight -= 1
-        self.answered += 1
-        return ChatReply(text="".join(_words(call)), usage=self.usage, model=self.name, target=self.name)
-
-    def enter(self) -> None:
-        """One more under way."""
-        self.in_flight += 1
-        self.peak = max(self.peak, self.in_flight)
-
-    async def aclose(self) -> None:
-        """Nothing to close."""
-
-
-class _Wire:
-    """A stream under way."""
-
-    __slots__ = ("_at", "_open", "_provider", "_serving", "_words")
-
-    def __init__(self, provider: Provider, serving: Serving, words: list[str]) -> None:
-        self._provider = provider
-        self._serving = serving
-        self._words = words
-        self._at = 0
-        self._open = True
-        provider.enter()
-        provider.open_streams += 1
-
-    async def __anext__(self) -> Delta:
-        serving, at = self._serving, self._at
-        if serving.breaks and at >= serving.breaks_at:
-            if serving.stalls:
-                await asyncio.sleep(1e9)
-            await asyncio.sleep(serving.after_s if at == 0 else serving.gap_s)
-            self._end()
-            if serving.fault is not None:
-                raise serving.fault
-            raise StopAsyncIteration
-        if at > len(self._words):
-            self._provider.answered += 1
-            self._end()
-            raise StopAsyncIteration
-        await asyncio.sleep(serving.after_s if at == 0 else serving.gap_s)
-        self._at += 1
-        if at == len(self._words):
-            return Delta(finish_reason="stop", usage=self._provider.usage, model=self._provider.name)
-        return Delta(text=self._words[at])
-
-    async def aclose(self) -> None:
-        self._end()
-
-    def _end(self) -> None:
-        if self._open:
-            self._open = False
-            self._provider.in_flight -= 1
-            self._provider.open_streams -= 1
-
-
-def _words(call: Call[Any]) -> list[str]:
-    """The answer to `call`, in pieces."""
-    return ["re: ", *(word + " " for word in call.request.messages[-1].text.split())]
+EPOCH_S = 1_795_000_000.0  # the date at which each world begins, for what is kept by date
 
 
 class Ended(Struct, frozen=True, kw_only=True):
-    """How one call ended, as its caller saw it. `late_s` is how long after its deadline, negative if before."""
+    """How one call ended, as its caller saw it. `late_s` is how long after its deadline, negative if before.
+
+    `trail` is the call's own list of wire attempts: it may grow while a shared flight goes on for others, and stays empty for an answer
+    out of the cache or shared.
+    """
 
     number: int
     error: BaseException | None = None
@@ -179,6 +54,7 @@ class Ended(Struct, frozen=True, kw_only=True):
     attempts: int = 0
     late_s: float = float("-inf")
     target: str = ""
+    trail: Sequence[Attempt] = ()
 
     @property
     def kind(self) -> str:
@@ -189,9 +65,10 @@ class Ended(Struct, frozen=True, kw_only=True):
 class World:
     """Providers, the rooms around them, and the books: `World(seed, provider, policy=Policy(attempts=6))`.
 
-    `targets` are providers in order of preference, or lists of equal ones. `tune(door)` may set a target's shared rooms (`rate`,
-    `concurrency`, ...) before they are put together. `counts` has the endings by kind ("" is success), and "lost" for each call that ended
-    in anything but a right answer or one typed error before its deadline.
+    `targets` are providers in order of preference, or lists of equal ones; they serve chats, streams and embeddings. `tune(door)` may set
+    a target's shared rooms (`rate`, `concurrency`, ...) before they are put together. `counts` has the endings by kind ("" is success),
+    "lost" for each call that ended in anything but a right answer or one typed error before its deadline; `ended` is their number, `free`
+    that of the answers which cost no attempt (out of `cache`, or shared).
     """
 
     def __init__(
@@ -200,28 +77,56 @@ class World:
         *targets: Provider | Sequence[Provider],
         policy: Policy | None = None,
         tune: Callable[[Any], None] | None = None,
+        cache: Store | None = None,
         log: bool = True,
     ) -> None:
         self.seed = seed
         self.rng = Random(f"{seed}:world")  # noqa: S311 - a world by seed
         self.policy = policy or Policy()
         self.providers = [one for given in targets for one in ([given] if isinstance(given, Provider) else given)]
-        self.rooms = Rooms(list(targets), policy=self.policy, cache=None, kind="chat")
+        self._targets = list(targets)
+        self._cache = cache
+        self.rooms = Rooms(self._targets, policy=self.policy, cache=cache, kind="chat")
         self.doors = [spec.door(self.policy) for group in self.rooms._groups for spec in group]  # noqa: SLF001 - held, so the rooms find them
         for door in self.doors:
             if tune is not None:
                 tune(door)
         self.handler: Handler = self.rooms.handler()
-        for i, room in enumerate(rooms_of(self.handler)):
-            if hasattr(room, "draw"):
-                room.draw = Random(f"{seed}:{i}").random  # noqa: S311
+        self._embed_handler: Handler | None = None  # the same doors, by other rooms; built when first needed
+        self.every_rooms = [self.rooms]
+        self._seeded = set[int]()
+        self._seed_rooms(self.handler, "")
         self.counts: Counter[str] = Counter()
+        self.free = 0
         self.attempts = 0
         self.latest_s = float("-inf")  # the longest any call ended after its deadline
         self.events: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()  # wire attempts by kind: first, retry, fallback, hedge, resume
         self._hash = blake2b(digest_size=8)
         self._listeners = (self._hear,) if log else ()
+
+    def _seed_rooms(self, handler: Handler, which: str) -> None:
+        """All luck from the seed, and the date from the loop."""
+        for i, room in enumerate(rooms_of(handler)):
+            if id(room) in self._seeded:
+                continue  # a target's own room, shared with the other handler
+            self._seeded.add(id(room))
+            if hasattr(room, "draw"):
+                room.draw = Random(f"{self.seed}:{which}{i}").random  # noqa: S311
+            if isinstance(room, Cache):
+                room.clock = _date_s
+
+    @property
+    def handlers(self) -> list[Handler]:
+        """The outermost rooms: of chats, and of embeddings once one was asked for."""
+        return [self.handler] if self._embed_handler is None else [self.handler, self._embed_handler]
+
+    def _embed(self) -> Handler:
+        if self._embed_handler is None:
+            self.every_rooms.append(Rooms(self._targets, policy=self.policy, cache=self._cache, kind="embed"))
+            self._embed_handler = self.every_rooms[-1].handler()
+            self._seed_rooms(self._embed_handler, "embed:")
+        return self._embed_handler
 
     def _hear(self, event: Any) -> None:
         """An event happened: into the log."""
@@ -238,26 +143,46 @@ class World:
         return self._hash.hexdigest()
 
     @property
+    def ended(self) -> int:
+        """The calls that have ended, well or not."""
+        return sum(self.counts.values()) - self.counts["lost"]
+
+    @property
     def requests(self) -> int:
         """What all providers were asked."""
         return sum(provider.requests for provider in self.providers)
 
-    async def ask(self, number: int, *, stream: bool = False, deadline_s: float | None = None, text: str = "", **fields: Any) -> Ended:
-        """One call, read to its end; written into the books. A cancellation passes through and is counted."""
+    async def ask(
+        self,
+        number: int,
+        *,
+        stream: bool = False,
+        texts: Sequence[str] = (),
+        deadline_s: float | None = None,
+        text: str = "",
+        temperature: float = 1.0,
+        **fields: Any,
+    ) -> Ended:
+        """One call, read to its end; written into the books. With `texts` an embedding. A cancellation passes through and is counted."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
         tally = Tally(self._listeners, f"{self.seed}-{number}")
         asked = text or f"question {number} of {self.seed}"
-        request = ChatRequest(messages=(Message.user(asked),), temperature=1.0)
+        request: Any = EmbedRequest(texts=tuple(texts))
+        if not texts:
+            request = ChatRequest(messages=(Message.user(asked),), temperature=temperature)
         call: Call[Any] = Call(request=request, tally=tally, stream=stream, deadline_s=deadline_s, **fields)
         expected = f"re: {asked} "
         error: BaseException | None = None
         target, is_right = "", True
         try:
-            answer = await self.handler(call)
+            answer = await (self._embed() if texts else self.handler)(call)
             target = answer.target
-            got = "".join([delta.text async for delta in answer]) if isinstance(answer, Stream) else answer.text
-            is_right = got == expected
+            if isinstance(answer, EmbedReply):
+                is_right = answer.vectors.tolist() == vectors(texts, DIMENSIONS).tolist()
+            else:
+                got = "".join([delta.text async for delta in answer]) if isinstance(answer, Stream) else answer.text
+                is_right = got == expected
         except SurefootError as failure:
             error = failure
             partial = failure.partial if isinstance(failure, Interrupted) else ""
@@ -271,13 +196,22 @@ class World:
         seconds = loop.time() - begun
         allowed_s = self.policy.deadline_s if deadline_s is None else deadline_s
         late_s = float("-inf") if allowed_s is None else seconds - allowed_s
-        ended = Ended(number=number, error=error, seconds=seconds, attempts=tally.attempts, late_s=late_s, target=target)
+        ended = Ended(
+            number=number,
+            error=error,
+            seconds=seconds,
+            attempts=tally.attempts,
+            late_s=late_s,
+            target=target,
+            trail=tally.trail,
+        )
         self._book(ended, is_lost=not is_right or late_s > SLACK_S)
         return ended
 
     def _book(self, ended: Ended, *, is_lost: bool) -> None:
         self.counts[ended.kind] += 1
         self.counts["lost"] += is_lost
+        self.free += ended.error is None and ended.attempts == 0
         self.attempts += ended.attempts
         self.latest_s = max(self.latest_s, ended.late_s)
 
@@ -311,12 +245,16 @@ class World:
         until = loop.time() + DRAIN_S
         while loop.time() < until and len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110 - the clock is virtual
             await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # the callbacks of whatever ended last
         left = [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         left += [f"{provider.name}: {provider.in_flight} in flight" for provider in self.providers if not provider.idle()]
-        for room in rooms_of(self.handler):
-            if hasattr(room, "idle") and not room.idle():
-                left.append(f"{type(room).__name__} holds something")
-        return left
+        held = {id(room): room for handler in self.handlers for room in rooms_of(handler) if hasattr(room, "idle") and not room.idle()}
+        return [*left, *(f"{type(room).__name__} holds something" for room in held.values())]
+
+
+def _date_s() -> float:
+    """The world's date, in seconds since 1970: as virtual as its time."""
+    return EPOCH_S + asyncio.get_running_loop().time()
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
@@ -338,6 +276,6 @@ def rooms_of(handler: Any) -> list[Any]:
 
 def failures_of(error: BaseException | None) -> list[BaseException]:
     """`error` taken apart: every failure inside it, in order."""
-    if isinstance(error, Exhausted):
+    if isinstance(error, Exhausted | BatchFailed):
         return [inner for one in error.exceptions for inner in failures_of(one)]
     return [] if error is None else [error]
