@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Unpack
 
 from langchain_chroma import Chroma
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
-from langchain_core.runnables import RunnableLambda
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.runnables import Runnable, RunnableLambda
 
 from langchain_surefoot import ChatSurefoot, SurefootEmbeddings
-from pipelines.answering import TOP_K, assemble, ranked
-from pipelines.corpus import passages as cut
-from pipelines.library import Library, metadata_of, steps
-from pipelines.prompting import render
+from pipelines.answering import Asked, Framework, Said, Search, Turn, find, run, wish_of
+from pipelines.filters import flat
+from pipelines.indexing import bring
+from pipelines.library import Library
 from pipelines.records import Answer, Document, Passage
 from pipelines.retrieval import POOL
+from pipelines.streaming import AnswerStream
 from surefoot import ChatModel
 
 FRAMEWORK = "langchain"
+
+
+def index(library: Library, documents: Sequence[Document], *, tenant: str | None = None, progress: bool = True) -> tuple[int, int]:
+    """Make the tenant's index hold exactly `documents`; returns how many passages were added and how many removed."""
+    return bring(library.of(tenant, create=True), documents, add=_add, stored=flat, progress=progress)
+
+
+def retrieve(library: Library, question: str, **search: Unpack[Search]) -> list[Passage]:
+    """The best passages, dense and lexical mixed; each carries its cosine as `score`. `Search` says what can be asked for."""
+    return find(_PARTS, library, question, wish_of(search))
+
+
+def answer(library: Library, question: str, chat: ChatModel, **asked: Unpack[Asked]) -> Answer:
+    """Answer from the documents, citing them, or say that they do not hold the answer. `Asked` says what can be asked for."""
+    return run(_PARTS, library, question, chat, asked)
+
+
+def stream(library: Library, question: str, chat: ChatModel, **asked: Unpack[Asked]) -> AnswerStream:
+    """`answer`, sentence by sentence as it is written."""
+    return AnswerStream(_PARTS, library, question, chat, asked)
 
 
 def _store(library: Library) -> Chroma:
@@ -30,39 +50,46 @@ def _store(library: Library) -> Chroma:
     return library.dense  # type: ignore[no-any-return]
 
 
-def index(library: Library, documents: Sequence[Document], *, progress: bool = True) -> tuple[int, int]:
-    """Make the index hold exactly `documents`; returns how many passages were added and how many removed."""
-    wanted = [passage for document in documents for passage in cut(document)]
-    new = library.missing(wanted)
-    store = _store(library)
-    for part in steps(new, progress=progress):
-        store.add_texts([one.text for one in part], metadatas=[metadata_of(one) for one in part], ids=[one.id for one in part])
-    return len(new), library.forget_others(wanted)
+def _add(library: Library, passages: Sequence[Passage]) -> None:
+    _store(library).add_texts([one.text for one in passages], metadatas=[flat(one) for one in passages], ids=[one.id for one in passages])
 
 
-def retrieve(library: Library, question: str, *, k: int = TOP_K) -> list[Passage]:
-    """The best `k` passages, dense and lexical scores fused; each carries its cosine as `score`."""
-    found = _store(library).similarity_search_with_score(question, k=POOL)
-    return ranked(library, question, {document.id: 1.0 - distance for document, distance in found if document.id}, k=k)
+def _dense(library: Library, question: str, where: dict[str, object] | None) -> Mapping[str, float]:
+    found = _store(library).similarity_search_with_score(question, k=POOL, filter=where)  # type: ignore[arg-type]
+    return {document.id: 1.0 - distance for document, distance in found if document.id}
 
 
-def answer(library: Library, question: str, chat: ChatModel, *, k: int = TOP_K, **options: Any) -> Answer:
-    """Answer from the documents, citing them, or say that they do not hold the answer."""
-    started = time.perf_counter()
+def _messages(turn: Turn) -> list[BaseMessage]:
+    earlier = [AIMessage(one.text) if one.role == "assistant" else HumanMessage(one.text) for one in turn.earlier]
+    return [SystemMessage(turn.system), *earlier, HumanMessage(turn.user)]
 
-    def prompt(found: list[Passage]) -> list[Any]:
-        system, user = render(question, found)
-        return [SystemMessage(system), HumanMessage(user)]
 
-    found = retrieve(library, question, k=k)
-    chain = RunnableLambda(prompt) | ChatSurefoot(chat=chat, **options)
-    said: AIMessage = chain.invoke(found)
-    usage = said.usage_metadata
-    return assemble(
-        str(said.text),
-        found,
-        framework=FRAMEWORK,
-        seconds=time.perf_counter() - started,
-        meta=said.response_metadata,
-        tokens=(usage["input_tokens"], usage["output_tokens"]) if usage else (0, 0),
+def _chain(chat: ChatModel, turn: Turn) -> Runnable[Turn, Any]:
+    return RunnableLambda(_messages) | ChatSurefoot(chat=chat, **turn.wish.options)
+
+
+def _said(message: AIMessage) -> Said:
+    usage = message.usage_metadata
+    return Said(
+        str(message.text),
+        len(message.tool_calls) + len(message.invalid_tool_calls),
+        (usage["input_tokens"], usage["output_tokens"]) if usage else (0, 0),
+        message.response_metadata,
     )
+
+
+def _say(chat: ChatModel, turn: Turn) -> Said:
+    return _said(_chain(chat, turn).invoke(turn))
+
+
+def _pour(chat: ChatModel, turn: Turn) -> Iterator[str | Said]:
+    whole: AIMessageChunk | None = None
+    for chunk in _chain(chat, turn).stream(turn):
+        whole = chunk if whole is None else whole + chunk
+        if text := str(chunk.text):
+            yield text
+    if whole is not None:
+        yield _said(whole)
+
+
+_PARTS = Framework(FRAMEWORK, _dense, _say, _pour)

@@ -1,65 +1,80 @@
-"""An index on disk: one Chroma collection a framework, stamped with its embedding space. What is in it is the only truth.
+"""An index on disk: one Chroma collection a framework and tenant, stamped with its embedding space. What is in it is the only truth.
 
-Passage ids are made of document, span and content, so the difference between the ids wanted and the ids present is all there is to do:
-unchanged documents cost nothing, deleted ones disappear, and an interrupted run is finished by the next one.
+Each tenant has a collection of its own, so a question that forgets to say whose it is finds nothing of anybody's.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.records import Passage
+from pipelines.filters import flat
+from pipelines.records import Passage, Scalar
 from pipelines.retrieval import Lexical
 from surefoot import EmbedModel
-from surefoot.errors import Misconfigured
+from surefoot.errors import BadRequest, Misconfigured
 
 INDEX_DIR = Path(".surefoot/index")
-STEP = 16  # passages embedded and stored at a time: a few seconds of work, all that an interruption can cost
 STAMP = "surefoot_space"
+OWNER = "surefoot_tenant"
+FIELDS = frozenset({"document", "title", "start", "end", "source", "page"})  # of a Passage itself, not of its metadata
+FOREIGN = frozenset({"document_id", "doc_id", "ref_doc_id"})  # LlamaIndex's own
 
 
 class Library:
-    """The passages of one index, as one framework sees them; opened once, used for many questions.
+    """The passages of one tenant in one index, as one framework sees them; opened once, used for many questions.
 
     `create=False` raises Misconfigured where nothing was indexed yet. An index made with another embedding model is refused: vectors of two
-    spaces may have the same length and still mean nothing to each other.
+    spaces may have the same length and still mean nothing to each other. `of(tenant)` opens another tenant's part.
     """
 
-    def __init__(self, index_dir: str | Path, *, framework: str, embed: EmbedModel, create: bool = False) -> None:
+    def __init__(self, index_dir: str | Path, *, framework: str, embed: EmbedModel, create: bool = False, tenant: str = "") -> None:
         import chromadb
         from chromadb.config import Settings
 
         self.framework = framework
         self.embed = embed
+        self.tenant = tenant
         self.path = Path(index_dir)
         folder = self.path / "chroma"
         if not create and not folder.is_dir():
             raise Misconfigured(f"no index in {self.path}: run  python -m pipelines index --docs FOLDER --framework {framework}  first")
         folder.mkdir(parents=True, exist_ok=True)
         self.client = chromadb.PersistentClient(path=str(folder), settings=Settings(anonymized_telemetry=False))
-        self.name = framework
+        self.name = _name(framework, tenant)
         self.collection = self._collection(create=create)
         self._passages: dict[str, Passage] | None = None
         self._lexical: Lexical | None = None
+        self._others: dict[str, Library] = {}
         self.dense: Any = None  # the framework's own vector store, made once by its module
+
+    def of(self, tenant: str | None, *, create: bool = False) -> Library:
+        """The part of `tenant`; None means this one. Raises Misconfigured where nothing was indexed for it, unless `create`."""
+        if tenant is None or tenant == self.tenant:
+            return self
+        if tenant not in self._others:
+            self._others[tenant] = Library(self.path, framework=self.framework, embed=self.embed, create=create, tenant=tenant)
+        return self._others[tenant]
 
     def _collection(self, *, create: bool) -> Any:
         names = {one if isinstance(one, str) else one.name for one in self.client.list_collections()}
         if self.name not in names:
             if not create:
-                command = f"python -m pipelines index --docs FOLDER --framework {self.framework}"
-                raise Misconfigured(f"{self.path} holds no index for {self.framework}: run  {command}")
-            return self.client.create_collection(
-                self.name, embedding_function=None, metadata={STAMP: self.embed.space, "hnsw:space": "cosine"}
-            )
+                whose = f" and the tenant {self.tenant!r}" if self.tenant else ""
+                command = f"python -m pipelines index --docs FOLDER --framework {self.framework}" + (
+                    f" --tenant {self.tenant}" if self.tenant else ""
+                )
+                raise Misconfigured(f"{self.path} holds no index for {self.framework}{whose}: run  {command}")
+            stamp = {STAMP: self.embed.space, OWNER: self.tenant, "hnsw:space": "cosine"}
+            return self.client.create_collection(self.name, embedding_function=None, metadata=stamp)
         collection = self.client.get_collection(self.name, embedding_function=None)
-        stamp = (collection.metadata or {}).get(STAMP)
-        if stamp != self.embed.space:
+        stamp = collection.metadata or {}
+        if stamp.get(STAMP) != self.embed.space:
             raise Misconfigured(
-                f"{self.path} was indexed in the embedding space {stamp!r}, the model at hand is {self.embed.space!r}: use the model it "
-                "was made with, or index into another folder"
+                f"{self.path} was indexed in the embedding space {stamp.get(STAMP)!r}, the model at hand is {self.embed.space!r}: use the "
+                "model it was made with, or index into another folder"
             )
         return collection
 
@@ -81,39 +96,23 @@ class Library:
             self._lexical = Lexical(list(self.passages.values()))
         return self._lexical
 
-    def missing(self, wanted: Sequence[Passage]) -> list[Passage]:
-        """The passages of `wanted` that are not in the index yet."""
-        present = set(self.collection.get(include=[])["ids"])
-        return [passage for passage in wanted if passage.id not in present]
-
-    def forget_others(self, wanted: Iterable[Passage]) -> int:
-        """Delete every passage that is not in `wanted`; returns how many."""
-        gone = sorted(set(self.collection.get(include=[])["ids"]) - {passage.id for passage in wanted})
-        for part in _parts(gone, self.client.get_max_batch_size()):
-            self.collection.delete(ids=part)
+    def refresh(self) -> None:
+        """Read the passages anew: after another process has indexed."""
         self._passages = self._lexical = None
-        return len(gone)
 
+    def present(self) -> dict[str, dict[str, Scalar]]:
+        """The metadata of every passage in the index, by id, without what the frameworks add."""
+        rows = self.collection.get(include=["metadatas"])
+        return {key: _own(meta or {}) for key, meta in zip(rows["ids"], rows["metadatas"] or (), strict=True)}
 
-def metadata_of(passage: Passage) -> dict[str, str | int | float | bool]:
-    """A passage's record as flat metadata, which is all that vector stores keep."""
-    flat: dict[str, str | int | float | bool] = dict(passage.metadata)
-    flat |= {
-        "document": passage.document_id,
-        "title": passage.title,
-        "start": passage.start,
-        "end": passage.end,
-        "source": passage.source,
-    }
-    if passage.page is not None:
-        flat["page"] = passage.page
-    return flat
+    def forget(self, ids: Iterable[str]) -> None:
+        """Delete these passages."""
+        for part in parts(sorted(ids), self.client.get_max_batch_size()):
+            self.collection.delete(ids=part)
 
 
 def passage_of(key: str, text: str, meta: dict[str, Any]) -> Passage:
-    """The passage that `metadata_of` flattened."""
-    own = {"document", "title", "start", "end", "source", "page", "document_id", "doc_id", "ref_doc_id"}  # the last three are LlamaIndex's
-    rest = {name: value for name, value in meta.items() if name not in own and not name.startswith("_")}
+    """The passage that `filters.flat` flattened."""
     return Passage(
         id=key,
         document_id=str(meta["document"]),
@@ -123,21 +122,26 @@ def passage_of(key: str, text: str, meta: dict[str, Any]) -> Passage:
         end=int(meta["end"]),
         source=str(meta["source"]),
         page=int(meta["page"]) if "page" in meta else None,
-        metadata=rest,
+        metadata={name: value for name, value in _own(meta).items() if name not in FIELDS},
     )
 
 
-def steps(passages: Sequence[Passage], *, progress: bool) -> Iterator[list[Passage]]:
-    """`passages` in steps, with a progress bar counting passages."""
-    from tqdm import tqdm
-
-    bar = tqdm(total=len(passages), unit="passage", desc="indexing", disable=not progress or not passages, dynamic_ncols=True)
-    with bar:
-        for part in _parts(passages, STEP):
-            yield part
-            bar.update(len(part))
-
-
-def _parts(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+def parts(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    """`items` in lists of at most `size`."""
     for start in range(0, len(items), size):
         yield list(items[start : start + size])
+
+
+def is_unchanged(passage: Passage, stored: dict[str, Scalar]) -> bool:
+    """Whether the index holds the passage's metadata as it is now (its text is in its id)."""
+    return flat(passage) == stored
+
+
+def _own(meta: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in meta.items() if name not in FOREIGN and not name.startswith("_")}
+
+
+def _name(framework: str, tenant: str) -> str:
+    if not isinstance(tenant, str) or (tenant and not tenant.strip()):
+        raise BadRequest(f"tenant = {tenant!r}: want a name, or nothing for the index without tenants; nothing was opened")
+    return f"{framework}-{hashlib.sha256(tenant.encode()).hexdigest()[:32]}" if tenant else framework

@@ -3,26 +3,47 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Unpack
 
 from llama_index.core import VectorStoreIndex
-from llama_index.core.llms import ChatMessage, MessageRole
+from llama_index.core.llms import ChatMessage, ChatResponse, MessageRole
 from llama_index.core.schema import TextNode
+from llama_index.core.vector_stores.utils import node_to_metadata_dict
 from llama_index.vector_stores.chroma import ChromaVectorStore
 
 from llama_index.embeddings.surefoot import SurefootEmbedding
 from llama_index.llms.surefoot import Surefoot
-from pipelines.answering import TOP_K, assemble, ranked
-from pipelines.corpus import passages as cut
-from pipelines.library import Library, metadata_of, steps
-from pipelines.prompting import render
+from pipelines.answering import Asked, Framework, Said, Search, Turn, find, run, wish_of
+from pipelines.filters import flat
+from pipelines.indexing import bring
+from pipelines.library import Library
 from pipelines.records import Answer, Document, Passage
 from pipelines.retrieval import POOL
+from pipelines.streaming import AnswerStream
 from surefoot import ChatModel
 
 FRAMEWORK = "llamaindex"
+
+
+def index(library: Library, documents: Sequence[Document], *, tenant: str | None = None, progress: bool = True) -> tuple[int, int]:
+    """Make the tenant's index hold exactly `documents`; returns how many passages were added and how many removed."""
+    return bring(library.of(tenant, create=True), documents, add=_add, stored=_stored, progress=progress)
+
+
+def retrieve(library: Library, question: str, **search: Unpack[Search]) -> list[Passage]:
+    """The best passages, dense and lexical mixed; each carries its cosine as `score`. `Search` says what can be asked for."""
+    return find(_PARTS, library, question, wish_of(search))
+
+
+def answer(library: Library, question: str, chat: ChatModel, **asked: Unpack[Asked]) -> Answer:
+    """Answer from the documents, citing them, or say that they do not hold the answer. `Asked` says what can be asked for."""
+    return run(_PARTS, library, question, chat, asked)
+
+
+def stream(library: Library, question: str, chat: ChatModel, **asked: Unpack[Asked]) -> AnswerStream:
+    """`answer`, sentence by sentence as it is written."""
+    return AnswerStream(_PARTS, library, question, chat, asked)
 
 
 def _store(library: Library) -> VectorStoreIndex:
@@ -35,42 +56,57 @@ def _store(library: Library) -> VectorStoreIndex:
 
 def _node(passage: Passage) -> TextNode:
     # Metadata is kept out of what is embedded: both frameworks then embed the same text, and ids mean the same vectors.
-    meta = metadata_of(passage)
+    meta = flat(passage)
     return TextNode(id_=passage.id, text=passage.text, metadata=meta, excluded_embed_metadata_keys=list(meta))
 
 
-def index(library: Library, documents: Sequence[Document], *, progress: bool = True) -> tuple[int, int]:
-    """Make the index hold exactly `documents`; returns how many passages were added and how many removed."""
-    wanted = [passage for document in documents for passage in cut(document)]
-    new = library.missing(wanted)
-    store = _store(library)
-    for part in steps(new, progress=progress):
-        store.insert_nodes([_node(one) for one in part])
-    return len(new), library.forget_others(wanted)
+def _stored(passage: Passage) -> Mapping[str, Any]:
+    return {key: "" if value is None else value for key, value in node_to_metadata_dict(_node(passage), remove_text=True).items()}
 
 
-def retrieve(library: Library, question: str, *, k: int = TOP_K) -> list[Passage]:
-    """The best `k` passages, dense and lexical scores fused; each carries its cosine as `score`."""
-    found = _store(library).as_retriever(similarity_top_k=POOL).retrieve(question)
+def _add(library: Library, passages: Sequence[Passage]) -> None:
+    _store(library).insert_nodes([_node(one) for one in passages])
+
+
+def _dense(library: Library, question: str, where: dict[str, object] | None) -> Mapping[str, float]:
+    kwargs = {"vector_store_kwargs": {"where": where}} if where else {}
+    found = _store(library).as_retriever(similarity_top_k=POOL, **kwargs).retrieve(question)
     # The store reports exp(-distance), distance being 1 - cosine.
-    cosines = {one.node.node_id: 1.0 + math.log(one.score) for one in found if one.score}
-    return ranked(library, question, cosines, k=k)
+    return {one.node.node_id: 1.0 + math.log(one.score) for one in found if one.score}
 
 
-def answer(library: Library, question: str, chat: ChatModel, *, k: int = TOP_K, **options: Any) -> Answer:
-    """Answer from the documents, citing them, or say that they do not hold the answer."""
-    started = time.perf_counter()
-    found = retrieve(library, question, k=k)
-    system, user = render(question, found)
-    said = Surefoot(chat=chat, **options).chat(
-        [ChatMessage(role=MessageRole.SYSTEM, content=system), ChatMessage(role=MessageRole.USER, content=user)]
+def _messages(turn: Turn) -> list[ChatMessage]:
+    earlier = [
+        ChatMessage(role=MessageRole.ASSISTANT if one.role == "assistant" else MessageRole.USER, content=one.text) for one in turn.earlier
+    ]
+    return [
+        ChatMessage(role=MessageRole.SYSTEM, content=turn.system),
+        *earlier,
+        ChatMessage(role=MessageRole.USER, content=turn.user),
+    ]
+
+
+def _said(response: ChatResponse) -> Said:
+    meta = {**response.additional_kwargs, **(response.raw or {})}
+    return Said(
+        response.message.content or "",
+        len(response.message.additional_kwargs.get("tool_calls") or ()),
+        (int(meta.get("prompt_tokens", 0)), int(meta.get("completion_tokens", 0))),
+        meta,
     )
-    meta = {**said.additional_kwargs, **(said.raw or {})}
-    return assemble(
-        said.message.content or "",
-        found,
-        framework=FRAMEWORK,
-        seconds=time.perf_counter() - started,
-        meta=meta,
-        tokens=(int(meta.get("prompt_tokens", 0)), int(meta.get("completion_tokens", 0))),
-    )
+
+
+def _say(chat: ChatModel, turn: Turn) -> Said:
+    return _said(Surefoot(chat=chat, **turn.wish.options).chat(_messages(turn)))
+
+
+def _pour(chat: ChatModel, turn: Turn) -> Iterator[str | Said]:
+    response: ChatResponse | None = None
+    for response in Surefoot(chat=chat, **turn.wish.options).stream_chat(_messages(turn)):
+        if response.delta:
+            yield response.delta
+    if response is not None:
+        yield _said(response)
+
+
+_PARTS = Framework(FRAMEWORK, _dense, _say, _pour)

@@ -15,15 +15,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipelines.language import STOP_WORDS, fold, words
+from pipelines.links import plain
 from pipelines.records import Citation, Passage
 from pipelines.sentences import sentence_spans
 from surefoot.errors import Misconfigured
 
-__all__ = ["Prompt", "citations", "is_refusal", "prompt", "render"]
+__all__ = ["Prompt", "citations", "is_refusal", "known_marks", "prompt", "render", "unsupported", "without_marks"]
 
 _PROMPTS = Path(__file__).parent / "prompts"
 _MARK = re.compile(r"\[(\d+(?:\s*[,\u2013-]\s*\d+)*)\](?!\()")  # not a Markdown link
 _SLOT = re.compile(r"\{(passages|question)\}")
+_TAGLIKE = re.compile(r"[\u2039\u27e8\u3008\u2329\u276e\u02c2\u29fc](?=\s*/?\s*(?:passage|question|system|user|assistant))", re.IGNORECASE)
+_DIGITS = re.compile(r"\d+(?:[.,:]\d+)*")
+_YEARS = 1000  # "[2024]" is no mark
 _STEM = 5  # letters; what is left of a word without its endings, near enough in both languages
 _REFUSALS = (  # how the prompt, and the offline reader, say that they do not know; folded
     "i do not know",
@@ -60,7 +64,8 @@ def prompt(name: str = "answer") -> Prompt:
 def render(question: str, passages: Sequence[Passage], *, name: str = "answer") -> tuple[str, str]:
     """Write the system and the user message; passages are numbered from 1 in the order given.
 
-    `&`, `<` and `>` are escaped in passages and question, so neither can close the tags around it.
+    `&`, `<` and `>`, and what looks like them, are escaped in passages and question, so neither can close the tags around it; what
+    nobody can see (invisible letters that only a model reads) is left out.
     """
     chosen = prompt(name)
     body = {"passages": "\n".join(_element(n, each) for n, each in enumerate(passages, 1)), "question": _escape(question.strip())}
@@ -73,12 +78,44 @@ def _element(number: int, passage: Passage) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _TAGLIKE.sub("<", plain(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def is_refusal(answer: str) -> bool:
     """Whether an answer says that the documents do not hold it: it opens with such a sentence and cites nothing."""
     return not _MARK.search(answer) and fold(answer).replace("\u2019", "'").strip(" \"'*_").startswith(_REFUSALS)
+
+
+def known_marks(answer_text: str, count: int) -> str:
+    """The answer without marks that name none of its `count` passages: `[1, 9]` of five becomes `[1]`, `[9]` goes."""
+
+    def kept(mark: re.Match[str]) -> str:
+        parts = [part.strip() for part in mark[1].split(",")]
+        numbers = [[int(number) for number in re.findall(r"\d+", part)] for part in parts]
+        if any(each[-1] >= _YEARS for each in numbers):
+            return mark[0]
+        known = [part for part, each in zip(parts, numbers, strict=True) if each[0] >= 1 and each[-1] <= count]
+        return f"[{', '.join(known)}]" if known else ""
+
+    return re.sub(r"[ \t]+([.!?])", r"\1", _MARK.sub(kept, answer_text)) if _MARK.search(answer_text) else answer_text
+
+
+def without_marks(answer_text: str) -> str:
+    """The answer's words alone: in a later turn the numbers would name other passages."""
+    return re.sub(r"[ \t]+([.!?,;])", r"\1", _MARK.sub("", answer_text)).strip()
+
+
+def unsupported(answer_text: str, passages: Sequence[Passage]) -> tuple[str, ...]:
+    """The sentences of an answer that cite nothing, or hold a number that no passage they cite holds; headings and fragments aside."""
+    found = []
+    for start, end in sentence_spans(answer_text):
+        sentence = answer_text[start:end]
+        claim = " ".join(_MARK.sub(" ", sentence).split())
+        cited = [passages[number - 1].text for number in _numbers(sentence, len(passages))]
+        held = {number for text in cited for number in _DIGITS.findall(text)}
+        if len(claim.split()) >= 3 and (not cited or not held.issuperset(_DIGITS.findall(claim))):
+            found.append(claim)
+    return tuple(found)
 
 
 def citations(answer_text: str, passages: Sequence[Passage]) -> tuple[Citation, ...]:

@@ -75,7 +75,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What was answered, from what, by whom, at which price.
 
     `passages` are those the model was shown, in their order; `refused` says that they did not hold the answer. `cost_usd` is
-    None when no price is known; `attempts` counts the requests sent; `framework` is "langchain" or "llamaindex".
+    None when no price is known; `attempts` counts the requests sent; `framework` is "langchain" or "llamaindex". `searched` is what was
+    looked for: the question, with the earlier one it follows up. `unsupported` are the sentences that cite nothing or hold a number their
+    passages do not; `removed_links` and `ignored_tool_calls` count what a model wrote and nobody got; `prompt_sha256` is the prompt file's.
     """
 
     text: str
@@ -89,3 +91,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None
     attempts: int
     framework: str
+    searched: str = ""
+    unsupported: tuple[str, ...] = ()
+    removed_links: int = 0
+    ignored_tool_calls: int = 0
+    prompt_sha256: str = ""

@@ -1,23 +1,29 @@
-"""Lexical search (BM25, language-aware) and the fusion of its scores with the dense ones.
+"""Lexical search (BM25, language-aware) and the fusion of its list with the dense one, by scores or by ranks.
 
-Scores are fused, not ranks: with a retriever that is weak in one language, reciprocal rank fusion lost 28 points of nDCG@10 on Turkish
-XQuAD, while a convex sum of min-max scores keeps a weak retriever from doing harm.
+Scores are the default: with a retriever that is weak in one language, reciprocal rank fusion lost 28 points of nDCG@10 on Turkish XQuAD,
+while a convex sum of min-max scores, weighted by language and embedding space, keeps a weak retriever from doing harm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from pipelines.language import STOP_WORDS, language_of, words
 from pipelines.records import Passage
 from surefoot.errors import Misconfigured
 
 POOL = 100  # candidates taken from each retriever before fusion: on SciFact 100 gave .7305, 50 gave .7261 (nDCG@10, MiniLM)
-# Share of the dense score, tuned for local:multilingual-e5-small; `python -m eval tune --data FOLDER --model NAME` chooses it for others.
-DENSE_WEIGHT = {"en": 0.6, "tr": 0.5}
-OTHER_WEIGHT = 0.5
+# Share of the dense score by embedding space (the beginning of its id) and language, each chosen on dev splits by `python -m eval tune`.
+DENSE_WEIGHTS: dict[str, dict[str, float]] = {
+    "local/multilingual-e5-small": {"en": 0.6, "tr": 0.5},
+    "local/all-MiniLM-L6-v2": {"en": 0.6, "tr": 0.1},
+}
+NEUTRAL_WEIGHT = 0.5  # for spaces nobody has tuned; see `python -m eval tune --model NAME --data FOLDER`
+RANK_CONSTANT = 60  # Cormack, Clarke, Buettcher: Reciprocal Rank Fusion, SIGIR 2009
 STEM_LETTERS = 5  # a Turkish stem that helps: the first five letters beat Snowball (nDCG@10 .949 against .944 on XQuAD)
 
 
@@ -33,12 +39,14 @@ class Lexical:
             self._index = bm25s.BM25(k1=1.5, b=0.75, method="lucene")
             self._index.index([tokens(f"{one.title} {one.text}") for one in self._passages], show_progress=False)
 
-    def search(self, question: str, k: int = POOL) -> dict[str, float]:
-        """The best `k` passages with their scores; passages sharing no word with the question are left out."""
+    def search(self, question: str, k: int = POOL, *, keep: Callable[[Passage], bool] | None = None) -> dict[str, float]:
+        """The best `k` passages with their scores; those sharing no word with the question, or that `keep` turns down, are left out."""
         asked = [word for word in query_tokens(question) if self._index is not None and word in self._index.vocab_dict]
         if self._index is None or not asked:
             return {}
         scores = self._index.get_scores(asked)
+        if keep is not None:
+            scores = scores * [keep(one) for one in self._passages]
         best = scores.argsort()[::-1][:k]
         return {self._passages[i].id: float(scores[i]) for i in best if scores[i] > 0}
 
@@ -92,9 +100,51 @@ def fuse(dense: Mapping[str, float], lexical: Mapping[str, float], *, weight: fl
     return dict(sorted(both.items(), key=lambda item: (-item[1], item[0])))
 
 
-def weight_for(question: str) -> float:
-    """The dense share for the question's language."""
-    return DENSE_WEIGHT.get(language_of(question), OTHER_WEIGHT)
+def fuse_ranks(dense: Mapping[str, float], lexical: Mapping[str, float], *, weight: float = 0.5) -> dict[str, float]:
+    """Reciprocal rank fusion of the two lists, best first, ties by id; for scores that cannot be compared.
+
+    `weight` is the dense share, .5 is the published form. A passage only one retriever found gets nothing from the other.
+    """
+    both: dict[str, float] = {}
+    for scores, share in ((dense, weight), (lexical, 1.0 - weight)):
+        for rank, key in enumerate(sorted(scores, key=lambda key: (-scores[key], key)), 1):
+            both[key] = both.get(key, 0.0) + 2.0 * share / (RANK_CONSTANT + rank)
+    return dict(sorted(both.items(), key=lambda item: (-item[1], item[0])))
+
+
+class Fusion(msgspec.Struct, frozen=True, kw_only=True):
+    """How the dense and the lexical list become one: by "scores" or by "ranks", with the dense share by the question's language.
+
+    `other` is the share for languages `dense` does not name. A share of 1 is dense alone, of 0 lexical alone (where it found anything).
+    """
+
+    method: Literal["scores", "ranks"] = "scores"
+    dense: Mapping[str, float] = {}
+    other: float = NEUTRAL_WEIGHT
+
+    def __post_init__(self) -> None:
+        """Raise Misconfigured for a method or share that is none."""
+        if self.method not in {"scores", "ranks"}:
+            raise Misconfigured(f"fusion by {self.method!r}: want scores or ranks")
+        for name, share in {**self.dense, "other": self.other}.items():
+            if not 0.0 <= share <= 1.0:
+                raise Misconfigured(f"fusion: the dense share {name} = {share}; want 0 to 1")
+
+    def share(self, question: str) -> float:
+        """The dense share for the question's language."""
+        return self.dense.get(language_of(question), self.other)
+
+    def mix(self, question: str, dense: Mapping[str, float], lexical: Mapping[str, float]) -> dict[str, float]:
+        """One list, best first."""
+        return (fuse if self.method == "scores" else fuse_ranks)(dense, lexical, weight=self.share(question))
+
+
+def fusion_for(space: str) -> Fusion:
+    """The tuned fusion for an embedding space, or the neutral one where nobody has tuned it."""
+    known = next((weights for name, weights in DENSE_WEIGHTS.items() if space.startswith(name)), None)
+    if known is None:
+        return Fusion()
+    return Fusion(dense=known, other=min(known.values()))  # in a language that was not tuned the model may be weak; words are not
 
 
 def _scaled(scores: Mapping[str, float]) -> dict[str, float]:

@@ -1,0 +1,34 @@
+"""What the pipelines' tests share: the frameworks, one after the other, and documents made of words."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.__main__ import EMBED, MODULES, framework
+from pipelines.records import Document
+from surefoot import EmbedModel
+from surefoot.testing import Scripted
+from surefoot.types import Traits
+
+
+def document(name: str, text: str, *, language: str = "en", **metadata: str | int | bool) -> Document:
+    """A document without a file."""
+    return Document(id=name, title="", text=text, source=name, language=language, metadata={"type": "text", **metadata})
+
+
+def scripted_embed(dimensions: int = 16) -> tuple[Scripted, EmbedModel]:
+    """Vectors by the text's digest: without meaning, at no cost, and counted."""
+    edge = Scripted(dimensions=dimensions, traits=Traits(space=f"scripted/{dimensions}", max_batch_texts=64))
+    return edge, EmbedModel(edge)
+
+
+@pytest.fixture(scope="session")
+def embed():
+    """The offline embedding model; what was embedded once is not embedded again."""
+    return EmbedModel(EMBED, cache="memory")
+
+
+@pytest.fixture(params=sorted(MODULES))
+def module(request):
+    """index(), retrieve(), answer(), stream() of one framework."""
+    return framework(request.param)
