@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
 
+from surefoot.errors import SurefootError
 from surefoot.settle import Stream
 from surefoot.testing import make_call
 
@@ -29,6 +31,26 @@ async def fails(ask, kind, *, times=1, call=None):
 async def together(ask, calls):
     """All at once; results and errors, in order."""
     return await asyncio.gather(*(read(ask, call) for call in calls), return_exceptions=True)
+
+
+async def offered(ask, per_s, seconds, *, deadline_s=None):
+    """`per_s` calls a second for `seconds`, evenly, none waiting for another: how many ended in what ("" is an answer)."""
+    ended = Counter()
+
+    async def one():
+        try:
+            await read(ask, make_call(deadline_s=deadline_s))
+        except SurefootError as error:
+            ended[type(error).__name__] += 1
+        else:
+            ended[""] += 1
+
+    async with asyncio.TaskGroup() as group:
+        begun = now()
+        for n in range(int(per_s * seconds)):
+            await asyncio.sleep(begun + n / per_s - now())
+            group.create_task(one())
+    return ended
 
 
 def now():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
@@ -13,7 +14,7 @@ from surefoot.layers.deadline import Deadline
 from surefoot.rules.aimd import Limit
 from surefoot.stack import stack
 from surefoot.testing import STALL, Scripted, make_call
-from tests.layers.helping import Heard, fails, now, read, together
+from tests.layers.helping import Heard, fails, now, offered, read, together
 
 pytestmark = pytest.mark.looptime
 
@@ -159,6 +160,86 @@ def test_places_held_when_a_loop_dies_die_with_it():
     assert room.idle()
 
 
+async def test_overload_far_longer_than_the_deadline_is_served_not_cut_off():
+    """First come, first served alone would send every call with no time left: a fifth of what could be served is answered."""
+    rng = random.Random(1)
+
+    async def provider(_call):
+        await asyncio.sleep(0.9 + 0.2 * rng.random())
+        return "fine"
+
+    edge = Scripted(provider)
+    ended = await offered(stack(edge, Deadline(deadline_s=5), Concurrency(limit=10)), 20, 120)
+    print(f"answered of what could be: {ended[''] / 1200:.3f}, sent for nothing: {1 - ended[''] / edge.calls:.3f}, {dict(ended)}")
+    assert ended[""] >= 0.95 * 1200
+    assert edge.calls - ended[""] <= 0.02 * edge.calls
+    assert set(ended) <= {"", "DeadlineTooNear", "DeadlineExceeded"}
+
+
+async def test_wait_that_cannot_end_in_time_is_refused_at_entry():
+    """The next target may have time for it; so may the caller."""
+    edge = Scripted("fine", latency_s=1)
+    room = Concurrency(target="t", limit=1)
+    patient, hasty = stack(edge, room), stack(edge, Deadline(deadline_s=4), room)
+    await together(patient, [make_call() for _ in range(30)])
+    crowd = [asyncio.create_task(read(patient, make_call())) for _ in range(10)]
+    await asyncio.sleep(0)
+    begun, calls = now(), edge.calls
+    error = await fails(hasty, DeadlineTooNear)
+    assert (now(), edge.calls) == (begun, calls)
+    assert "9 calls are ahead" in str(error)
+    await asyncio.gather(*crowd)
+    assert room.idle()
+
+
+async def test_turn_that_comes_too_late_goes_to_the_next():
+    """A place for a call that will be cut off is a place for nobody."""
+    takes_s = [1.0] * 30 + [2.0] + [1.0]
+    edge = Scripted("fine", latency_s=lambda _: takes_s.pop(0))
+    room = Concurrency(limit=1)
+    patient, hasty = stack(edge, room), stack(edge, Deadline(deadline_s=2.5), room)
+    await together(patient, [make_call() for _ in range(30)])
+    first = asyncio.create_task(read(patient, make_call()))
+    await asyncio.sleep(0)
+    late, begun = asyncio.create_task(fails(hasty, DeadlineTooNear)), now()
+    await asyncio.sleep(0)
+    last = asyncio.create_task(read(patient, make_call("last")))
+    await late
+    assert now() - begun == pytest.approx(2)
+    assert await last == "fine"
+    assert edge.started_s[-1] == pytest.approx(begun + 2)
+    await first
+    assert room.idle()
+
+
+async def test_call_that_need_not_wait_is_never_refused_for_its_deadline():
+    """It takes nobody's place, and its caller may know better."""
+    takes_s = [5.0] * 60 + [0.1]
+    edge = Scripted("fine", latency_s=lambda _: takes_s.pop(0))
+    room = Concurrency(limit=2)
+    await together(stack(edge, room), [make_call() for _ in range(60)])
+    assert await read(stack(edge, Deadline(deadline_s=0.5), room), make_call()) == "fine"
+
+
+async def test_caller_who_leaves_in_the_moment_of_refusal_gives_back_nothing():
+    """He was never given a place."""
+    takes_s = [1.0] * 30 + [2.0]
+    edge = Scripted("fine", latency_s=lambda _: takes_s.pop(0))
+    room = Concurrency(limit=1)
+
+    async def outside(call, inner):
+        await inner(call)
+        hasty.cancel()  # in the very step in which it was told that it is too late
+
+    await together(stack(edge, room), [make_call() for _ in range(30)])
+    first = asyncio.create_task(stack(edge, outside, room)(make_call()))
+    await asyncio.sleep(0)
+    hasty = asyncio.create_task(stack(edge, Deadline(deadline_s=2.5), room)(make_call()))
+    await asyncio.wait([first, hasty])
+    assert hasty.cancelled()
+    assert (room.in_flight, room.waiting) == (0, 0)
+
+
 def adaptive(start, **settings):
     return Concurrency(target="t", adaptive=Limit(start, **settings))
 
@@ -234,6 +315,24 @@ async def test_cancelled_calls_teach_nothing():
         task.cancel()
     await asyncio.wait(tasks)
     assert (room.limit, room.idle()) == (4, True)
+
+
+async def test_calls_cut_off_by_their_deadline_are_timeouts():
+    """A server that shares itself among all refuses nobody: without this the limit grows until no answer comes in time."""
+    under_way = 0
+
+    async def shared(_call):
+        nonlocal under_way
+        under_way += 1
+        try:
+            await asyncio.sleep(max(1.0, under_way / 10))
+        finally:
+            under_way -= 1
+        return "fine"
+
+    ended = await offered(stack(Scripted(shared), Deadline(deadline_s=5), adaptive(8)), 20, 120)
+    print(f"answered of what could be: {ended[''] / 1200:.3f}, {dict(ended)}")
+    assert ended[""] >= 0.75 * 1200
 
 
 async def test_fixed_limit_never_moves():

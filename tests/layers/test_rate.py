@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
 
 import pytest
@@ -14,7 +15,7 @@ from surefoot.layers.rate import Rate
 from surefoot.stack import stack
 from surefoot.testing import Scripted, make_call
 from surefoot.types import Usage
-from tests.layers.helping import Heard, fails, now, read, together
+from tests.layers.helping import Heard, fails, now, offered, read, together
 
 pytestmark = pytest.mark.looptime
 
@@ -190,6 +191,46 @@ async def test_nobody_sleeps_out_a_pause_that_was_cut_short():
     begun = now()
     await waiting
     assert now() - begun <= 1.0
+
+
+async def test_overload_far_longer_than_the_deadline_uses_the_limit_for_answers():
+    """Whoever is let go has the time for his answer; the others hear no before anything is spent."""
+    rng = random.Random(1)
+
+    async def provider(_call):
+        await asyncio.sleep(0.9 + 0.2 * rng.random())
+        return "fine"
+
+    edge, rate = Scripted(provider), Rate(requests_per_minute=600)
+    ended = await offered(stack(edge, Deadline(deadline_s=5), rate), 20, 120)
+    print(f"answered of what could be: {ended[''] / 1200:.3f}, sent for nothing: {1 - ended[''] / edge.calls:.3f}, {dict(ended)}")
+    assert ended[""] >= 0.95 * 1200
+    assert edge.calls - ended[""] <= 0.02 * edge.calls
+    assert rate.idle()
+
+
+async def test_wait_beyond_the_deadline_is_told_at_once_and_reserves_nothing():
+    """A pause of a minute, a deadline of twenty seconds: the next target may answer now."""
+    edge = Scripted(RateLimited("slow down", retry_after_s=60), "fine")
+    rate = Rate(requests_per_minute=600, tokens_per_minute=6000, estimate=lambda _: 10)
+    ask = stack(edge, Deadline(deadline_s=20), rate)
+    await fails(ask, RateLimited)
+    begun = now()
+    error = await fails(ask, DeadlineTooNear, times=100)
+    assert (now(), edge.calls, rate.idle()) == (begun, 1, True)
+    assert "its limits let the call go in 6" in str(error)
+    await asyncio.sleep(60)
+    assert await read(ask, make_call()) == "fine"
+
+
+async def test_pace_that_was_learned_too_low_grows_although_nobody_has_the_time_to_wait():
+    """One request in ten seconds and deadlines of five: those who are refused press as much as those who wait."""
+    rate, edge = Rate(), Scripted("fine")
+    rate._requests.observe(now(), limit=600.0)
+    rate._requests._bucket.retune(6.0, now())
+    ended = await offered(stack(edge, Deadline(deadline_s=5), rate), 5, 300)
+    print(f"pace after five minutes: {rate._requests.per_minute:.0f} a minute, {dict(ended)}")
+    assert rate._requests.per_minute >= 300
 
 
 def test_waiters_of_a_dead_loop_stop_nobody():

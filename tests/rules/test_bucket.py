@@ -120,6 +120,16 @@ def test_a_large_request_waits_its_turn_and_no_longer() -> None:
     assert now_s == pytest.approx(10.1 / rate, rel=0.01)
 
 
+def test_those_who_leave_the_end_of_the_queue_hold_up_nobody() -> None:
+    """Refused at entry, they were never really in it: the next one's wait must not count them."""
+    bucket = Bucket(60.0)
+    bucket.reserve(1.0, 0.0)
+    wait_s = bucket.reserve(1.0, 0.0).wait_s
+    for _ in range(100):
+        bucket.cancel(bucket.reserve(1.0, 0.0), 0.0)
+    assert bucket.reserve(1.0, 0.0).wait_s == pytest.approx(wait_s + 1.0 / PACE)
+
+
 def test_a_pause_of_a_day_is_not_believed_and_the_longer_of_two_holds() -> None:
     """One absurd Retry-After must not silence a target; and a second, shorter one must not cut the first short."""
     bucket = Bucket(60.0)

@@ -18,6 +18,7 @@ from surefoot.errors import (
     AuthFailed,
     CircuitOpen,
     ConnectionLost,
+    DeadlineTooNear,
     Exhausted,
     Interrupted,
     MalformedReply,
@@ -33,8 +34,9 @@ from surefoot.settle import Outcome, Stream
 from surefoot.stack import Handler
 from surefoot.types import Call, Traits
 
-# A key without credit or access, an open breaker and a full queue count too: their answer is quick, and a quick no is no quick answer.
-FAILURES = (Overloaded, ConnectionLost, AttemptTimedOut, MalformedReply, RateLimited, CircuitOpen, QueueFull, AuthFailed, QuotaExhausted)
+# A key without credit or access, an open breaker, a full queue and one too long count too: a quick no is no quick answer.
+REFUSALS = (CircuitOpen, QueueFull, DeadlineTooNear, AuthFailed, QuotaExhausted)
+FAILURES = (Overloaded, ConnectionLost, AttemptTimedOut, MalformedReply, RateLimited, *REFUSALS)
 
 
 class Balance:

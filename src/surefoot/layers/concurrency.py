@@ -4,6 +4,9 @@ Waiting is first come, first served within a priority. Two classes: an interacti
 has waited AGEING_S longer; so a person waits for nobody's nightly job, and the job never starves. The queue is bounded: beyond it
 QueueFull says at once what a wait of minutes would say late. A place is held until the call is settled; a stream's until it ends.
 
+Who has to wait is asked for his deadline (rules.admission): one who will not get his turn in time, as the queue stands, hears so at once,
+and one whose turn comes with too little time left makes way for the next. So what is sent under overload is answered, not cut off.
+
 With an adaptive limit the end of each call is a lesson or none: cancelled calls, refusals further in and the caller's own mistakes say
 nothing about the provider. Rate-limit headers are left to `rate`: a quota used to its last request is no overload.
 """
@@ -17,9 +20,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from surefoot.errors import AttemptTimedOut, Interrupted, Overloaded, QueueFull, RateLimited
+from surefoot.cutoff import deadline_of
+from surefoot.errors import AttemptTimedOut, DeadlineTooNear, Interrupted, Overloaded, QueueFull, RateLimited
 from surefoot.events import LimitChanged, Waited, tell
+from surefoot.rules.admission import LEAST, USUAL, Admission
 from surefoot.rules.aimd import Limit
+from surefoot.rules.quantile import Quantile
 from surefoot.settle import Outcome, settle
 from surefoot.stack import Handler
 from surefoot.types import Call
@@ -30,11 +36,12 @@ AGEING_S = 10.0  # a nightly job can spare it; and where interactive calls thems
 
 
 class _Waiter:
-    """Somebody in the queue."""
+    """Somebody in the queue; told True when it has a place, False when it is too late for one."""
 
-    __slots__ = ("future", "since_s")
+    __slots__ = ("call", "future", "since_s")
 
-    def __init__(self, future: asyncio.Future[None], since_s: float) -> None:
+    def __init__(self, call: Call[Any], future: asyncio.Future[bool], since_s: float) -> None:
+        self.call = call
         self.future = future
         self.since_s = since_s
 
@@ -42,8 +49,9 @@ class _Waiter:
 class Concurrency:
     """At most so many calls in flight: `Concurrency(target="openai:m", limit=20)`, shared by everybody who asks that target.
 
-    `limit` fixed, or `adaptive` (rules.aimd), or neither: unbounded. Raises QueueFull (nothing sent) when `queue_size` calls are waiting
-    already. Without contention a call costs two additions: no lock, no future.
+    `limit` fixed, or `adaptive` (rules.aimd), or neither: unbounded. Raises QueueFull when `queue_size` calls are waiting already,
+    DeadlineTooNear when a call that has to wait could not be answered in time (nothing sent, either way). Without contention a call costs
+    two additions: no lock, no future.
     """
 
     def __init__(
@@ -63,6 +71,7 @@ class Concurrency:
         self._fixed = limit
         self._urgent: deque[_Waiter] = deque()
         self._patient: deque[_Waiter] = deque()
+        self._admission = Admission(Quantile(USUAL, least=LEAST))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._life = object()  # a permit given out on a loop that has died is not given back to its successor
 
@@ -95,44 +104,66 @@ class Concurrency:
             self._move(loop)
         if self.in_flight < self.limit and not self._urgent and not self._patient:
             self.in_flight += 1
-        else:
-            await self._wait(call, loop)
-        if self.adaptive is None:
-            return await settle(inner(call), partial(self._leave, self._life))
-        return await settle(inner(call), partial(self._learn, call, self._life, loop.time()))
+            if self.adaptive is None:
+                return await settle(inner(call), partial(self._leave, self._life))
+            return await settle(inner(call), partial(self._learn, call, self._life, loop.time()))
+        await self._wait(call, loop)
+        return await settle(inner(call), partial(self._leave_after_wait, call, self._life, loop.time()))
 
     async def _wait(self, call: Call[Any], loop: asyncio.AbstractEventLoop) -> None:
         """Queue until a place is given; whoever gives it has counted it already."""
         if self.waiting >= self.queue_size:
             raise QueueFull(f"{self.target}: {self.waiting} calls are waiting for {self.limit:g} places; ask again later or elsewhere")
-        life = self._life
-        waiter = _Waiter(loop.create_future(), loop.time())
+        life, now = self._life, loop.time()
+        waiter = _Waiter(call, loop.create_future(), now)
         queue = self._patient if call.priority == "batch" else self._urgent
+        ahead = len(self._urgent) + (len(self._patient) if queue is self._patient else 0)
+        wait_s = ahead * self._admission.mean_s / self.limit
+        if ahead and self._is_late(waiter, now + wait_s):
+            raise DeadlineTooNear(
+                f"{self.target}: {ahead} calls are ahead and would take {wait_s:.1f} s on {self.limit:g} places, "
+                "too long for the deadline; nothing was sent"
+            )
         queue.append(waiter)
         try:
-            await waiter.future
+            has_place = await waiter.future
         except asyncio.CancelledError:
-            if not waiter.future.cancelled():  # the place was given in the very moment the caller gave up
-                self._give_back(life)
+            if not waiter.future.cancelled():
+                if waiter.future.result():  # the place was given in the very moment the caller gave up
+                    self._give_back(life)
             elif life is self._life:
                 with suppress(ValueError):  # it may have been passed over already
                     queue.remove(waiter)
             raise
-        tell(call, Waited, target=self.target, room="concurrency", wait_s=loop.time() - waiter.since_s)
+        wait_s = loop.time() - now
+        tell(call, Waited, target=self.target, room="concurrency", wait_s=wait_s)
+        if not has_place:
+            raise DeadlineTooNear(f"{self.target}: after {wait_s:.1f} s in the queue too little is left for an answer; nothing was sent")
+
+    def _is_late(self, waiter: _Waiter, turn_s: float) -> bool:
+        """Whether a turn at `turn_s` comes too late for its deadline."""
+        deadline, since_s = deadline_of(waiter.call), waiter.since_s
+        return deadline is not None and not self._admission.may_wait(turn_s - since_s, deadline - since_s, turn_s)
 
     def _leave(self, life: object, _outcome: Outcome) -> None:
         """The call is settled: its place goes to the next."""
         self._give_back(life)
 
+    def _leave_after_wait(self, call: Call[Any], life: object, started_s: float, outcome: Outcome) -> None:
+        """The call is settled, and it had to wait: those who wait now are judged by it."""
+        now = asyncio.get_running_loop().time()
+        self._admission.note(now - started_s, now, answered=outcome.complete, cut_off=_is_cut_off(call, outcome, now))
+        self._learn(call, life, started_s, outcome)
+
     def _learn(self, call: Call[Any], life: object, started_s: float, outcome: Outcome) -> None:
         """The call is settled: what does it say about the limit? Whatever is neither success nor overload says nothing."""
         rule, error = self.adaptive, outcome.error
         if rule is not None and life is self._life:
-            was = rule.limit
+            was, now = rule.limit, asyncio.get_running_loop().time()
             if outcome.complete:
                 rule.on_success(self.in_flight)
-            elif isinstance(error.__cause__ if isinstance(error, Interrupted) else error, OVERLOADS):
-                rule.on_overload(started_s, asyncio.get_running_loop().time())
+            elif isinstance(error.__cause__ if isinstance(error, Interrupted) else error, OVERLOADS) or _is_cut_off(call, outcome, now):
+                rule.on_overload(started_s, now)
             if rule.limit != was:
                 tell(call, LimitChanged, target=self.target, limit=rule.limit, cause=type(error).__name__ if error is not None else "")
         self._give_back(life)
@@ -143,8 +174,9 @@ class Concurrency:
         self.in_flight -= 1
         while self.in_flight < self.limit and (waiter := self._next()) is not None:
             if not waiter.future.done():  # else: cancelled, and about to remove itself
-                self.in_flight += 1
-                waiter.future.set_result(None)
+                is_late = self._is_late(waiter, waiter.future.get_loop().time())
+                self.in_flight += not is_late
+                waiter.future.set_result(not is_late)
 
     def _next(self) -> _Waiter | None:
         """The next in the queue: interactive first, unless the oldest batch call has waited `ageing_s` longer."""
@@ -161,3 +193,9 @@ class Concurrency:
             self._patient.clear()
             self._life = object()
         self._loop = loop
+
+
+def _is_cut_off(call: Call[Any], outcome: Outcome, now: float) -> bool:
+    """Whether its own deadline ended the call: a timeout, where a caller who leaves earlier is none."""
+    deadline = deadline_of(call)
+    return not outcome.complete and deadline is not None and now >= deadline

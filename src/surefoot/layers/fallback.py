@@ -2,11 +2,12 @@
 
 What moves a call on, and what does not:
 
-* Transient faults, Exhausted, CircuitOpen and QueueFull: the target is in trouble, the next one may not be.
+* Transient faults, Exhausted, CircuitOpen and QueueFull: the target is in trouble, the next one may not be. DeadlineTooNear: its queue is
+  too long for this call, the next one's may not be.
 * AuthFailed, QuotaExhausted, NotFound: this account or model is out, the next one is another.
 * ContextTooLong: to a larger window (or one of unknown size) only. ContentRefused: filters differ between vendors.
 * Not BadRequest: it is the caller's own mistake; the next vendor would refuse it too, or worse, take it in another sense, and the
-  mistake would show only as a bill. Not BudgetExceeded: another target would spend what was refused. Never a cancellation or a deadline.
+  mistake would show only as a bill. Not BudgetExceeded: another target would spend what was refused. Never a cancellation.
 
 Embeddings move only within one embedding space id: equal dimensions are not an equal space, and one foreign vector spoils an index.
 """
@@ -23,6 +24,7 @@ from surefoot.errors import (
     CircuitOpen,
     ContentRefused,
     ContextTooLong,
+    DeadlineTooNear,
     Exhausted,
     NotFound,
     QueueFull,
@@ -35,7 +37,7 @@ from surefoot.events import FellBack, tell
 from surefoot.stack import Handler
 from surefoot.types import Call, ChatRequest, EmbedReply, EmbedRequest, File, Image, Traits
 
-MOVES_ON = (Transient, AuthFailed, QuotaExhausted, NotFound, ContextTooLong, ContentRefused, CircuitOpen, QueueFull)
+MOVES_ON = (Transient, AuthFailed, QuotaExhausted, NotFound, ContextTooLong, ContentRefused, CircuitOpen, QueueFull, DeadlineTooNear)
 BYTES_PER_CHARACTER = 4  # a tokenizer never makes more tokens than UTF-8 bytes, so a text of n characters has at most 4 n tokens
 
 

@@ -6,6 +6,8 @@ be asked no faster than its limit allows just to hear the refusal. No limiter we
 for it has no refund, its burst on top of its pace breaks a provider's 2 s windows, and its timer re-arms for a rounding error of 1e-16 s
 without end on a loop whose clock stands still between timers (virtual time).
 
+Whoever has to wait longer than his deadline allows hears so at once, and one whose turn comes too late makes way (rules.admission).
+
 A limit that is not given is learned: from the headers of every answer (the edge leaves them in `call.tally.memo["rate_headers"]`), else
 from 429s alone. A 429 counts against the limit its text names; against the one that is not given; else against requests.
 """
@@ -17,10 +19,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from surefoot.errors import AuthFailed, BadRequest, Fault, NotFound, QuotaExhausted, RateLimited, Refused
+from surefoot.cutoff import deadline_of
+from surefoot.errors import AuthFailed, BadRequest, DeadlineTooNear, Fault, NotFound, QuotaExhausted, RateLimited, Refused
 from surefoot.events import RateLearned, Waited, tell
+from surefoot.rules.admission import LEAST, USUAL, Admission
 from surefoot.rules.bucket import Bucket, Learned, Reservation
 from surefoot.rules.headroom import headroom
+from surefoot.rules.quantile import Quantile
 from surefoot.settle import Outcome, Stream
 from surefoot.stack import Handler
 from surefoot.types import Call
@@ -34,7 +39,7 @@ class Rate:
     """Paces one target: `Rate(target="openai:m", requests_per_minute=500, tokens_per_minute=200_000, estimate=estimate)`.
 
     Shared by everybody who asks that target. `estimate(request)` gives the tokens to reserve (input and likely output); without it tokens
-    are not limited. Never raises by itself: whoever waits too long meets his deadline.
+    are not limited. Raises DeadlineTooNear (nothing sent) when the wait leaves too little of the deadline for an answer.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Rate:
         self._tokens: Bucket | Learned = Learned() if tokens_per_minute is None else Bucket(tokens_per_minute)
         self._requests: Bucket | Learned = Learned() if requests_per_minute is None else Bucket(requests_per_minute)
         self._told = {"requests": float("inf"), "tokens": float("inf")}
+        self._admission = Admission(Quantile(USUAL, least=LEAST))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open = 0
 
@@ -70,16 +76,17 @@ class Rate:
         if loop is not self._loop:
             self._move(loop)
         passage = _Passage(call, loop, self._tokens, self._requests)
-        begun = loop.time()
+        begun = passage.begun_s
         self._open += 1
         try:
-            await passage.enter(None if self.estimate is None else self.estimate(call.request))
+            await passage.enter(None if self.estimate is None else self.estimate(call.request), self)
         except BaseException:
             passage.give_back()
             self._open -= 1
             raise
         if (waited_s := loop.time() - begun) > LEAST_WAIT_S:
             tell(call, Waited, target=self.target, room="rate", wait_s=waited_s)
+            passage.turn_s = begun + waited_s
         try:
             answer = await inner(call)
         except BaseException as error:
@@ -100,6 +107,8 @@ class Rate:
             return  # its loop has died, and its reservations with it
         self._open -= 1
         error, usage = outcome.error, outcome.usage
+        if passage.turn_s is not None:
+            self._note(passage, outcome, loop.time())
         if isinstance(error, RateLimited):
             self._refused(passage, error, loop.time())
         elif isinstance(error, Refused):
@@ -108,6 +117,21 @@ class Rate:
             passage.settle(0.0)
         else:  # without usage the estimate stands: a call that broke off was probably counted
             passage.settle(None if usage is None else usage.total_tokens)
+
+    def judge(self, passage: _Passage, wait_s: float, now: float) -> None:
+        """Raise DeadlineTooNear if a turn `wait_s` from now is too late."""
+        deadline, since_s = deadline_of(passage.call), passage.begun_s
+        if deadline is not None and not self._admission.may_wait(now + wait_s - since_s, deadline - since_s, now):
+            raise DeadlineTooNear(
+                f"{self.target}: its limits let the call go in {wait_s:.1f} s, too late for a deadline in {deadline - now:.1f} s; "
+                "nothing was sent"
+            )
+
+    def _note(self, passage: _Passage, outcome: Outcome, now: float) -> None:
+        """A call that had to wait is settled: those who wait now are judged by it."""
+        deadline, is_whole = deadline_of(passage.call), outcome.complete
+        is_cut_off = not is_whole and deadline is not None and now >= deadline
+        self._admission.note(now - (passage.turn_s or now), now, answered=is_whole, cut_off=is_cut_off)
 
     def _refused(self, passage: _Passage, fault: RateLimited, now: float) -> None:
         """A 429: the gate it concerns learns from it, the other one gets its claim back."""
@@ -159,28 +183,34 @@ class Rate:
 class _Passage:
     """One attempt's claims on the gates."""
 
-    __slots__ = ("call", "gates", "loop", "requests", "tokens")
+    __slots__ = ("begun_s", "call", "gates", "loop", "requests", "tokens", "turn_s")
 
     def __init__(self, call: Call[Any], loop: asyncio.AbstractEventLoop, tokens: Bucket | Learned, requests: Bucket | Learned) -> None:
         self.call = call
         self.loop = loop
+        self.begun_s = loop.time()
+        self.turn_s: float | None = None  # when it was let go, if it had to wait
         self.gates = (tokens, requests)
         self.tokens: Reservation | None = None
         self.requests: Reservation | None = None
 
-    async def enter(self, amount: float | None) -> None:
+    async def enter(self, amount: float | None, room: Rate) -> None:
         """Pass both gates; `amount` is the tokens to reserve, None for no matter."""
         tokens, requests = self.gates
         loop = self.loop
-        now = loop.time()
+        now = self.begun_s
         if amount is not None:
             self.tokens = tokens.reserve(amount, now)
             if self.tokens.wait_s:
+                room.judge(self, self.tokens.wait_s, now)
                 await _turn(tokens, self.tokens, loop)
                 now = loop.time()
+                room.judge(self, 0.0, now)
         self.requests = requests.reserve(1.0, now)
         if self.requests.wait_s:
+            room.judge(self, self.requests.wait_s, now)
             await _turn(requests, self.requests, loop)
+            room.judge(self, 0.0, loop.time())
 
     def settle(self, spent: float | None) -> None:
         """Sent: `spent` is the tokens it cost, None if nobody said."""

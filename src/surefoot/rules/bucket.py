@@ -148,7 +148,9 @@ class Bucket:
         """Nothing was sent, or it was refused: the claim is given back whole. After settle it does nothing."""
         if reservation.state == _GONE:
             self._add(-reservation.amount, self.refill(now_s))
-        reservation.state = _OVER
+        reservation.state, queue = _OVER, self._queue
+        while queue and queue[-1].state == _OVER:  # nobody behind it counts on it
+            self._queued -= queue.pop().amount
         self._move_up()
 
     def on_refusal(self, reservation: Reservation, now_s: float, *, retry_after_s: float | None = None) -> None:
@@ -265,7 +267,7 @@ class Learned:
     """
 
     __slots__ = (
-        "_asked", "_before", "_blind", "_bucket", "_ceiling", "_cut_s", "_got", "_mark", "_patience_s", "_pressed", "_quiet_s",
+        "_asked", "_before", "_blind", "_bucket", "_ceiling", "_cut_s", "_gave_up", "_got", "_mark", "_patience_s", "_pressed", "_quiet_s",
         "_recent", "_tended_s",
     )  # fmt: skip
 
@@ -275,6 +277,7 @@ class Learned:
         self._mark = (-math.inf, 0.0)  # (when, sent) at the refusal from which the next measurement counts; (-inf, 0.0): none yet
         self._blind = 0.0  # growth while the pace is still a guess
         self._asked = 0  # requests since last tended
+        self._gave_up = False  # somebody had no time to wait since last tended
         self._pressed = True  # requests have waited ever since the mark
         self._cut_s = -math.inf  # requests let go before this carry no news
         self._got = 0.0  # sent at the last refusal that counted
@@ -314,6 +317,7 @@ class Learned:
 
     def cancel(self, reservation: Reservation, now_s: float) -> None:
         """As `Bucket.cancel`."""
+        self._gave_up = self._gave_up or reservation.state == _QUEUED
         self._bucket.cancel(reservation, now_s)
 
     def observe(self, now_s: float, *, limit: float | None = None, remaining: float | None = None, reset_s: float = 60.0) -> None:
@@ -382,7 +386,8 @@ class Learned:
                 self._recent = (clock_s, bucket.sent)
             return
         asked, self._asked = self._asked, 0
-        if bucket.head is None:
+        wanted, self._gave_up = self._gave_up or bucket.head is not None, False
+        if not wanted:
             self._pressed = False
         elif not (self._patience_s or bucket.paused) and bucket.per_minute < self._ceiling:
             self._quiet_s += _TEND_S
