@@ -27,9 +27,11 @@ _NAMED = r"\s?(?:\.|dot|nokta)\s?"
 _HIDDEN_DOT = re.compile(rf"(?<=\w)\s?(?:\[{_NAMED}\]|\({_NAMED}\)|\{{{_NAMED}\}})\s?(?=\w)", re.IGNORECASE)
 _DOT = r"(?:\.|\s(?:dot|nokta)\s|\s\.\s?)"
 # A capital after a full stop is the next sentence with its space lost, as PDFs lose them; hosts are written small, or shouted.
-_HOST = rf"[^\W_](?:[\w-]{{0,61}}[^\W_])?(?:{_DOT}[\w-]{{1,63}}){{0,8}}?{_DOT}(?:(?-i:{_TLDS})|(?-i:{_TLDS.upper()}))"
+_LABEL, _MORE, _EIGHT = r"[^\W_](?:[\w-]{0,61}[^\W_])?", r"[\w-]{1,63}", "{0,8}?"
+_HOST = rf"{_LABEL}(?:{_DOT}{_MORE}){_EIGHT}{_DOT}(?:(?-i:{_TLDS})|(?-i:{_TLDS.upper()}))"
 _PATH = r"(?::\d{1,5})?(?:[/?#][^\s<>\"'`)\]]*)?"
-_BARE = re.compile(rf"(?<![\w@])(?:[\w.+-]{1, 64}(?:@|\s?[\[(]\s?at\s?[\])]\s?))?(?P<host>{_HOST})(?![\w-])(?!\.\w){_PATH}", re.IGNORECASE)
+_NAME = r"(?:[\w.+-]{1,64}(?:@|\s?[\[(]\s?at\s?[\])]\s?))?"  # before an @
+_BARE = re.compile(rf"(?<![\w@]){_NAME}(?P<host>{_HOST})(?![\w-])(?!\.\w){_PATH}", re.IGNORECASE)
 _SCHEME = re.compile(
     r"[a-z][a-z0-9+.-]{1,15}\s?(?:\[:\]|:)\s?(?:/|\\){2}\s?(?P<host>[^\s/\\?#<>\"'`)\]]*(?:\[\.\][^\s/\\?#<>\"'`)\]]*)*)[^\s<>\"'`)\]]*"
     r"|(?<![\w])(?:javascript|vbscript|mailto|tel|sms|blob|intent):(?P<rest>[^\s<>\"'`)\]]+)"
