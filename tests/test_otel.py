@@ -12,8 +12,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import surefoot
 from surefoot import ChatModel, Policy
 from surefoot.errors import Exhausted, Overloaded
+from surefoot.events import AttemptEnded, BudgetWarning, CallEnded, CallStarted, RateLearned
 from surefoot.otel import OpenTelemetry
 from surefoot.testing import Scripted
+from surefoot.types import Attempt
 
 QUICK = Policy(backoff_base_s=0.001)
 
@@ -100,3 +102,31 @@ def test_no_prompt_answer_tenant_or_tag_is_exported(seen):
         chat.invoke("PROMPT-CANARY")
     text = "".join(span.to_json() for span in seen.spans) + seen.reader.get_metrics_data().to_json()
     assert "CANARY" not in text
+
+
+def test_a_runner_that_lost_is_a_span_too(seen):
+    """It was sent and may be billed; that it is closed only after its call has ended is no reason not to show it."""
+    otel = OpenTelemetry(tracer_provider=seen.tracers, meter_provider=seen.meters)
+    lost = Attempt(number=1, target="openai:m", started_s=1.0)
+    won = Attempt(number=2, target="openai:m", kind="hedge", started_s=2.0, seconds=1.0)
+    otel(CallStarted(call_id="c", at_s=1.0))
+    otel(AttemptEnded(call_id="c", at_s=3.0, attempt=won))
+    otel(CallEnded(call_id="c", at_s=3.0, target="openai:m", attempts=2, hedges=1, trail=(lost, won)))
+    lost.seconds, lost.error = 2.5, "CancelledError"
+    otel(AttemptEnded(call_id="c", at_s=3.5, attempt=lost))
+    spans = {span.attributes.get("surefoot.attempt.number"): span for span in seen.spans}
+    assert spans[1].parent.span_id == spans[2].parent.span_id == spans[None].context.span_id
+    assert spans[1].attributes["error.type"] == "CancelledError"
+
+
+def test_a_budgets_warning_names_no_tenant(seen):
+    """Its account holds the tenant's name, which is for the tenant's own books."""
+    otel = OpenTelemetry(tracer_provider=seen.tracers, meter_provider=seen.meters)
+    otel(CallStarted(call_id="c"))
+    otel(BudgetWarning(call_id="c", what="tenant=TENANT-CANARY|2026-11", spent_usd=1.0, limit_usd=1.0))
+    otel(RateLearned(call_id="c", target="openai:m", what="requests", per_minute=60.0))
+    otel(CallEnded(call_id="c", target="openai:m"))
+    (span,) = seen.spans
+    assert [event.name for event in span.events] == ["surefoot.BudgetWarning", "surefoot.RateLearned"]
+    assert span.events[1].attributes["surefoot.what"] == "requests"
+    assert "CANARY" not in span.to_json()

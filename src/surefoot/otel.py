@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from surefoot.errors import Misconfigured
-from surefoot.events import AttemptEnded, CacheHit, CallEnded, CallStarted, Event
+from surefoot.events import AttemptEnded, CacheHit, CallEnded, CallStarted, Event, RateLearned, Waited
 from surefoot.types import Usage
 
 Semconv = Literal["1.37", "latest"]
@@ -37,7 +37,7 @@ NAMES: Mapping[Semconv, Mapping[str, str]] = {
     },
 }
 OPERATIONS = {"chat": "chat", "embed": "embeddings"}
-NOTED = ("target", "next_target", "cause", "attempt", "wait_s", "delay_s", "room", "failures", "calls", "limit", "characters", "what")
+NOTED = ("target", "next_target", "cause", "attempt", "wait_s", "delay_s", "room", "failures", "calls", "limit", "characters", "per_minute")
 MAX_OPEN = 10_000  # spans of calls whose end was never heard (a subscriber that came and went) are let go beyond this
 
 
@@ -67,6 +67,7 @@ class OpenTelemetry:
         self._hits = meter.create_counter("surefoot.cache.hits", unit="{call}")
         self._waits = meter.create_histogram("surefoot.wait", unit="s", description="Waiting for a place or a turn, by room")
         self._spans: dict[str, tuple[Any, float, str]] = {}
+        self._late: dict[str, list[tuple[Any, float, str]]] = {}  # ended; once for each attempt still being closed (a hedge that lost)
 
     def watch(self, *models: Any) -> OpenTelemetry:
         """Listen to `models` from now on; returns itself."""
@@ -91,8 +92,7 @@ class OpenTelemetry:
         if event.stream:
             attributes["gen_ai.request.stream"] = True
         span = self._tracer.start_span(operation, kind=self._trace.SpanKind.CLIENT, attributes=attributes)
-        while len(self._spans) >= MAX_OPEN:
-            self._spans.pop(next(iter(self._spans)))
+        _make_room(self._spans)
         # The loop's clock starts anywhere; the difference to the wall clock turns an event's moment into a date.
         self._spans[event.call_id] = (span, time.time() - event.at_s, operation)  # noqa: TID251 - spans carry dates
 
@@ -104,6 +104,10 @@ class OpenTelemetry:
         if one.cost_usd:
             self._cost.add(one.cost_usd, labels)
         held = self._spans.get(event.call_id)
+        if held is None and (late := self._late.get(event.call_id)):
+            held = late.pop()
+            if not late:
+                del self._late[event.call_id]
         if held is None:
             return
         span, offset_s, operation = held
@@ -139,6 +143,9 @@ class OpenTelemetry:
             self._count(event.usage, labels)
         if held is None:
             return
+        if under_way := sum(one.seconds is None for one in event.trail):
+            _make_room(self._late)
+            self._late[event.call_id] = [held] * under_way
         span = held[0]
         span.update_name(f"{held[2]} {model}".strip())
         cost = {} if event.cost_usd is None else {"surefoot.cost_usd": event.cost_usd}
@@ -160,11 +167,13 @@ class OpenTelemetry:
         fields = msgspec.structs.asdict(event)
         if isinstance(event, CacheHit):
             self._hits.add(1, {"surefoot.cache.stale": event.stale, "surefoot.cache.semantic": event.semantic})
-        if type(event).__name__ == "Waited":
-            self._waits.record(fields["wait_s"], {"surefoot.room": fields["room"]})
+        if isinstance(event, Waited):
+            self._waits.record(event.wait_s, {"surefoot.room": event.room})
         held = self._spans.get(event.call_id)
         if held is not None:
             said = {f"surefoot.{name}": fields[name] for name in NOTED if name in fields}
+            if isinstance(event, RateLearned):
+                said["surefoot.what"] = event.what  # a budget's `what` names tenants
             held[0].add_event(f"surefoot.{type(event).__name__}", said)
 
     def _used(self, usage: Usage | None) -> dict[str, int]:
@@ -188,3 +197,9 @@ class OpenTelemetry:
         if error:
             span.set_attribute("error.type", error)
             span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, error))
+
+
+def _make_room(held: dict[str, Any]) -> None:
+    """Let the oldest go: nobody will ask for it again."""
+    while len(held) >= MAX_OPEN:
+        held.pop(next(iter(held)))

