@@ -49,6 +49,16 @@ def test_errors_are_one_line_and_exit_1(tmp_path, capsys, monkeypatch):
     assert "openai" in capsys.readouterr().err
 
 
+def test_a_server_on_ones_own_machine_needs_no_file(capsys, monkeypatch):
+    """Ollama, vLLM and llama.cpp speak the protocol and look at no key."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with OpenAISim() as sim:
+        assert main(["ask", "Merhaba!", "-m", "openai:llama3", "-u", f"{sim.url}/v1"]) == 0
+    assert "Merhaba!" in capsys.readouterr().out
+    assert main(["ask", "hi", "-u", "http://127.0.0.1:1/v1"]) == 1
+    assert "--model" in capsys.readouterr().err
+
+
 def test_the_version_is_told(capsys):
     """The first thing a bug report is asked for."""
     with pytest.raises(SystemExit, match="0"):

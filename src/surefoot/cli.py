@@ -14,6 +14,7 @@ import msgspec
 from surefoot import __version__
 from surefoot.errors import Misconfigured, SurefootError
 from surefoot.model import ChatModel
+from surefoot.target import Target
 from surefoot.types import Message
 
 DEFAULT_CONFIG = Path("surefoot.toml")
@@ -35,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _model(args: argparse.Namespace) -> ChatModel:
     if args.model:
-        return ChatModel(*args.model)
+        first = Target(args.model[0], base_url=args.base_url or "")
+        return ChatModel(first, *args.model[1:])
+    if args.base_url:
+        raise Misconfigured("--base-url says where the first --model is; name one, such as --model openai:llama3")
     config = Path(args.config) if args.config else DEFAULT_CONFIG
     if not config.exists():
         raise Misconfigured(f"no model: name one with --model openai:gpt-5-mini, or describe it in {config} under [chat.default]")
@@ -135,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("-m", "--model", action="append", metavar="PROVIDER:MODEL", help="repeat for fallbacks, in order of preference")
+    shared.add_argument("-u", "--base-url", metavar="URL", help="where the first model is, if not at the vendor's address")
     shared.add_argument("-c", "--config", metavar="FILE", help=f"settings (default {DEFAULT_CONFIG})")
     shared.add_argument("-n", "--name", default="default", help="which [chat.NAME] of the file")
     shared.add_argument("-s", "--system", metavar="TEXT", help="standing instructions")
