@@ -12,7 +12,7 @@ define install
 	@$(BIN)/uv pip install --quiet --python $(PY) $(1) 2>$(VENV)/uv.log || $(PY) -m pip install --quiet --disable-pip-version-check $(1)
 endef
 
-.PHONY: demo smollm2 test test-all test-official check bench clean
+.PHONY: demo smollm2 test test-all test-official check peers bench clean
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "surefoot needs Python 3.11 or newer; say: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
@@ -68,8 +68,25 @@ test-official: $(VENV)-official/done
 test-all: check $(VENV)/heavy.done test-official
 	@$(PY) -m pytest -m heavy $(AGAIN) $(ARGS)
 
+# Who `make bench` stands beside: each in an environment of its own, since they want different versions of the same SDK.
+PEERS_langchain   := langchain-openai
+PEERS_llamaindex  := llama-index-llms-openai llama-index-embeddings-openai
+PEERS_litellm     := litellm
+PEERS_pydantic-ai := pydantic-ai-slim[openai]
+PEERS := langchain llamaindex litellm pydantic-ai
+
+peers: $(VENV)/test.done $(PEERS:%=$(VENV)-peers/%.done)
+	$(call install,-e ".[peers]")
+
+$(VENV)-peers/%.done: $(VENV)/test.done
+	@echo "installing the peer $* ..."
+	@$(PYTHON) -m venv $(VENV)-peers/$*
+	@$(BIN)/uv pip install --quiet --python $(VENV)-peers/$*/bin/python $(PEERS_$*) 2>$(VENV)/uv.log || \
+		$(VENV)-peers/$*/bin/python -m pip install --quiet --disable-pip-version-check $(PEERS_$*)
+	@touch $@
+
 bench: $(VENV)/test.done
 	@$(PY) -m eval bench $(ARGS)
 
 clean:
-	@rm -rf $(VENV) $(VENV)-official .surefoot .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(VENV)-official $(VENV)-peers .surefoot .pytest_cache .mypy_cache .ruff_cache .hypothesis

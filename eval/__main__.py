@@ -10,7 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-SECTIONS = ("overhead", "cache", "torture")
+SECTIONS = ("overhead", "streams", "cache", "embed", "goodput", "tail", "outage", "import", "scale", "torture")
+MODULES = {"import": "imports"}  # where a section's name is no name of a module
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     bench.add_argument("--rounds", type=int, default=5)
     bench.add_argument("--seeds", type=int, default=200, help="of the torture section")
     bench.add_argument("--jobs", type=int, default=1, help="processes of the torture section")
-    bench.add_argument("--json", type=Path, help="write the figures here as well")
+    bench.add_argument("--json", type=Path, help="write the figures here as well, and keep those of other sections already there")
+    bench.add_argument("--markdown", type=Path, help="write the tables here as well")
+    bench.add_argument("--plots", type=Path, help="folder for a chart (SVG) a section")
     _register(commands)
     args = parser.parse_args(argv)
     if args.command != "bench":
@@ -30,13 +33,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = sorted(set(args.section) - set(SECTIONS))
     if unknown:
         parser.error(f"unknown section {', '.join(unknown)}; known are {', '.join(SECTIONS)}")
-    results = {}
+    return _bench(args)
+
+
+def _bench(args: argparse.Namespace) -> int:
+    """Run the sections; then the goals of speed, for what has been measured."""
+    from eval.bench import goals
+
+    results: dict[str, Any] = json.loads(args.json.read_text(encoding="utf-8")) if args.json and args.json.exists() else {}
+    pages: list[str] = []
     for name in args.section:
-        section = import_module(f"eval.bench.{name}")
-        results[name] = section.run(rounds=args.seeds, jobs=args.jobs) if name == "torture" else section.run(rounds=args.rounds)
-        print(f"\n## {name}\n\n{section.table(results[name])}\n")
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+        section = import_module(f"eval.bench.{MODULES.get(name, name)}")
+        found = section.run(rounds=args.seeds, jobs=args.jobs) if name == "torture" else section.run(rounds=args.rounds)
+        results[name] = json.loads(json.dumps(found))
+        pages.append(f"## {name}\n\n{section.table(results[name])}\n")
+        print(f"\n{pages[-1]}", flush=True)
+        if args.json:
+            args.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+        if args.plots and hasattr(section, "plots"):
+            args.plots.mkdir(parents=True, exist_ok=True)
+            for title, chart in section.plots(results[name]).items():
+                (args.plots / f"{title}.svg").write_text(chart, encoding="utf-8")
+    if set(args.section) - {"torture"}:
+        pages.append(f"## goals\n\n{goals.table(results)}\n")
+        print(f"\n{pages[-1]}")
+    if args.markdown:
+        args.markdown.write_text("\n".join(pages), encoding="utf-8")
     return 0
 
 
@@ -48,6 +70,12 @@ def _register(commands: Any) -> None:
     power = commands.add_parser("power", help="how often the gate alarms, by simulation")
     power.add_argument("--runs", type=int, default=1000)
     power.add_argument("--seed", type=int, default=1)
+    semantic = commands.add_parser("semantic", help="false and useful hits of the semantic cache, over paraphrases and attacks")
+    semantic.add_argument("--model", default="local:multilingual-e5-small", help="embedding model")
+    semantic.add_argument("--threshold", type=float, help="left out: the default of the model, else the one chosen on the tuning half")
+    semantic.add_argument("--data", type=Path, help="folder of public data sets: also XQuAD's questions, no two of which may hit")
+    semantic.add_argument("--alone", action="store_true", help="also what the cosine alone would do")
+    semantic.add_argument("--show", action="store_true", help="also the paraphrases that were missed")
     tune = commands.add_parser("tune", help="weights of the fusion on a dev split, figures on the other; the retriever doctor")
     tune.add_argument("--model", action="append", help="embedding model; several times for several")
     tune.add_argument("--set", action="append", help="scifact, xquad-en, xquad-tr, limit-small; left out: all")

@@ -1,179 +1,127 @@
-"""What one call costs: CPU of the client process, beside the vendor's SDK alone, in one run.
+"""What one call costs: CPU of the client process, beside the vendor's SDK, the frameworks and the routers, in one run.
 
-The provider is the OpenAI simulator in a process of its own. Each subject runs in a process of its own as well, subjects take turns, and
-each figure is the median over the rounds; ratios are against the bare SDK with its default client at the same number in flight.
+The provider is a server of canned answers in a process of its own (its own capacity is printed: it is never what is measured). Each
+subject runs in a process of its own, in its own environment; subjects take turns in rounds, and each figure is the median over the
+rounds; ratios are against the bare SDK with its default client at the same number in flight. No two prompts are alike, so a cache misses.
+
+    python -m eval bench overhead
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import json
-import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Any
 
-ROUNDS = 5
-CALLS = {1: 300, 32: 2_000, 256: 2_000}  # in flight -> calls measured
-PROMPT = "What is retrieval augmented generation, in one sentence? " * 4
-MODEL = "gpt-5-mini"
-MESSAGES = [{"role": "user", "content": PROMPT}]
+from eval.bench import plot
+from eval.bench.crew import Crew, grid, load, ratios, versions
+from eval.bench.server import capacity, server
+from eval.bench.worker import (
+    AIOHTTP,
+    BARE,
+    CROSSING,
+    DIRECT,
+    DIRECT_HOME,
+    EDGE,
+    HEDGED,
+    LC,
+    LC_DIRECT,
+    LC_LEAST,
+    LC_NULL,
+    LC_SDK,
+    LI,
+    LI_DIRECT,
+    LI_LEAST,
+    LI_NULL,
+    LI_SDK,
+    LITELLM,
+    NULL,
+    PYDANTIC,
+    RAW,
+    SDK,
+    SDK_HOME,
+    STACK,
+)
 
-Ask = Callable[[], Awaitable[Any]]
-
-
-def _bare(url: str, *, aiohttp: bool) -> Ask:
-    import openai
-
-    kwargs: dict[str, Any] = {"http_client": openai.DefaultAioHttpClient()} if aiohttp else {}
-    client = openai.AsyncOpenAI(base_url=url, api_key="bench", max_retries=0, **kwargs)
-    return lambda: client.chat.completions.create(model=MODEL, messages=MESSAGES)  # type: ignore[arg-type]
-
-
-def _ours(url: str, *, lane: str, adopt: bool) -> Ask:
-    from surefoot import ChatModel, Target, runtime
-
-    if adopt:
-        runtime.adopt()
-    chat = ChatModel(Target(f"openai:{MODEL}", base_url=url, api_key="bench", lane=lane), **everything())  # type: ignore[arg-type]
-    return lambda: chat.ainvoke(PROMPT)
-
-
-def everything() -> dict[str, Any]:
-    """Settings with all policies on."""
-    from surefoot import Policy
-
-    return {"policy": Policy(hedge_after="p95", budget_usd=1e9), "cache": None}
-
-
-def _stack_alone(url: str) -> Ask:
-    from surefoot import ChatModel, runtime
-    from surefoot.types import ChatReply
-
-    del url
-    runtime.adopt()
-    reply = ChatReply(text="fine", model=MODEL)
-
-    class Null:
-        """Answers at once: what is left is the rooms."""
-
-        name = "null:edge"
-
-        async def chat(self, call: Any) -> ChatReply:
-            """One answer, made beforehand."""
-            del call
-            return reply
-
-    chat = ChatModel(Null(), **everything())
-    return lambda: chat.ainvoke(PROMPT)
+CALLS = {1: 150, 32: 800, 256: 1_536}  # in flight -> calls a round
+WARM = {1: 20, 32: 100, 256: 600}  # an adaptive limit begins at 8 places: 600 answers take it to 256
+WIRE = (BARE, AIOHTTP, RAW, SDK, SDK_HOME, DIRECT, DIRECT_HOME, HEDGED, EDGE, STACK, CROSSING, LC, LC_SDK, LC_DIRECT, LI, LI_SDK, LI_DIRECT,
+        LITELLM, PYDANTIC)  # fmt: skip
+ADAPTERS = (NULL, LC_NULL, LC_LEAST, LI_NULL, LI_LEAST)
 
 
-def _raw(url: str) -> Ask:
-    import aiohttp
-    import msgspec
-
-    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-    headers = {"authorization": "Bearer bench", "content-type": "application/json"}
-
-    async def ask() -> Any:
-        body = msgspec.json.encode({"model": MODEL, "messages": MESSAGES})
-        async with session.post(f"{url}/chat/completions", data=body, headers=headers) as answer:
-            return msgspec.json.decode(await answer.read())
-
-    return ask
+def column(width: int) -> str:
+    """The column of `width` calls in flight."""
+    return f"{width} in flight"
 
 
-SUBJECTS: dict[str, Callable[[str], Ask]] = {
-    "openai SDK, default client": lambda url: _bare(url, aiohttp=False),
-    "openai SDK, aiohttp client": lambda url: _bare(url, aiohttp=True),
-    "aiohttp + msgspec, nothing else": _raw,
-    "surefoot, SDK lane, in-loop": lambda url: _ours(url, lane="sdk", adopt=True),
-    "surefoot, SDK lane, home loop": lambda url: _ours(url, lane="sdk", adopt=False),
-    "surefoot, direct lane, in-loop": lambda url: _ours(url, lane="direct", adopt=True),
-    "surefoot, direct lane, home loop": lambda url: _ours(url, lane="direct", adopt=False),
-    "surefoot, the stack alone": _stack_alone,
-}
-BASE = "openai SDK, default client"
-
-
-async def _measure(subject: str, url: str) -> dict[int, float]:
-    """CPU-us a call, by number in flight."""
-    ask = SUBJECTS[subject](url)
-    for _ in range(30):
-        await ask()
-    found: dict[int, float] = {}
-    for width, calls in CALLS.items():
-        left = iter(range(calls))
-
-        async def worker(left: Iterator[int] = left) -> None:
-            for _ in left:
-                await ask()
-
-        began = time.process_time()
-        await asyncio.gather(*(worker() for _ in range(width)))
-        found[width] = (time.process_time() - began) / calls * 1e6
-    return found
-
-
-@contextmanager
-def simulator(*options: str) -> Iterator[str]:
-    """The OpenAI simulator in a process of its own; yields its base URL."""
-    command = [sys.executable, "-m", "surefoot.testing.wire", "--vendor", "openai", "--record", "10", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            line = server.stdout.readline() if server.stdout is not None else ""
-            address = next(word for word in line.split() if word.startswith("http"))
-            yield f"{address.rstrip('/')}/v1"
-        finally:
-            server.terminate()
-
-
-def run(*, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Measure every subject; returns medians and ratios."""
-    from tqdm import tqdm
-
-    if find_spec("openai") is None:
-        raise SystemExit('the bare SDK is absent: pip install "surefoot[openai]"')
-    samples: dict[str, list[dict[int, float]]] = {name: [] for name in SUBJECTS}
-    with simulator() as url, tqdm(total=rounds * len(SUBJECTS), unit="run") as bar:
-        for _ in range(rounds):
-            for name in SUBJECTS:
-                out = subprocess.run(
-                    [sys.executable, "-m", "eval.bench.overhead", "--subject", name, "--url", url],
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                )
-                samples[name].append({int(key): value for key, value in json.loads(out.stdout).items()})
-                bar.update()
-    medians = {name: {width: statistics.median(run[width] for run in runs) for width in CALLS} for name, runs in samples.items()}
-    base = medians[BASE]
+def run(*, rounds: int = 5) -> dict[str, Any]:
+    """Measure every subject; medians, ratios, what the adapters add, and what the server could do."""
+    before = load()
+    with server() as provider:
+        room = capacity(provider)
+        with Crew(WIRE) as crew:
+            setting = {"url": provider.url}
+            jobs = {
+                column(width): {"what": "ask", "setting": setting, "width": width, "calls": calls, "warm": WARM[width]}
+                for width, calls in CALLS.items()
+            }
+            medians = crew.rounds(jobs, rounds=rounds, title="overhead")
+            absent = crew.absent
+        with Crew(ADAPTERS) as crew:
+            idle = {"url": provider.url}
+            small = {
+                "call": {"what": "ask", "setting": idle, "width": 1, "calls": 400, "warm": 50},
+                "chunk": {"what": "stream", "setting": idle, "width": 1, "calls": 40, "warm": 3},
+            }
+            adapters = crew.rounds(small, rounds=rounds, title="adapters")
     return {
         "what": "CPU-us a call, medians",
         "rounds": rounds,
+        "load": f"{before} -> {load()}",
+        "versions": versions(WIRE),
+        "server": room,
+        "absent": absent,
         "medians": medians,
-        "ratios": {name: {width: value / base[width] for width, value in found.items()} for name, found in medians.items()},
+        "ratios": ratios(medians, BARE),
+        "adapters": adapters,
+        "adapter_shares": _shares(adapters),
     }
+
+
+def _shares(adapters: dict[str, dict[str, float]]) -> dict[str, float]:
+    """What an adapter adds to the model under it, over what its framework's least model costs."""
+    found: dict[str, float] = {}
+    for name, mine, least in (("LangChain", LC_NULL, LC_LEAST), ("LlamaIndex", LI_NULL, LI_LEAST)):
+        for what in ("call", "chunk"):
+            if what in adapters[mine] and what in adapters[least]:
+                found[f"{name}, {what}"] = (adapters[mine][what] - adapters[NULL][what]) / adapters[least][what]
+    return found
 
 
 def table(result: dict[str, Any]) -> str:
     """The result as Markdown."""
-    head = "| CPU-us a call | " + " | ".join(f"{width} in flight" for width in CALLS) + " |"
-    lines = [head, "|---" * (len(CALLS) + 1) + "|"]
-    for name, found in result["medians"].items():
-        cells = (f"{value:,.0f} ({result['ratios'][name][width]:.2f}x)" for width, value in found.items())
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    room = result["server"]
+    lines = [grid(result["medians"], BARE, unit="CPU-us a call"), ""]
+    lines.append(
+        f"The server answers {room['per_cpu_s']:,.0f} calls a CPU-second of its own; the rawest client (no HTTP parsed) pays "
+        f"{room['raw_us']:.0f} us a call. {result['rounds']} rounds; load {result['load']}."
+    )
+    lines += [f"Absent (`make peers`): {', '.join(result['absent'])}."] if result["absent"] else []
+    lines += [f"{name}: {what}" for name, what in result["versions"].items()]
+    lines += ["", grid(result["adapters"], NULL, unit="adapters, CPU-us", digits=1), ""]
+    lines += [
+        f"{name}: the adapter adds {share:.2f} of what the framework's least model costs"
+        for name, share in result["adapter_shares"].items()
+    ]
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--subject", required=True, choices=SUBJECTS)
-    parser.add_argument("--url", required=True)
-    arguments = parser.parse_args()
-    print(json.dumps(asyncio.run(_measure(arguments.subject, arguments.url))))
+def plots(result: dict[str, Any]) -> dict[str, str]:
+    """A chart for each number in flight."""
+    return {
+        f"overhead-{width}": plot.bars(
+            f"CPU of one chat call, {width} in flight",
+            {name: found[column(width)] for name, found in result["medians"].items() if column(width) in found},
+            unit="us",
+        )
+        for width in CALLS
+    }

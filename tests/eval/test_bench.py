@@ -1,0 +1,82 @@
+"""The bench's own parts: the goals it judges, the charts it draws, the server it measures against. No figure is asserted here."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from eval.bench import goals, plot, worker
+from eval.bench.crew import grid, ratios
+from eval.bench.server import CHUNKS, DIMENSIONS, TEXT, server
+from eval.bench.subjects import Setting, prompts
+from surefoot import ChatModel, EmbedModel, Target
+
+
+def row(results, what):
+    return next(one for one in goals.judged(results) if one["what"] == what)
+
+
+def test_a_goal_is_met_on_its_own_side_only():
+    """A swapped sign would praise what is slow."""
+    imports = {"medians": {"import surefoot": {"cpu_ms": 101.0}}, "over_core_ms": 50.0}
+    assert row({"import": imports}, "import surefoot")["met"] is False
+    assert row({"import": imports}, "ChatSurefoot over langchain_core alone")["met"] is True
+    goodput = {
+        name: {"requests-bound": {"share": 0.99, "lost": 0.0}, "tokens-bound": {"share": 0.97, "lost": 1.0}}
+        for name in (worker.GIVEN, worker.LEARNED)
+    }
+    found = {"goodput": {"figures": goodput}}
+    assert row(found, "goodput, limits given, of ideal") | {"measured": 0.97, "met": False} == row(found, "goodput, limits given, of ideal")
+    assert row(found, "goodput, limits learned, of ideal")["met"] is True
+    assert row(found, "goodput, lost")["met"] is False
+
+
+def test_what_was_not_run_is_not_met_and_not_missed():
+    """An absent peer is named as absent, not counted as beaten."""
+    bare = {"overhead": {"medians": {worker.BARE: {"32 in flight": 800.0}, worker.DIRECT: {"32 in flight": 80.0}}}}
+    assert row(bare, "ainvoke, 32 in flight, direct lane / bare SDK")["met"] is True
+    assert row(bare, "ainvoke, 32 in flight, direct lane / LiteLLM Router")["met"] is None
+    assert "| not measured | - |" in goals.table(bare)
+
+
+def test_ratios_are_by_column_and_leave_out_what_the_base_lacks():
+    """A ratio over another column's figure would be no ratio."""
+    medians = {"a": {"1": 10.0, "2": 20.0}, "b": {"1": 5.0, "2": 5.0, "3": 1.0}}
+    assert ratios(medians, "a")["b"] == {"1": 0.5, "2": 0.25}
+    assert "| b | 5 (0.50x) | 5 (0.25x) | 1 |" in grid(medians, "a", unit="us")
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [
+        plot.bars("a & b", {"surefoot <x>": 3.0, "peer": 12.0}, unit="us"),
+        plot.bars("nothing", {}, unit="us"),
+        plot.lines("grows", {"calls": {1.0: 5.0, 10_000.0: 6.0}}, unit="us", across="n"),
+    ],
+)
+def test_a_chart_is_whole_svg(chart):
+    """Names of peers may hold anything."""
+    assert ET.fromstring(chart).tag.endswith("svg")
+
+
+def test_no_two_prompts_are_alike():
+    """A repeated one would be answered by the cache, and measured as a call."""
+    for kind in ("one", "mixed"):
+        words = prompts(Setting(url="", prompts=kind))
+        assert len({next(words) for _ in range(500)}) == 500
+
+
+def test_the_canned_server_is_understood_by_real_clients():
+    """What is measured must be whole answers, streams and vectors, read by the lanes that people use."""
+    with server() as provider:
+        for lane in ("sdk", "direct"):
+            chat = ChatModel(Target("openai:gpt-5-mini", base_url=provider.url, api_key="bench", lane=lane))
+            reply = chat.invoke("Hello?")
+            assert reply.text == TEXT * 2
+            assert reply.usage.total_tokens == 100
+            stream = chat.stream("Hello?")
+            assert len([delta for delta in stream if delta.text]) == CHUNKS - 2
+            embed = EmbedModel(Target("openai:text-embedding-3-small", base_url=provider.url, api_key="bench", lane=lane))
+            assert embed.embed(["one", "two", "three"]).shape == (3, DIMENSIONS)
+        assert provider.stats()["requests"] == 6
