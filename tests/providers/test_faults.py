@@ -172,11 +172,11 @@ def test_a_message_shows_neither_key_nor_prompt():
 
 
 def test_long_and_hostile_texts_cost_little():
-    """Provider text is foreign: a megabyte of it goes through every classifier in 50 ms."""
+    """Provider text is foreign: a megabyte of it passes every classifier; one that goes back and forth would take minutes of CPU."""
     for body in (b"*" * 1_000_000, error("try again in 1" * 80_000), error("sk-" * 300_000), b"[" * 1_000_000, error("\u2028*" * 200_000)):
-        started = time.perf_counter()
+        started = time.process_time()
         told = fault("openai:m", 400, {"content-type": "text/html"}, body, key=Secret(KEY), private=["a" * 1_000_000])
-        assert time.perf_counter() - started < 0.05
+        assert time.process_time() - started < 2
         assert len(str(told)) < 500
 
 
