@@ -9,7 +9,6 @@ from surefoot.registry import LAYERS, load
 from surefoot.stack import stack
 
 ASKS_AGAIN = {"resume"}
-KINDS = {"batch": ("embed",), "semantic": ("chat", "stream")}
 
 
 def written(name):

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from surefoot.errors import AttemptTimedOut, ConnectionLost, Interrupted, Misconfigured, Transient
+from surefoot.errors import AttemptTimedOut, ConnectionLost, Interrupted, Misconfigured, Overloaded, Transient
 from surefoot.layers.chaos import FAULTS, KINDS, Chaos
 from surefoot.layers.timeout import Timeout
 from surefoot.stack import stack
@@ -56,7 +56,10 @@ async def test_each_fault_is_its_typed_error(kind):
     assert error.target == "t"
 
 
-@pytest.mark.parametrize(("kind", "cause"), [("truncated", ConnectionLost), ("cut", ConnectionLost), ("stalled_midway", AttemptTimedOut)])
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [("truncated", ConnectionLost), ("cut", ConnectionLost), ("error_midway", Overloaded), ("stalled_midway", AttemptTimedOut)],
+)
 async def test_streams_break_in_their_middle_and_never_look_complete(kind, cause):
     """The dangerous fault is the one that looks like an answer."""
     edge = Scripted("one two three four five six seven eight nine ten")

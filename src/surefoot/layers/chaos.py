@@ -50,7 +50,8 @@ FAULTS: dict[str, Callable[[str], Fault]] = {
     "too_long": lambda target: ContextTooLong("chaos: context_length_exceeded", status=400, target=target),
     "refused": lambda target: ContentRefused("chaos: content filter", status=400, target=target),
 }
-STREAM_FAULTS = ("truncated", "cut", "stalled_midway")  # in the middle of a stream; a plain call gets "reset" instead, or a stall
+# In the middle of a stream; a plain call gets "reset" instead, or a stall.
+STREAM_FAULTS = ("truncated", "cut", "error_midway", "stalled_midway")
 KINDS = (*FAULTS, *STREAM_FAULTS, "stalled")
 PASSING = ("rate_limited", "rate_limited_hint", "server_error", "overloaded", "reset", "timed_out", "html", "no_choices")
 
@@ -59,8 +60,8 @@ class Chaos:
     """Injects faults at given rates: `Chaos(seed=7, rates={"overloaded": 0.1, "truncated": 0.05}, slow_rate=0.02, slow_s=5)`.
 
     `rates` maps KINDS to shares of calls (together at most 1). "stalled" never answers; "truncated" ends a stream cleanly in its middle,
-    "cut" resets it, "stalled_midway" falls silent. Independently, a share `slow_rate` of calls is `slow_s` late. `draw` overrides `seed`.
-    Raises Misconfigured for an unknown kind or rates above 1.
+    "cut" resets it, "error_midway" sends an error event, "stalled_midway" falls silent. Independently, a share `slow_rate` of calls is
+    `slow_s` late. `draw` overrides `seed`. Raises Misconfigured for an unknown kind or rates above 1.
     """
 
     def __init__(
@@ -140,6 +141,8 @@ class _Broken:
                 return delta
         if self._kind == "cut":
             raise FAULTS["reset"](self._stream.target)
+        if self._kind == "error_midway":
+            raise FAULTS["overloaded"](self._stream.target)
         if self._kind == "stalled_midway":
             await asyncio.sleep(STALL_S)
         await self._stream.aclose()  # a source that ends has let go of its connection
