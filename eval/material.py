@@ -15,13 +15,15 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+import pipelines
 from eval.data import Query, Text, Window, beir, fingerprint, squad
 from eval.records import Shown
 from eval.suite import Data
 from pipelines import corpus
-from pipelines.demo import SAMPLE
 from pipelines.records import Document
 from surefoot.errors import Misconfigured
+
+SAMPLE = Path(next(iter(pipelines.__path__))) / "sample"
 
 __all__ = ["Asked", "Material", "gather"]
 

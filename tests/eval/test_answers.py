@@ -1,0 +1,73 @@
+"""Both reference pipelines are examined by their front doors, with the same questions and the same records."""
+
+from __future__ import annotations
+
+import pytest
+
+from eval import run as running
+from eval.answers import mark_of, models
+from eval.suite import System
+from surefoot.errors import Misconfigured
+from tests.eval.small import SUITE, write
+
+BOTH = SUITE.replace('framework = "lexical"', 'framework = "langchain"').replace('name = "lexical"', 'name = "one"') + (
+    '\n[[system]]\nname = "other"\nframework = "llamaindex"\nk = 3\n'
+)
+
+
+def test_both_frameworks_give_the_same_answers_through_the_harness(tmp_path):
+    """Same passages, same citations, same verdicts; with several questions in flight; an index that is there is used again."""
+    planned = running.plan(write(tmp_path, suite=BOTH.replace("in_flight = 1", "in_flight = 3")))
+    records = running.run(planned, tmp_path / "out", place=tmp_path / "index")
+    assert [record.error for record in records if record.error] == []
+    results = running.results(planned, records)
+    one, other = results.systems["one"], results.systems["other"]
+    assert one.scores == other.scores
+    assert one.outcomes == other.outcomes
+    assert one.summaries["right"].measured == 13
+    assert (one.summaries["R@3"].mean or 0.0) > 0.9
+    assert all(record.cost.calls == 1 and record.cost.attempts == 1 and record.cost.usd == 0.0 for record in records)
+    held = sorted(file.name for file in (tmp_path / "index").iterdir())
+    running.run(planned, tmp_path / "again", place=tmp_path / "index")
+    assert sorted(file.name for file in (tmp_path / "index").iterdir()) == held
+
+
+def test_retrieval_alone_asks_no_model(tmp_path):
+    """No answer, no cost; the passages and their order."""
+    suite = SUITE.replace('kind = "rag"', 'kind = "retrieval"')
+    suite = suite.replace(suite[suite.index("metrics") : suite.index("in_flight")], 'metrics = ["nDCG@3", "R@3", "Success@1"]\n')
+    planned = running.plan(write(tmp_path, suite=suite))
+    records = running.run(planned, tmp_path / "out")
+    assert all(record.cost.calls == 0 and not record.answer for record in records)
+    got = running.results(planned, records).systems["lexical"].summaries["nDCG@3"]
+    assert (got.measured, got.not_applicable) == (12, 1)
+    assert (got.mean or 0.0) > 0.9
+
+
+def test_a_model_that_cannot_be_had_is_told_before_anything_is_asked(tmp_path):
+    """An unknown provider, a missing key, a surefoot.toml without the entry."""
+    with pytest.raises(Misconfigured, match="opnai"):
+        running.plan(write(tmp_path, suite=SUITE + 'chat = ["opnai:gpt-5-mini"]\n'))
+    (tmp_path / "surefoot.toml").write_text('[chat.default]\ntargets = ["local:extractive"]\n', "utf-8")
+    (tmp_path / "small.toml").write_text(SUITE + 'chat = ["fast"]\nmodels = "surefoot.toml"\n', "utf-8")
+    with pytest.raises(Misconfigured, match=r"no \[chat.fast\] in the file"):
+        running.plan(tmp_path / "small.toml")
+    (tmp_path / "small.toml").write_text(SUITE + 'chat = ["default"]\nmodels = "surefoot.toml"\n', "utf-8")
+    planned = running.plan(tmp_path / "small.toml")
+    assert len(running.run(planned, tmp_path / "out")) == 13
+
+
+def test_a_mark_changes_with_what_answers():
+    """Policy, temperature, depth and target; it is the key of tapes and the guard of comparisons."""
+    base = System(name="s", framework="lexical")
+    marks = set()
+    for system in (
+        base,
+        System(name="s", framework="lexical", k=4),
+        System(name="s", framework="lexical", temperature=0.5),
+        System(name="s", framework="lexical", max_tokens=9),
+        System(name="s", framework="lexical", policy={"attempts": 7}),
+    ):
+        marks.add(mark_of(models(system, near=None), system))
+    assert len(marks) == 5
+    assert mark_of(models(base, near=None), base) in marks
