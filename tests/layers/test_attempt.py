@@ -9,6 +9,9 @@ import pytest
 from surefoot.errors import ConnectionLost, Overloaded
 from surefoot.events import AttemptEnded
 from surefoot.layers.attempt import Attempt
+from surefoot.layers.concurrency import Concurrency
+from surefoot.layers.retry import Retry
+from surefoot.layers.trace import Trace
 from surefoot.stack import stack
 from surefoot.testing import Scripted, make_call
 from tests.layers.helping import Heard, fails, now
@@ -79,3 +82,13 @@ async def test_dispatch_is_told_once():
     await ask(call)
     await ask(call)
     assert len(told) == 1
+
+
+async def test_waits_in_queues_and_between_retries_are_in_the_trail():
+    """Who looks at a slow call wants to see where its time went: 2 s in the queue, then 1 s of backoff."""
+    place = Concurrency(limit=1)
+    edge = Scripted("fine", Overloaded("busy"), "fine", latency_s=2)
+    ask = stack(edge, Trace(), Retry(target="a", base_s=2, draw=lambda: 0.5), place, Attempt(target="a"))
+    first, second = await asyncio.gather(ask(make_call()), ask(make_call()))
+    assert [(one.kind, one.wait_s) for one in first.trail] == [("first", 0.0)]
+    assert [(one.kind, one.wait_s) for one in second.trail] == [("first", 2.0), ("retry", 1.0)]

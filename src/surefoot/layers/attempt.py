@@ -14,7 +14,7 @@ from surefoot.events import AttemptEnded, tell
 from surefoot.settle import Outcome, settle
 from surefoot.stack import Handler
 from surefoot.types import Attempt as AttemptRecord
-from surefoot.types import Call, Usage
+from surefoot.types import Call, Tally, Usage
 
 Price: TypeAlias = Callable[[Usage, str], float | None]  # tokens and the answering model -> US dollars, None if unknown
 
@@ -43,12 +43,13 @@ class Attempt:
         """Ask once."""
         tally = call.tally
         tally.attempts += 1
+        now = asyncio.get_running_loop().time()
         record = AttemptRecord(
             number=tally.attempts,
             target=self.target,
             kind="hedge" if call.hedged else tally.next_kind,
-            wait_s=0.0 if call.hedged else tally.next_wait_s,
-            started_s=asyncio.get_running_loop().time(),
+            wait_s=0.0 if call.hedged else _waited_s(tally, now),
+            started_s=now,
         )
         tally.trail.append(record)
         waiting = tally.memo.get("on_dispatch") if tally.memo else None
@@ -73,6 +74,15 @@ class Attempt:
             if self.price is not None:
                 record.cost_usd = self.price(usage, _model_of(outcome))
         tell(call, AttemptEnded, attempt=record, tenant=call.tenant, tags=call.tags)
+
+
+def _waited_s(tally: Tally, now: float) -> float:
+    """Seconds since the attempt was wanted: since the call began, or the attempt before it ended; in queues as between retries."""
+    since: float = tally.memo.get("begun_s", now - tally.next_wait_s)
+    for one in tally.trail:
+        if one.seconds is not None:
+            since = max(since, one.started_s + one.seconds)
+    return round(now - since, 6)
 
 
 def _model_of(outcome: Outcome) -> str:

@@ -49,7 +49,7 @@ class Trace:
 
     async def __call__(self, call: Call[Any], inner: Handler) -> Any:
         """Ask, and keep the books."""
-        started = asyncio.get_running_loop().time() if call.tally.listeners else 0.0
+        started = call.tally.memo["begun_s"] = asyncio.get_running_loop().time()
         kind = "chat" if isinstance(call.request, ChatRequest) else "embed"
         tell(call, CallStarted, kind=kind, stream=call.stream, tenant=call.tenant)
         try:
@@ -58,7 +58,7 @@ class Trace:
             self._ended(call, Outcome(error=error), started)
             raise
         if isinstance(answer, Stream):
-            answered = asyncio.get_running_loop().time() if call.tally.listeners else 0.0
+            answered = asyncio.get_running_loop().time()
             answer.watch(lambda outcome: self._ended(call, outcome, started, first_token_s=answered - started))
             return answer
         reply = summed(answer, call.tally)
