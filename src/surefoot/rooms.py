@@ -11,6 +11,7 @@ import asyncio
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 from weakref import WeakValueDictionary
@@ -44,7 +45,7 @@ from surefoot.rules.backoff import ProcessBudget, RetryBudget
 from surefoot.stack import Handler, Layer, Stack, describe, stack
 from surefoot.stores import open_store
 from surefoot.target import Policy, Semantic, SpendLimit, Target
-from surefoot.tokens import DEFAULT_OUTPUT_TOKENS, estimate, estimate_input, guess_usage
+from surefoot.tokens import DEFAULT_OUTPUT_TOKENS, estimate, estimate_input, estimate_window, guess_usage
 from surefoot.types import KeySource, Store, Traits
 
 CONNECTING = frozenset({"openai", "anthropic", "google"})
@@ -71,7 +72,7 @@ class Door:
             target=name,
             requests_per_minute=target.requests_per_minute if target is not None else None,
             tokens_per_minute=target.tokens_per_minute if target is not None else None,
-            estimate=estimate,
+            estimate=partial(estimate, model=name),
         )
         self.hedges: dict[Any, Hedge] = {}  # by when they are sent; kept here, for they know this target's p95
         self.breaker = Breaker(
@@ -276,7 +277,7 @@ class Rooms:
             names=[" | ".join(door.name for door in group) for group in groups],
             traits=[group[0].traits for group in groups],
             attempts=policy.attempts,
-            estimate=estimate_input,
+            estimate=partial(estimate_window, model=self._doors[0].name),
         )
         layers: list[Layer] = [Trace(), Deadline(deadline_s=policy.deadline_s)]
         if self.store is not None:
@@ -338,7 +339,11 @@ class Rooms:
             *(() if door.traits.is_local else (door.rate,)),
             *((door.breaker,) if policy.breaker else ()),
             *self._budget(door),
-            Attempt(target=door.name, price=door.price.cost if door.price is not None else None, guess=guess_usage),
+            Attempt(
+                target=door.name,
+                price=door.price.cost if door.price is not None else None,
+                guess=partial(guess_usage, model=door.name),
+            ),
             Timeout(target=door.name, first_token_s=None if door.traits.is_local else policy.first_token_s, idle_s=policy.idle_s),
             name=door.name,
         )
@@ -359,7 +364,7 @@ class Rooms:
 
         def upper(request: Any) -> float:
             output = 0 if self.kind == "embed" else request.max_tokens or DEFAULT_OUTPUT_TOKENS
-            return price.upper(estimate_input(request), output)
+            return price.upper(estimate_input(request, model=door.name), output)
 
         return (Budget(target=door.name, limits=self._limits, accounts=self.accounts, upper=upper, price=price.cost, clock=_date_s),)
 

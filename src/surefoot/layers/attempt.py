@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
+from msgspec.structs import replace
+
 from surefoot.events import AttemptEnded, tell
 from surefoot.settle import Outcome, settle
 from surefoot.stack import Handler
@@ -18,7 +20,7 @@ from surefoot.types import Call, Tally, Usage
 
 Price: TypeAlias = Callable[[Usage, str], float | None]  # tokens and the answering model -> US dollars, None if unknown
 
-Guess: TypeAlias = Callable[[Any, str], Usage]  # a request and the text that arrived -> tokens, flagged as estimated
+Guess: TypeAlias = Callable[[Any, str | None], Usage]  # a request and the text that arrived (None: unknown) -> tokens, flagged as estimated
 
 
 class Attempt:
@@ -65,15 +67,25 @@ class Attempt:
             record.error = "CancelledError"
         elif error is not None:
             record.error = type(error).__name__
-        usage = outcome.usage
-        if usage is None and self.guess is not None and (outcome.stream is not None or outcome.cancelled):
-            partial_text = outcome.stream.so_far().text if outcome.stream is not None else ""
-            usage = self.guess(call.request, partial_text)
+        usage = self._usage(call, outcome)
         if usage is not None:
             record.usage = usage
             if self.price is not None:
                 record.cost_usd = self.price(usage, _model_of(outcome))
         tell(call, AttemptEnded, attempt=record, tenant=call.tenant, tags=call.tags)
+
+    def _usage(self, call: Call[Any], outcome: Outcome) -> Usage | None:
+        """The provider's count; ours, flagged, where it sent none or was cut off while counting; None for an error it answered with."""
+        usage = outcome.usage
+        is_cut = outcome.stream is not None and not outcome.complete and outcome.stream.finish_reason is None
+        counted = usage is not None and (usage.total_tokens > 0 or not usage.estimated)
+        if self.guess is None or (counted and not is_cut) or (usage is None and outcome.stream is None and not outcome.cancelled):
+            return usage
+        reply = outcome.reply
+        guessed = self.guess(call.request, _said(reply) if isinstance(reply, ChatReply) else "" if outcome.stream is not None else None)
+        if usage is None or not counted:
+            return guessed
+        return replace(usage, output_tokens=max(usage.output_tokens, guessed.output_tokens), estimated=True)
 
 
 def _waited_s(tally: Tally, now: float) -> float:
@@ -83,6 +95,11 @@ def _waited_s(tally: Tally, now: float) -> float:
         if one.seconds is not None:
             since = max(since, one.started_s + one.seconds)
     return round(now - since, 6)
+
+
+def _said(reply: ChatReply) -> str:
+    """Everything the provider wrote."""
+    return reply.reasoning + reply.text + "".join(call.name + call.arguments for call in reply.tool_calls)
 
 
 def _model_of(outcome: Outcome) -> str:
