@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from surefoot import prices
 from surefoot.prices import Price
 from surefoot.target import Target
 from surefoot.types import Usage
@@ -43,3 +46,38 @@ def test_an_unknown_price_is_none_and_reserved_high():
     assert not price.known
     assert price.cost(Usage(input_tokens=9)) is None
     assert price.upper(1_000_000, 0) > 1.0
+
+
+MODELS = (
+    "openai:gpt-5-mini", "openai:gpt-4o", "openai:text-embedding-3-small", "anthropic:claude-haiku-4-5", "anthropic:claude-sonnet-4-5",
+    "google:gemini-2.5-pro", "google:gemini-2.5-flash", "google:gemini-3-pro-preview",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_kept_is_what_the_library_says(name):
+    """Steps by size, cached tokens and sounds included: to the billionth, whatever is asked."""
+    price = Price(Target(name))
+    assert price.known
+    draw = random.Random(7)
+    provider, model = prices.PROVIDER_IDS[Target(name).provider], Target(name).model
+    for _ in range(300):
+        size = draw.choice([10, 1_000, 100_000, 150_000, 250_000, 600_000, 2_000_000])
+        cached = draw.choice([0, size // 3, size])
+        usage = Usage(input_tokens=size, cached_tokens=cached, output_tokens=draw.randrange(100_000))
+        assert price.cost(usage) == pytest.approx(prices._listed(provider, model, usage), rel=1e-9)
+
+
+def test_a_price_with_steps_is_kept_only_below_its_step():
+    """gemini-2.5-pro costs twice as much above 200,000 tokens."""
+    kept = prices.rates("google", "gemini-2.5-pro")
+    assert kept.up_to in {128_000, 200_000}
+    assert prices.rates("openai", "gpt-5-mini").up_to == 1_000_000
+    assert prices.rates("openai", "no-such-model-9000") is None
+
+
+def test_the_library_is_asked_once_for_a_plain_price(monkeypatch):
+    """It takes some 50 us a question, as much as everything else of a call together."""
+    price = Price(Target("openai:gpt-5-mini"))
+    monkeypatch.setattr(prices, "_listed", None)
+    assert all(price.cost(Usage(input_tokens=number, output_tokens=5)) > 0 for number in range(1, 100))

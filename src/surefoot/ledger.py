@@ -23,7 +23,7 @@ from msgspec import Struct
 from surefoot import runtime
 from surefoot.errors import Misconfigured
 from surefoot.events import AttemptEnded, CallEnded
-from surefoot.prices import Price
+from surefoot.prices import FALLBACK_USD_PER_MTOK, Price
 from surefoot.target import Target
 from surefoot.types import Usage
 
@@ -40,11 +40,15 @@ CREATE TABLE IF NOT EXISTS usage (
 CREATE INDEX IF NOT EXISTS usage_day ON usage (day);
 """
 COLUMNS = 15
+COST = f"coalesce(cost_usd, (input * {FALLBACK_USD_PER_MTOK[0]} + output * {FALLBACK_USD_PER_MTOK[1]}) / 1e6)"
 By = Literal["day", "target", "tenant", "total"]
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """Sums over one group: `unpriced` counts rows whose price nobody knows, `estimated` those whose tokens we counted ourselves."""
+    """Sums over one group: `estimated` counts rows whose tokens we counted ourselves, `unpriced` those whose price nobody knows.
+
+    What is unpriced stands in `cost_usd` at FALLBACK_USD_PER_MTOK: an estimate above today's middle models, never 0.
+    """
 
     group: tuple[str, ...]
     attempts: int
@@ -71,6 +75,7 @@ class Ledger:
         self._process = os.getpid()
         self._thread: threading.Thread | None = None
         self._prices: dict[str, Price] = {}
+        self._unpriced: set[str] = set()
         with self._connection() as database:
             database.execute("PRAGMA journal_mode=WAL")  # once: it is kept in the file, and asking for it again may meet a lock
             database.executescript(SCHEMA)
@@ -90,9 +95,19 @@ class Ledger:
         if isinstance(event, AttemptEnded):
             one = event.attempt
             if one.usage is not None:
+                if one.cost_usd is None:
+                    self._warn(one.target)
                 self._add(event, one.kind, one.target, one.error, one.usage, one.cost_usd, 0.0)
         elif isinstance(event, CallEnded) and event.cached and event.usage is not None:
             self._add(event, "cache", event.target, "", event.usage, 0.0, self._would_have_cost(event.target, event.usage))
+
+    def _warn(self, target: str) -> None:
+        if target not in self._unpriced:
+            self._unpriced.add(target)
+            logger.warning(
+                "nobody knows what %s costs: it is put down at $%g and $%g a million tokens; set input_usd_per_mtok and "
+                "output_usd_per_mtok of its Target", target, *FALLBACK_USD_PER_MTOK
+            )  # fmt: skip
 
     def _would_have_cost(self, target: str, usage: Usage) -> float:
         price = self._prices.get(target)
@@ -163,7 +178,7 @@ class Ledger:
         group = ", ".join(keys) or "'total'"
         query = (
             f"SELECT {group}, sum(kind != 'cache'), sum(kind = 'cache'), sum(iif(kind = 'cache', 0, input)), "  # noqa: S608 - words from above
-            "sum(iif(kind = 'cache', 0, output)), coalesce(sum(cost_usd), 0), sum(saved_usd), sum(estimated), sum(cost_usd IS NULL) "
+            f"sum(iif(kind = 'cache', 0, output)), sum({COST}), sum(saved_usd), sum(estimated), sum(cost_usd IS NULL) "
             f"FROM usage WHERE day >= ? GROUP BY {', '.join(str(n + 1) for n in range(max(1, len(keys))))} ORDER BY 1"
         )
         width = max(1, len(keys))

@@ -1,12 +1,17 @@
 """What tokens cost, from the well-kept price library (genai-prices), which works offline; a target's own prices come first.
 
-An unknown price is None, never 0: whoever needs a number then uses FALLBACK_PRICE and says so.
+An unknown price is None, never 0: whoever needs a number then uses FALLBACK_USD_PER_MTOK and says so. The library takes some 50 us a
+question; so what a model's tokens cost is asked of it once an hour, and kept as far as the price is a plain sum of tokens (beyond a step in
+size, and for sounds, it is asked each time).
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+import time
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from surefoot.target import Target
 from surefoot.types import Usage
@@ -15,15 +20,40 @@ PROVIDER_IDS = {"openai": "openai", "anthropic": "anthropic", "google": "google"
 FALLBACK_USD_PER_MTOK = (5.0, 20.0)  # input, output: above today's middle models, so that an unknown price errs towards too much
 
 
+RATES_S = 3600.0  # how long a derived price is kept: some change by the hour of the day
+SIZES = (1_000, 32_000, 128_000, 200_000, 1_000_000)  # input tokens at which a price is held against a plain sum
+
+
+class Rates(Struct, frozen=True, kw_only=True):
+    """US dollars a token, for requests of at most `up_to` input tokens."""
+
+    fresh: float
+    cached: float
+    written: float
+    output: float
+    up_to: int
+
+    def cost(self, usage: Usage) -> float:
+        """US dollars for `usage`."""
+        fresh = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
+        return (
+            fresh * self.fresh
+            + usage.cached_tokens * self.cached
+            + usage.cache_write_tokens * self.written
+            + usage.output_tokens * self.output
+        )
+
+
 class Price:
     """What one target's tokens cost. `known` is False when nobody knows; `cost()` then answers None."""
 
-    __slots__ = ("_input", "_model", "_output", "_provider", "_table", "known")
+    __slots__ = ("_input", "_model", "_output", "_provider", "_rates", "_until_s", "known")
 
     def __init__(self, target: Target, *, is_local: bool = False) -> None:
         self._provider = PROVIDER_IDS.get(target.provider, target.provider)
         self._model = target.model
-        self._table: dict[Usage, float | None] = {}
+        self._rates: Rates | None = None
+        self._until_s = 0.0
         self._input = target.input_usd_per_mtok
         self._output = target.output_usd_per_mtok
         if is_local and self._input is None:
@@ -35,7 +65,14 @@ class Price:
         if self._input is not None:
             return (usage.input_tokens * self._input + usage.output_tokens * (self._output or 0.0)) / 1e6
         del model
-        return _listed(self._provider, self._model, usage)
+        now_s = time.monotonic()
+        if now_s >= self._until_s:
+            self._rates, self._until_s = rates(self._provider, self._model), now_s + RATES_S
+        plain = self._rates
+        sounds = usage.audio_input_tokens or usage.audio_output_tokens
+        if plain is None or sounds or not usage.cached_tokens + usage.cache_write_tokens <= usage.input_tokens <= plain.up_to:
+            return _listed(self._provider, self._model, usage)
+        return plain.cost(usage)
 
     def upper(self, input_tokens: int, output_tokens: int) -> float:
         """US dollars to reserve before sending; never None: an unknown price uses FALLBACK_USD_PER_MTOK."""
@@ -45,7 +82,37 @@ class Price:
         return (input_tokens * FALLBACK_USD_PER_MTOK[0] + output_tokens * FALLBACK_USD_PER_MTOK[1]) / 1e6
 
 
-@lru_cache(maxsize=4096)
+def rates(provider: str, model: str) -> Rates | None:
+    """The price as a plain sum, and how far it is one; None if the price is unknown or no such sum at all."""
+    size = SIZES[0]
+    zero = _listed(provider, model, Usage())
+    asked = [
+        _listed(provider, model, usage)
+        for usage in (
+            Usage(input_tokens=size),
+            Usage(input_tokens=size, cached_tokens=size),
+            Usage(input_tokens=size, cache_write_tokens=size),
+            Usage(output_tokens=size),
+        )
+    ]
+    if zero is None or None in asked or abs(zero) > 0:
+        return None
+    fresh, cached, written, output = (one / size for one in asked if one is not None)
+    found = Rates(fresh=fresh, cached=cached, written=written, output=output, up_to=0)
+    for size in SIZES:
+        third = size // 3
+        for usage in (
+            Usage(input_tokens=size, output_tokens=size),
+            Usage(input_tokens=size, cached_tokens=third, cache_write_tokens=third, output_tokens=7),
+            Usage(input_tokens=size, cached_tokens=size, output_tokens=third),
+        ):
+            listed = _listed(provider, model, usage)
+            if listed is None or abs(listed - found.cost(usage)) > 1e-9 * max(listed, 1e-6):
+                return found if found.up_to else None
+        found = replace(found, up_to=size)
+    return found
+
+
 def _listed(provider: str, model: str, usage: Usage) -> float | None:
     try:
         import genai_prices

@@ -141,6 +141,8 @@ class Budget:
             # No provider bills an error it answered with; one that was cut or left may bill what it had made.
             began = outcome.stream is not None or outcome.cancelled
             return amount if began else 0.0
+        if usage.estimated and not usage.total_tokens:
+            return amount  # the server does not say what it counts; nothing is no estimate of something
         model = outcome.reply.model if outcome.reply is not None else ""
         cost = self._price(usage, model)
         if cost is None:
