@@ -19,7 +19,20 @@ from surefoot.providers._exchange import options_of
 from surefoot.settle import Replay, prime, split
 from surefoot.target import Target
 from surefoot.tokens import estimate_input, estimate_text
-from surefoot.types import Call, ChatReply, ChatRequest, Delta, EmbedReply, EmbedRequest, Image, KeySource, Traits, Usage
+from surefoot.types import (
+    Call,
+    ChatReply,
+    ChatRequest,
+    Delta,
+    EmbedReply,
+    EmbedRequest,
+    File,
+    FinishReason,
+    Image,
+    KeySource,
+    Traits,
+    Usage,
+)
 
 CHAT_MODELS = ("extractive", "smollm2")
 OPTIONS: dict[str, Any] = {
@@ -112,15 +125,18 @@ class LocalEdge:
     def _refuse_what_it_cannot(self, request: ChatRequest) -> None:
         if request.tools or request.schema is not None:
             raise Unsupported(f"{self.target.name} cannot call tools or follow a schema; nothing was asked")
-        if any(isinstance(part, Image) for message in request.messages for part in message.parts):
-            raise Unsupported(f"{self.target.name} cannot see images; nothing was asked")
+        for part in (part for message in request.messages for part in message.parts):
+            if isinstance(part, Image):
+                raise Unsupported(f"{self.target.name} cannot see images; nothing was asked")
+            if isinstance(part, File):
+                raise Unsupported(f"{self.target.name} reads text only, no {part.media_type}; nothing was asked")
 
     def _read(self, request: ChatRequest) -> ChatReply:
         from surefoot.providers import extractive
 
-        text = extractive.answer_prompt(request.messages[-1].text).text
+        text, reason = _bounded(extractive.answer_prompt(request.messages[-1].text).text, request)
         usage = Usage(input_tokens=estimate_input(request), output_tokens=estimate_text(text), estimated=True)
-        return ChatReply(text=text, usage=usage, model=self._name, target=self.target.name)
+        return ChatReply(text=text, finish_reason=reason, usage=usage, model=self._name, target=self.target.name)
 
     async def embed(self, call: Call[EmbedRequest]) -> EmbedReply:
         """Vectors of the texts. Raises ContextTooLong, naming the text, before anything is computed."""
@@ -157,6 +173,18 @@ class LocalEdge:
         """Let go of the model."""
         self._encoder = None
         self._generator = None
+
+
+def _bounded(text: str, request: ChatRequest) -> tuple[str, FinishReason]:
+    """`text` up to the first stop sequence and to `max_tokens` (estimated), and how it ended."""
+    end = min((at for at in map(text.find, request.stop) if at >= 0), default=len(text))
+    text = text[:end]
+    if request.max_tokens is None or estimate_text(text) <= request.max_tokens:
+        return text, "stop"
+    words = text.split(" ")
+    while words and estimate_text(" ".join(words)) > request.max_tokens:
+        words.pop()
+    return " ".join(words), "length"
 
 
 def _space(name: str) -> str:

@@ -1,7 +1,11 @@
-"""For tests: a provider by script, chaos on demand, the contract every room keeps, and wire simulators (`surefoot.testing.wire`)."""
+"""For tests: a provider by script, chaos on demand, wire simulators (`surefoot.testing.wire`), what every room and provider promises."""
 
 from surefoot.layers.chaos import Chaos
 from surefoot.testing.contract import PROMISES, LayerContract
+from surefoot.testing.provider_contract import PROVIDER_PROMISES, ProviderContract
 from surefoot.testing.scripted import CUT, STALL, Pause, Scripted, make_call, vectors
 
-__all__ = ["CUT", "PROMISES", "STALL", "Chaos", "LayerContract", "Pause", "Scripted", "make_call", "vectors"]
+__all__ = [
+    "CUT", "PROMISES", "PROVIDER_PROMISES", "STALL", "Chaos", "LayerContract", "Pause", "ProviderContract", "Scripted", "make_call",
+    "vectors",
+]  # fmt: skip

@@ -31,12 +31,15 @@ class WireFault(msgspec.Struct, frozen=True, kw_only=True):
     (header, or RetryInfo in the body); `headers` are sent as given. `body` replaces the answer's bytes. `spoil` names a change to the
     good answer. Offsets `cut_at` and `stall_at` count body bytes; a float in [0, 1) is a share of the body. Times in seconds.
 
+    `also` names a second right kind, where it depends on the HTTP client which of two faults it sees first.
+
     With a `marker` the fault strikes only requests whose body holds it, and of a batch of embeddings only the texts that do.
     """
 
     name: str
     note: str = ""
     means: str = ""
+    also: str = ""
     retryable: bool | None = None
     vendors: tuple[Vendor, ...] = ALL_VENDORS
     surfaces: tuple[Surface, ...] = ("chat", "stream", "embed")
@@ -223,7 +226,9 @@ BODIES: tuple[WireFault, ...] = (
         vendors=("google",),
     ),
     _line("content_length_long", "fewer bytes than promised", length_off=7, surfaces=("chat", "embed")),
-    _malformed("content_length_short", "more bytes than promised", length_off=-7),
+    _malformed(
+        "content_length_short", "more bytes than promised: cut-off JSON, or a broken connection", length_off=-7, also="ConnectionLost"
+    ),
 )
 
 CONNECTIONS: tuple[WireFault, ...] = (
@@ -259,11 +264,11 @@ STREAMS: tuple[WireFault, ...] = (
     ),
     _stream(
         "pings_google",
-        "google-genai 3.4 takes a comment for data and fails",
+        "the same; google-genai 3.4's own parser takes a comment for data and fails",
         spoil="pings",
         vendors=("google",),
-        means="MalformedReply",
-        retryable=True,
+        means="",
+        retryable=None,
     ),
     _stream("ping_flood", "only pings, for 40 beats: heartbeats are no tokens", spoil="ping_flood", gap_s=0.03),
     _stream("junk_data", "an event whose data is no JSON", spoil="junk_data"),

