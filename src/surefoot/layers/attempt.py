@@ -16,7 +16,7 @@ from surefoot.events import AttemptEnded, tell
 from surefoot.settle import Outcome, settle
 from surefoot.stack import Handler
 from surefoot.types import Attempt as AttemptRecord
-from surefoot.types import Call, Tally, Usage
+from surefoot.types import Call, ChatReply, Tally, Usage
 
 Price: TypeAlias = Callable[[Usage, str], float | None]  # tokens and the answering model -> US dollars, None if unknown
 
@@ -86,6 +86,11 @@ class Attempt:
         if usage is None or not counted:
             return guessed
         return replace(usage, output_tokens=max(usage.output_tokens, guessed.output_tokens), estimated=True)
+
+
+def _said(reply: ChatReply) -> str:
+    """Everything the provider wrote."""
+    return reply.reasoning + reply.text + "".join(call.name + call.arguments for call in reply.tool_calls)
 
 
 def _waited_s(tally: Tally, now: float) -> float:
