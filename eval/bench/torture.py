@@ -18,7 +18,7 @@ from msgspec import Struct
 from tests.torture.cuts import READERS, cut
 from tests.torture.figures import Row, markdown, together, worst
 from tests.torture.moments import PATHS, SURFACES, cancel_everywhere, clock, deadlines, hints, impatient, leave_anytime
-from tests.torture.outage import herd, outage, quota, recovery
+from tests.torture.outage import herd, outage, quota, recovery, told_to_wait
 from tests.torture.pace import KINDS, capacity, overload, pace
 from tests.torture.storm import catalogue, storm
 from tests.torture.tails import outliers, soak, tail
@@ -67,6 +67,8 @@ def scenarios(seeds: int) -> Iterator[Scenario]:
     yield many(recovery, few)
     yield many(herd, few * 2)
     yield once(hints, 1, cases=10_000)
+    for hint_s in (30.0, 121.0):
+        yield once(told_to_wait, 1, hint_s=hint_s)
     yield once(quota, 1)
     yield once(deadlines, 1, cases=10_000)
     for surface in SURFACES:

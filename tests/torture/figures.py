@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 BOUNDS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge, "=": operator.eq, "<": operator.lt}
 
@@ -38,6 +39,7 @@ class Row(Struct, frozen=True):
     figures: tuple[Figure, ...]
     log: str = ""
     seeds: str = ""  # where it stands for several: "0 to 199"
+    note: str = ""  # what the figures do not say, such as what limits them
 
     @property
     def kept(self) -> bool:
@@ -76,7 +78,7 @@ def worst(rows: list[Row]) -> Row:
     seeds = sorted({row.seed for row in rows})
     name = rows[0].scenario if len(seeds) > 1 or len(rows) == 1 else f"{rows[0].scenario}, {len(rows)} runs"
     span = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else ""
-    return Row(name, seeds[0], tuple(figures), rows[0].log if len(rows) == 1 else "", span)
+    return Row(name, seeds[0], tuple(figures), rows[0].log if len(rows) == 1 else "", span, rows[0].note)
 
 
 def together(rows: list[Row]) -> Row:
@@ -88,7 +90,7 @@ def together(rows: list[Row]) -> Row:
         Figure("success, all seeds", sum(one["success"] for one in rows) / len(rows), ">= 0.999"),
         Figure("attempts a call, all seeds", sum(one["attempts a call"] for one in rows) / len(rows), "<= 1.45"),
     )
-    return Row(row.scenario, row.seed, row.figures + sums, row.log, row.seeds)
+    return replace(row, figures=row.figures + sums)
 
 
 def markdown(rows: list[Row]) -> str:
@@ -100,6 +102,8 @@ def markdown(rows: list[Row]) -> str:
         seen = [f"{one.name} {one.value:.6g}{'' if one.kept else ' **MISSED**'}" for one in bounded]
         seen += [f"({figure.name} {figure.value:.6g})" for figure in row.figures if not figure.bound]
         seeds = (row.seeds or str(row.seed)) + (f" ({row.log})" if row.log else "")
+        if row.note:
+            seen.append(row.note)
         lines.append(f"| {row.scenario} | {goal} | {'; '.join(seen)} | {'ok' if row.kept else 'MISSED'} | {seeds} |")
     missed = [row.scenario for row in rows if not row.kept]
     return "\n".join([*lines, "", f"missed: {', '.join(missed)}" if missed else "every goal met"])

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from random import Random
 
-from surefoot.errors import ConnectionLost, Overloaded, QuotaExhausted
+from surefoot.errors import ConnectionLost, Overloaded, QuotaExhausted, RateLimited
 from surefoot.target import Policy
 from surefoot.testing.world import Provider, Serving, World, virtual_run
 from surefoot.types import Call
@@ -160,6 +160,48 @@ def peak(moments: list[float], width_s: float = 0.1) -> float:
     windows = max(1, int((moments[-1] - moments[0]) / width_s) + 1)
     full = Counter(int((at - moments[0]) / width_s) for at in moments)
     return max(full.values()) / (len(moments) / windows)
+
+
+def told_to_wait(seed: int, *, hint_s: float, per_s: float = 2.0, seconds: float = 60.0) -> Row:
+    """The first target refuses everything for `hint_s` and says so; another one is at hand, and the deadline is a minute."""
+    rng = Random(f"{seed}:wait")
+
+    async def run() -> Row:
+        loop = asyncio.get_running_loop()
+
+        def serve(call: Call) -> Serving:
+            del call
+            left_s = hint_s - loop.time()
+            if left_s > 0:
+                return Serving(after_s=0.05, fault=RateLimited("429", status=429, retry_after_s=left_s, target="a:m"))
+            return Serving(after_s=answer_s(rng))
+
+        first, second = Provider("a:m", serve=serve), Provider("b:m", serve=lambda _: Serving(after_s=answer_s(rng)))
+        world = World(seed, first, second, policy=Policy(deadline_s=60.0))
+        took_s: list[float] = []
+
+        async def ask(n: int) -> None:
+            took_s.append((await world.ask(n, stream=n % 2 == 0)).seconds)
+
+        await world.arrivals(per_s, seconds, ask)
+        left = await world.left_over()
+        took_s.sort()
+        return Row(
+            f"told to wait {hint_s:g} s, another target at hand",
+            seed,
+            (
+                Figure("answered", world.counts[""] / len(took_s), "= 1"),
+                Figure("requests before the time", sum(at < hint_s for at in first.started_s[1:]), "= 0"),
+                Figure("lost", world.counts["lost"], "= 0"),
+                Figure("left over", len(left), "= 0"),
+                Figure("answered by the other", second.answered / len(took_s)),
+                Figure("seconds in the median", took_s[len(took_s) // 2]),
+                Figure("p99", took_s[int(0.99 * len(took_s))]),
+            ),
+            world.log_hash,
+        )
+
+    return virtual_run(run())
 
 
 def quota(seed: int, *, calls: int = 1_000) -> Row:

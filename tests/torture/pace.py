@@ -23,6 +23,13 @@ from tests.torture.figures import Figure, Row
 NAME = "a:m"
 
 
+# What limits a pace that is found from refusals: `surefoot.rules.bucket.Learned`.
+LIMITED = (
+    "limited by its own caution: what was accepted between two refusals is the measure, the pace is 2 % less and grows until the next "
+    "refusal, which is the next measure; so some refusals remain for as long as more is asked than is granted"
+)
+
+
 class Windows:
     """A strict provider: at most a window's share of the limit in any `window_s`, wherever it begins."""
 
@@ -136,6 +143,7 @@ def pace(seed: int, *, how: str, per_minute: float = 600.0, minutes: int = 10) -
                 Figure("lost", world.counts["lost"], "= 0"),
                 Figure("left over", len(left), "= 0"),
             ),
+            note=LIMITED if how.startswith("refusals") else "",
         )
 
     return virtual_run(run())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.torture.figures import check
-from tests.torture.outage import herd, outage, quota, recovery
+from tests.torture.outage import herd, outage, quota, recovery, told_to_wait
 
 
 @pytest.mark.parametrize("per_s", [1, 10, 100])
@@ -39,6 +39,12 @@ def test_a_provider_that_is_back_is_used_again_and_not_stormed(seed):
 def test_a_fleet_does_not_come_back_all_at_once(seed):
     """What opened in one moment must not close in one."""
     check(herd(seed))
+
+
+@pytest.mark.parametrize("hint_s", [30.0, 121.0])
+def test_a_target_that_asks_for_time_gets_it_and_nobody_is_lost_meanwhile(hint_s):
+    """Its hint is for all calls, not for the one that heard it; who cannot wait so long is answered by the next target."""
+    check(told_to_wait(1, hint_s=hint_s))
 
 
 def test_an_empty_account_is_asked_once_and_left():
