@@ -10,7 +10,7 @@ import numpy as np
 
 from eval.data import TextSet
 from eval.vectors import Matrix, vectors
-from pipelines.retrieval import POOL, fuse, query_tokens, tokens
+from pipelines.retrieval import K1, POOL, B, fuse, fuse_ranks, query_tokens, tokens
 from surefoot import EmbedModel, Policy, Target
 from surefoot.errors import Misconfigured
 
@@ -22,7 +22,7 @@ BATCH = 1000  # vectors handed to Chroma at a time, below its limit everywhere
 
 def embedder(name: str) -> EmbedModel:
     """An embedding model for measuring: texts beyond its window are cut, as the published figures do, and no clock runs against it."""
-    cut = name == "local:multilingual-e5-small"  # sentence-transformers cuts by itself
+    cut = name.startswith("local:")
     return EmbedModel(Target(name, options=(("truncate", True),) if cut else ()), policy=Policy(deadline_s=None, first_token_s=None))
 
 
@@ -65,14 +65,16 @@ def chroma(texts: TextSet, documents: Matrix, queries: Matrix, *, space: str, de
 
 
 def lexical(texts: TextSet, *, words: Literal["published", "shipped"], depth: int = POOL) -> Found:
-    """BM25 in Lucene's form, k1 1.5, b 0.75; documents sharing no word with the query are left out.
+    """BM25 in Lucene's form; documents sharing no word with the query are left out.
 
-    `published` takes Snowball stems and English stop words, as MTEB's bm25s row does; `shipped` the words of `pipelines.retrieval`.
+    `published` takes Snowball stems, English stop words, k1 1.5 and b 0.75, as MTEB's bm25s row does; `shipped` words and settings of
+    `pipelines.retrieval`.
     """
     import bm25s
 
     cut, ask = (_snowball(),) * 2 if words == "published" else (tokens, query_tokens)
-    index = bm25s.BM25(k1=1.5, b=0.75, method="lucene")
+    k1, b = (1.5, 0.75) if words == "published" else (K1, B)
+    index = bm25s.BM25(k1=k1, b=b, method="lucene")
     index.index([cut(text.full) for text in texts.documents], show_progress=False)
     known = set(index.vocab_dict)
     rows = []
@@ -83,9 +85,17 @@ def lexical(texts: TextSet, *, words: Literal["published", "shipped"], depth: in
     return {key: {document: score for document, score in scores.items() if score > 0} for key, scores in found.items()}
 
 
-def fused(dense: Mapping[str, Mapping[str, float]], words: Mapping[str, Mapping[str, float]], *, weight: float, depth: int = 10) -> Found:
-    """`pipelines.retrieval.fuse` for every query, the best `depth` kept."""
-    return {key: dict(list(fuse(dense[key], words[key], weight=weight).items())[:depth]) for key in dense}
+def fused(
+    dense: Mapping[str, Mapping[str, float]],
+    words: Mapping[str, Mapping[str, float]],
+    *,
+    weight: float,
+    depth: int = 10,
+    ranks: bool = False,
+) -> Found:
+    """`pipelines.retrieval.fuse` (or `fuse_ranks`) for every query, the best `depth` kept."""
+    mix = fuse_ranks if ranks else fuse
+    return {key: dict(list(mix(dense[key], words[key], weight=weight).items())[:depth]) for key in dense}
 
 
 def _snowball() -> Any:

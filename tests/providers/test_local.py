@@ -8,7 +8,7 @@ import pytest
 from surefoot import ChatModel, EmbedModel, Image, Message, Target, Tool
 from surefoot.errors import BadRequest, ContextTooLong, Misconfigured, Unsupported
 from surefoot.providers.local import LocalEdge
-from surefoot.types import Call, ChatRequest, EmbedRequest, Tally
+from surefoot.types import Call, ChatRequest, EmbedRequest, File, Tally
 
 PROMPT = (
     '<passages>\n<passage id="1">The harbour office opens at 08:15 on weekdays.</passage>\n'
@@ -41,6 +41,41 @@ def test_a_text_beyond_the_window_is_refused_by_name():
     """A silent cut would embed half a document."""
     with pytest.raises(ContextTooLong, match="text 1 has"):
         EmbedModel("local:multilingual-e5-small").embed(["short", "uzun metin " * 2000])
+
+
+def test_one_text_too_long_loses_no_other():
+    """The window is known here: the batch is split around the text, and nothing is computed twice."""
+    model = EmbedModel("local:multilingual-e5-small")
+    good = ["one harbour", "two cats", "three laws"]
+    with pytest.raises(ContextTooLong, match="text 2 has") as caught:
+        model.embed([*good[:2], "uzun metin " * 2000, good[2]])
+    rows = caught.value.vectors
+    assert np.isnan(rows[2]).all()
+    assert np.allclose(np.delete(rows, 2, axis=0), model.embed(good), atol=0.03)
+
+
+def test_the_end_of_a_text_is_ignored_only_when_asked():
+    """`truncate` is the owner's word; the window's worth of the text is embedded then."""
+    long = "liman ve kediler " * 300
+    with pytest.raises(ContextTooLong, match="truncate=True"):
+        EmbedModel("local:multilingual-e5-small").embed([long])
+    cut = EmbedModel(Target("local:multilingual-e5-small", options=(("truncate", True),)))
+    row = cut.embed([long])[0]
+    assert np.allclose(np.linalg.norm(row), 1, atol=1e-3)
+    assert np.allclose(row, cut.embed([long + "ve vergi hukuku"])[0], atol=1e-6)
+    with pytest.raises(Misconfigured, match="did you mean 'truncate'"):
+        EmbedModel(Target("local:multilingual-e5-small", options=(("trunkate", True),)))
+
+
+def test_the_reader_keeps_its_bounds():
+    """What was asked for at most is given at most, and said to be cut."""
+    chat = ChatModel("local:extractive")
+    assert chat.invoke(PROMPT, stop=["opens"]).text == "The harbour office "
+    short = chat.invoke(PROMPT, max_tokens=3)
+    assert short.finish_reason == "length"
+    assert 0 < len(short.text) < 20
+    with pytest.raises(Unsupported, match="pdf"):
+        chat.invoke([Message.user([PROMPT, File(data=b"%PDF")])])
 
 
 def test_the_reader_answers_with_a_citation():

