@@ -6,8 +6,7 @@ import pytest
 
 from surefoot import ChatModel, EmbedModel, Policy, Target
 from surefoot.errors import Misconfigured, QuotaExhausted
-from surefoot.testing import Chaos, Scripted
-from surefoot.testing.chaotic import Chaotic
+from surefoot.testing import Chaos, Chaotic, Scripted
 from surefoot.testing.wire import OpenAISim
 
 QUICK = Policy(attempts=6, backoff_base_s=0.001)

@@ -102,11 +102,6 @@ def _waited_s(tally: Tally, now: float) -> float:
     return round(now - since, 6)
 
 
-def _said(reply: ChatReply) -> str:
-    """Everything the provider wrote."""
-    return reply.reasoning + reply.text + "".join(call.name + call.arguments for call in reply.tool_calls)
-
-
 def _model_of(outcome: Outcome) -> str:
     """The model that answered, as the provider names it; found without folding a stream."""
     if outcome.stream is not None:
