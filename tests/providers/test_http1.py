@@ -12,7 +12,8 @@ import pytest
 
 from surefoot.errors import Misconfigured
 from surefoot.providers._direct import DirectLane
-from surefoot.providers._http1 import ContentEncodingError, Host, ProtocolError, head
+from surefoot.providers._hosts import Host
+from surefoot.providers._http1 import ContentEncodingError, ProtocolError, head
 from surefoot.secret import Secret
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"

@@ -12,8 +12,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from surefoot.errors import Misconfigured
+from surefoot.providers._hosts import Host
 from surefoot.providers._http import CONNECTIONS, KEEPALIVE_S, lowered
-from surefoot.providers._http1 import Host, Response, head
+from surefoot.providers._http1 import Response, head
 from surefoot.secret import Secret
 
 USER_AGENT = "surefoot"
