@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 
 import pytest
 
 from surefoot.errors import BadRequest, ConnectionLost, ContentRefused, DeadlineExceeded, Interrupted, Overloaded
 from surefoot.events import Resumed
 from surefoot.layers.attempt import Attempt
+from surefoot.layers.balance import Balance
 from surefoot.layers.deadline import Deadline
 from surefoot.layers.fallback import Fallback
 from surefoot.layers.resume import Resume
@@ -121,3 +123,15 @@ async def test_plain_answers_pass_untouched():
     (first, _), ask = two(["fine"], ["fine"])
     assert (await ask(make_call())).text == "fine"
     assert first.calls == 1
+
+
+async def test_among_equals_the_one_that_broke_is_not_asked_again():
+    """Two of three restarts would otherwise meet what has just failed."""
+    for seed in range(20):
+        edges = [Scripted(BREAKS, name="a"), Scripted(BREAKS, name="b")]
+        targets = [stack(edge, Attempt(target=edge.name), name=edge.name) for edge in edges]
+        ask = stack(Balance(handlers=targets, names=["a", "b"], draw=Random(seed).random), Resume())
+        with pytest.raises(Interrupted):
+            async for _ in await ask(make_call(stream=True)):
+                pass
+        assert (edges[0].calls, edges[1].calls) == (1, 1)

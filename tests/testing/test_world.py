@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from surefoot.errors import Exhausted, Overloaded
+from surefoot.errors import ConnectionLost, Exhausted, Overloaded
 from surefoot.stores.memory import MemoryStore
 from surefoot.target import Policy
 from surefoot.testing.virtual import VirtualLoop, virtual_run
@@ -124,3 +124,15 @@ def test_a_world_with_a_cache_knows_what_was_free():
         return [one.attempts for one in (*first, *at_once)], world.free, world.requests, await world.left_over()
 
     assert virtual_run(asks()) == ([1, 0, 1, 0], 3, 3, [])
+
+
+def test_a_world_reads_a_resumed_stream_as_its_reader_would():
+    """Drop what you have, says the marker; who splices has read two answers."""
+
+    async def resumed():
+        breaks = Provider("a:m", serve=lambda _: Serving(breaks_at=2, fault=ConnectionLost("reset")))
+        world = World(1, breaks, Provider("b:m", serve=lambda _: Serving()), policy=Policy(resume=True))
+        ended = await world.ask(0, stream=True)
+        return ended.kind, [one.kind for one in ended.trail], world.counts["lost"]
+
+    assert virtual_run(resumed()) == ("", ["first", "resume"], 0)

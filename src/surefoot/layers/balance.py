@@ -83,7 +83,8 @@ class Balance:
         errors: list[SurefootError] = []
         asked: list[int] = []
         while True:
-            visit = _Visit(self, loop, self._picker.pick(loop.time(), self.draw(), avoid=asked))
+            avoid = self._avoid(call, asked) if call.tally.memo else asked
+            visit = _Visit(self, loop, self._picker.pick(loop.time(), self.draw(), avoid=avoid))
             asked.append(visit.index)
             has_more = len(asked) < len(self.handlers)
             try:
@@ -102,6 +103,12 @@ class Balance:
                 raise _all_of(errors) from (errors[-1] if len(errors) > 1 else errors[0].__cause__)
             call.tally.next_kind, call.tally.next_wait_s = "fallback", 0.0
             tell(call, FellBack, target=self.names[visit.index], next_target=self.name, cause=type(last).__name__)
+
+    def _avoid(self, call: Call[Any], asked: list[int]) -> list[int]:
+        """Those asked before, and (resume) whose stream broke, as long as there is another."""
+        broken = call.tally.memo.get("broken", ())
+        avoid = {*asked, *(index for index, name in enumerate(self.names) if name in broken)}
+        return sorted(avoid) if len(avoid) < len(self.names) else asked
 
     def _move(self, loop: asyncio.AbstractEventLoop) -> None:
         """A new home loop. If the old one has died, its calls will never end: begin anew."""
