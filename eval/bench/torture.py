@@ -21,7 +21,7 @@ from tests.torture.moments import PATHS, SURFACES, cancel_everywhere, clock, dea
 from tests.torture.outage import herd, outage, quota, recovery, told_to_wait
 from tests.torture.pace import KINDS, capacity, overload, pace
 from tests.torture.storm import catalogue, storm
-from tests.torture.tails import outliers, soak, tail
+from tests.torture.tails import broken_streams, outliers, soak, tail
 
 SEEDS = 200
 FULL = 100_000  # calls of the large storms
@@ -83,6 +83,8 @@ def scenarios(seeds: int) -> Iterator[Scenario]:
     yield once(overload, 1)
     yield many(capacity, few)
     yield many(tail, few)
+    for resume in (False, True):
+        yield many(broken_streams, few, resume=resume)
     for bad in (1, 5):
         yield many(outliers, few, bad=bad)
     for leap_s, suspended in ((3600, False), (-3600, False), (3600, True)):

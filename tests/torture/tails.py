@@ -7,7 +7,7 @@ import gc
 import tracemalloc
 from random import Random
 
-from surefoot.errors import Overloaded
+from surefoot.errors import ConnectionLost, Overloaded
 from surefoot.layers.chaos import FAULTS, PASSING
 from surefoot.target import Policy
 from surefoot.testing.world import Provider, Serving, World, virtual_run
@@ -53,6 +53,51 @@ def tail(seed: int, *, calls: int = 5_000, per_s: float = 20.0) -> Row:
         ),
         world.log_hash,
     )
+
+
+def broken_streams(seed: int, *, resume: bool, calls: int = 5_000, share: float = 0.2) -> Row:
+    """A fifth of the streams break after none to three deltas; three targets, two of them equal. `resume`: restarted, once, and said so."""
+    rng = Random(f"{seed}:broken")
+
+    def serve(call: Call) -> Serving:
+        del call
+        if rng.random() >= share:
+            return Serving(after_s=answer_s(rng))
+        return Serving(after_s=answer_s(rng), breaks_at=rng.randrange(4), fault=ConnectionLost("reset", target="x:m"))
+
+    async def run() -> Row:
+        first, second, third = (Provider(f"{name}:m", serve=serve) for name in "abc")
+        world = World(seed, [first, second], third, policy=Policy(attempts=6, resume=resume))
+        midway = again = same = 0
+
+        async def ask(n: int) -> None:
+            nonlocal midway, again, same
+            ended = await world.ask(n, stream=True)
+            kinds = [one.kind for one in ended.trail]
+            midway += any(one.error == "Interrupted" for one in ended.trail)
+            if "resume" in kinds:
+                at = kinds.index("resume")
+                again += 1
+                same += ended.trail[at].target == ended.trail[at - 1].target
+
+        await world.arrivals(20, calls / 20, ask)
+        left = await world.left_over()
+        return Row(
+            f"{share:.0%} of the streams break, " + ("resumed" if resume else "not resumed"),
+            seed,
+            (
+                Figure("spliced, doubled or lost", world.counts["lost"], "= 0"),
+                Figure("asked again after the first token", again, "" if resume else "= 0"),
+                Figure("of these on the target that broke", same, "= 0"),
+                Figure("broken in the middle", midway / world.ended),
+                Figure("answered whole", world.counts[""] / world.ended, ">= 0.95" if resume else ""),
+                Figure("ended in anything but Interrupted", world.ended - world.counts[""] - world.counts["Interrupted"], "= 0"),
+                Figure("left over", len(left), "= 0"),
+            ),
+            world.log_hash,
+        )
+
+    return virtual_run(run())
 
 
 def outliers(seed: int, *, bad: int, per_s: float = 50.0, seconds: float = 120.0) -> Row:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import pytest
 
 from tests.torture.figures import check
-from tests.torture.tails import outliers, soak, tail
+from tests.torture.tails import broken_streams, outliers, soak, tail
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_hedging_cuts_the_tail_for_a_few_requests(seed):
     """One slow answer in fifty is what people remember; five requests in a hundred are what it may cost."""
     check(tail(seed))
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_stream_that_breaks_is_never_spliced(resume):
+    """Before the first token invisible, after it a typed error with what came; a restart only if asked for, and never in secret."""
+    check(broken_streams(1, resume=resume, calls=2_000))
 
 
 @pytest.mark.parametrize("bad", [1, 5])
