@@ -82,6 +82,25 @@ def test_comparing_is_accounted_for_like_any_call():
         assert embedder.seen[-1].tags == (("team", "search"),)
 
 
+class Closing(Scripted):
+    """Counts how often it is closed."""
+
+    async def aclose(self):
+        self.ended = getattr(self, "ended", 0) + 1
+
+
+def test_an_embedder_of_ones_own_stays_open():
+    """What the chat model built itself goes with it; an EmbedModel that was given may serve others."""
+    for own in (False, True):
+        edge = Closing(alike, name="e")
+        embed = EmbedModel(edge) if own else edge
+        chat = ChatModel(Scripted("one"), cache="memory", semantic=Semantic(embed=embed, threshold=0.9))
+        chat.invoke(KNOWN)
+        assert chat.invoke(ASKED).cached
+        chat.close()
+        assert getattr(edge, "ended", 0) == (0 if own else 1)
+
+
 @pytest.mark.parametrize(
     ("semantic", "cache", "message"),
     [

@@ -137,8 +137,8 @@ class ChatModel(_Model):
         """Check everything that can be checked without asking anybody; raises Misconfigured naming the remedy."""
         super().__init__(*targets, policy=policy, cache=cache, ledger=ledger)
         if semantic is not None:
-            embed = semantic.embed if isinstance(semantic.embed, EmbedModel) else EmbedModel(semantic.embed)
-            self._rooms.recognise(semantic, embed.likeness, embed.targets)
+            given = isinstance(semantic.embed, EmbedModel)
+            self._rooms.recognise(semantic, semantic.embed if given else EmbedModel(semantic.embed), owned=not given)
 
     def invoke(self, prompt: ChatInput, /, **options: Unpack[ChatOptions]) -> ChatReply:
         """Ask and wait, from any thread, also where a loop is running (Jupyter).

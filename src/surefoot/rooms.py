@@ -35,7 +35,6 @@ from surefoot.layers.hedge import Hedge
 from surefoot.layers.rate import Rate
 from surefoot.layers.resume import Resume
 from surefoot.layers.retry import Retry
-from surefoot.layers.semantic import Alike
 from surefoot.layers.semantic import Semantic as SemanticRoom
 from surefoot.layers.timeout import Timeout
 from surefoot.layers.trace import Trace
@@ -204,16 +203,19 @@ class Rooms:
         if policy.budget_usd is not None:
             self._limits = (SpendLimit(usd=policy.budget_usd, mode=policy.budget_mode), *policy.budgets)
         self.accounts = LocalAccounts()
-        self._semantic: tuple[Semantic, Alike, float] | None = None
+        self._semantic: Callable[[Cache], Layer] | None = None
+        self._embedder: Any = None
         self._handler: Handler | None = None
         self._doors: list[Door] = []
         self._generation = -1
 
-    def recognise(self, semantic: Semantic, alike: Alike, embedders: Sequence[str]) -> None:
-        """Answer the same question in other words too; `embedders` are the models behind `alike`. Raises Misconfigured."""
+    def recognise(self, semantic: Semantic, embed: Any, *, owned: bool) -> None:
+        """Answer the same question in other words too, where `embed`, an EmbedModel, finds them alike; if `owned`, it is closed with us."""
         if self.store is None:
             raise Misconfigured('semantic needs a cache to keep its answers in: write cache="memory" or cache="sqlite:PATH" beside it')
-        self._semantic = (semantic, alike, semantic.threshold_for(embedders))
+        threshold = semantic.threshold_for(embed.targets)
+        self._semantic = partial(SemanticRoom, alike=embed.likeness, threshold=threshold, patience_s=semantic.patience_s)
+        self._embedder = embed if owned else None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -257,6 +259,8 @@ class Rooms:
     async def aclose(self) -> None:
         """Close the edges that only this model uses, and the store it opened; a later call opens both again."""
         doors, self._doors, self._handler = self._doors, [], None
+        if self._embedder is not None:
+            await self._embedder.aclose()
         if self.store is not None and self._opened_store:
             await self.store.aclose()
         await asyncio.gather(*(door.edge.aclose() for door in doors if hasattr(door.edge, "aclose")))
@@ -284,8 +288,7 @@ class Rooms:
             cache = self._cache(self.store)
             layers.append(cache)
             if self._semantic is not None:
-                said, alike, threshold = self._semantic
-                layers.append(SemanticRoom(cache, alike=alike, threshold=threshold, patience_s=said.patience_s))
+                layers.append(self._semantic(cache))
         if policy.coalesce is not False:
             layers.append(Coalesce(always=policy.coalesce is True, cached=self.store is not None))
         if policy.resume and self.kind == "chat":

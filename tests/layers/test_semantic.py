@@ -15,6 +15,7 @@ from surefoot.layers.attempt import Attempt
 from surefoot.layers.cache import Cache
 from surefoot.layers.semantic import Semantic
 from surefoot.layers.trace import Trace
+from surefoot.rules.sameness import MAX_CHARS
 from surefoot.settle import Stream
 from surefoot.stack import stack
 from surefoot.stores.memory import MemoryStore
@@ -195,6 +196,7 @@ NOT_FOR_WORDS_ALONE = {
     "a tool's result": lambda text: said(Message.tool(text, tool_call_id="1"), earlier=(Message.user("a"), Message.assistant("b"))),
     "temperature above 0": lambda text: said(text, temperature=0.7),
     "temperature in extra": lambda text: said(text, extra='{"temperature":1}'),
+    "a long text": lambda text: said(text + " In other words:" + " x" * MAX_CHARS),
     "several parts": lambda text: said(Message.user([Text(text), Text(" now")])),
 }
 
@@ -278,6 +280,17 @@ async def test_an_answer_too_old_for_the_same_words_is_too_old_for_others():
     await read(ask, said(KNOWN))
     await asyncio.sleep(80)
     assert await read(ask, said(ASKED)) == "one"
+    await asyncio.sleep(25)
+    assert await read(ask, said(ASKED)) == "two"
+
+
+async def test_an_answer_is_not_kept_young_by_other_wordings():
+    """A replayed stream is no new answer: else wording after wording would carry it on for ever."""
+    edge = Scripted("one", "two")
+    ask = asking(edge, ttl_s=100)
+    await read(ask, said(KNOWN))
+    await asyncio.sleep(80)
+    assert await read(ask, said(ASKED, stream=True)) == "one"
     await asyncio.sleep(25)
     assert await read(ask, said(ASKED)) == "two"
 

@@ -183,9 +183,9 @@ class Cache:
         return answer
 
     def _settled(self, call: Call[ChatRequest], prefixes: tuple[str, ...], turn: Turn | None, outcome: Outcome) -> None:
-        """A stream is over: keep it if it is whole and of one piece."""
+        """A stream is over: keep it if it is whole, of one piece, and not itself out of the store (another wording's answer)."""
         stream = outcome.stream
-        if outcome.complete and stream is not None and stream.finish_reason in WHOLE:
+        if outcome.complete and stream is not None and stream.finish_reason in WHOLE and not call.tally.memo.get("cached"):
             reply = outcome.reply
             if isinstance(reply, ChatReply) and not any(delta.marker for delta in stream.deltas):
                 self._keep(call, prefixes, reply, turn)

@@ -9,8 +9,10 @@ Everything else is equal because it is digested into the key: tenant, target, sy
 extras. So a look-up is one read, there is no index to bound, and rows live, expire, are evicted and shared between processes as the exact
 cache's do: a row names the question and the exact cache's key of its answer, which is fetched from there, fresh or not at all.
 
-Off where an answer depends on more than words: pictures and files, a history with tool calls, sampled calls (as the exact cache is).
-Replies with tool calls, cut, refused or empty ones are not kept. An embedding model that fails or is slow makes a miss, never an error.
+Off where an answer depends on more than words: pictures and files, a history with tool calls, sampled calls (as the exact cache is), and
+for texts longer than a question.
+Replies with tool calls, cut, refused or empty ones are not kept. An embedding model that fails, is slow or is still being loaded makes a
+miss, never an error.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from surefoot.digest import digest
 from surefoot.envelope import opened, sealed
 from surefoot.errors import DeadlineExceeded, SurefootError
 from surefoot.events import CacheHit, CacheMiss, tell
-from surefoot.rules.sameness import reading, same
+from surefoot.rules.sameness import MAX_CHARS, reading, same
 from surefoot.settle import Outcome, Replay, Stream, prime, split
 from surefoot.stack import Handler
 from surefoot.types import Call, ChatReply, ChatRequest, Store, Text
@@ -119,7 +121,7 @@ class Semantic:
         if not isinstance(request, ChatRequest) or not self.answers.may_keep(request) or call.tally.memo.get("refresh"):
             return None
         last = request.messages[-1]
-        if last.role != "user" or len(last.parts) != 1 or not last.text.strip():
+        if last.role != "user" or len(last.parts) != 1 or not last.text.strip() or len(last.text) > MAX_CHARS:
             return None
         for message in request.messages:
             if message.tool_calls or message.role == "tool" or any(not isinstance(part, Text) for part in message.parts):

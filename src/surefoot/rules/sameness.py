@@ -27,11 +27,15 @@ def same(one: str, other: str) -> bool:
     return reading(one) == reading(other)
 
 
-@lru_cache(maxsize=4096)
 def reading(question: str) -> tuple[str, ...]:
     """The language ("en", "tr", "" for another, "=" for a text that must agree as it stands), then the words that count, in order."""
+    return ("=", question.strip()) if len(question) > MAX_CHARS else _reading(question)
+
+
+@lru_cache(maxsize=4096)
+def _reading(question: str) -> tuple[str, ...]:
     text = unicodedata.normalize("NFC", question).replace("\u2019", "'").strip()
-    if len(text) > MAX_CHARS or not text or _LITERAL.search(text):
+    if not text or _LITERAL.search(text):
         return ("=", text)
     turkish = 2 * len(_TURKISH_LETTERS.findall(text)) + len(_TURKISH_WORDS.findall(_turkish_lower(text)))
     english = len(_ENGLISH_WORDS.findall(text.lower()))
