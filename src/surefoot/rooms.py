@@ -25,7 +25,7 @@ from surefoot.layers.attempt import Attempt
 from surefoot.layers.balance import Balance
 from surefoot.layers.batch import Batch
 from surefoot.layers.breaker import Breaker
-from surefoot.layers.budget import Budget, LocalAccounts
+from surefoot.layers.budget import Accounts, Budget, LocalAccounts
 from surefoot.layers.cache import Cache
 from surefoot.layers.coalesce import Coalesce
 from surefoot.layers.concurrency import Concurrency
@@ -183,6 +183,17 @@ class _Spec:
         return msgspec.structs.replace(target, options=tuple({"connect_s": policy.connect_s, **options}.items()))
 
 
+def _accounts(spec: str) -> Accounts:
+    """Where budgets are kept. Raises Misconfigured for an address that cannot be read."""
+    if not spec:
+        return LocalAccounts()
+    if not spec.startswith(("redis://", "rediss://", "unix://")):
+        raise Misconfigured("budget_store: write redis://HOST:PORT/0, or leave it out to count in this process")
+    from surefoot.accounts import RedisAccounts
+
+    return RedisAccounts(spec)
+
+
 class Rooms:
     """The rooms of one model object: `handler()` gives the outermost, built at first use on the home loop."""
 
@@ -202,7 +213,7 @@ class Rooms:
         self._limits = policy.budgets
         if policy.budget_usd is not None:
             self._limits = (SpendLimit(usd=policy.budget_usd, mode=policy.budget_mode), *policy.budgets)
-        self.accounts = LocalAccounts()
+        self.accounts = _accounts(policy.budget_store)
         self._semantic: Callable[[Cache], Layer] | None = None
         self._embedder: Any = None
         self._handler: Handler | None = None
@@ -263,7 +274,7 @@ class Rooms:
             await self._embedder.aclose()
         if self.store is not None and self._opened_store:
             await self.store.aclose()
-        await asyncio.gather(*(door.edge.aclose() for door in doors if hasattr(door.edge, "aclose")))
+        await asyncio.gather(*(one.aclose() for one in (*(door.edge for door in doors), self.accounts) if hasattr(one, "aclose")))
         for key, door in list(_doors.items()):
             if door in doors:
                 del _doors[key]

@@ -171,6 +171,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     budget_usd: float | None = None
     # Further limits: per tenant, tag, day or month; every one that concerns a call must have room.
     budgets: tuple[SpendLimit, ...] = ()
+    # Where all budgets are kept: "" in this process and model object; "redis://..." shared by everybody who names the same server.
+    budget_store: str = ""
     # "hard" refuses before sending; "soft" sends and tells a BudgetWarning.
     budget_mode: Literal["hard", "soft"] = "hard"
     # Calls waiting for one target before QueueFull; 1000 at 1 s each on 20 slots is 50 s of work, beyond which waiting is a lie.

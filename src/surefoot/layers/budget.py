@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from surefoot.errors import BudgetExceeded, Misconfigured
 from surefoot.events import BudgetWarning, tell
 from surefoot.rules.purse import Purse
@@ -21,14 +23,26 @@ from surefoot.types import Call
 WARN_SHARE = 0.8  # of a limit: late enough to matter, early enough to act
 
 
+class Hold(Struct, frozen=True, kw_only=True):
+    """An amount set aside; `total_usd` is what the account had spent and reserved with it."""
+
+    account: str
+    amount_usd: float
+    total_usd: float = 0.0
+    id: str = ""
+
+
 class Accounts(Protocol):
     """Where a limit's accounts are kept: in this process, or shared by many."""
 
-    async def reserve(self, account: str, amount_usd: float, *, limit_usd: float, force: bool) -> float | None:
-        """Set aside; the account's total (spent and reserved) after it, or None if it does not fit."""
+    async def reserve(self, account: str, amount_usd: float, *, limit_usd: float, force: bool) -> Hold | None:
+        """Set aside; None if it does not fit (`force`: it always does)."""
 
-    def settle(self, account: str, reserved_usd: float, actual_usd: float) -> None:
+    def settle(self, hold: Hold, actual_usd: float) -> None:
         """Replace a reservation by the actual cost; never waits."""
+
+    def idle(self) -> bool:
+        """True if nothing is reserved."""
 
 
 class LocalAccounts:
@@ -37,7 +51,7 @@ class LocalAccounts:
     def __init__(self) -> None:
         self._purses: dict[str, Purse] = {}
 
-    async def reserve(self, account: str, amount_usd: float, *, limit_usd: float, force: bool) -> float | None:
+    async def reserve(self, account: str, amount_usd: float, *, limit_usd: float, force: bool) -> Hold | None:
         """Set aside at once."""
         purse = self._purses.get(account)
         if purse is None:
@@ -46,11 +60,11 @@ class LocalAccounts:
             purse.force(amount_usd)
         elif not purse.reserve(amount_usd):
             return None
-        return purse.spent_usd + purse.reserved_usd
+        return Hold(account=account, amount_usd=amount_usd, total_usd=purse.spent_usd + purse.reserved_usd)
 
-    def settle(self, account: str, reserved_usd: float, actual_usd: float) -> None:
+    def settle(self, hold: Hold, actual_usd: float) -> None:
         """Replace at once."""
-        self._purses[account].settle(reserved_usd, actual_usd)
+        self._purses[hold.account].settle(hold.amount_usd, actual_usd)
 
     def spent_usd(self, account: str) -> float:
         """What the account has paid so far."""
@@ -100,40 +114,40 @@ class Budget:
 
     def idle(self) -> bool:
         """True if nothing is reserved here."""
-        return not isinstance(self.accounts, LocalAccounts) or self.accounts.idle()
+        return self.accounts.idle()
 
     async def __call__(self, call: Call[Any], inner: Handler) -> Any:
         """Ask, if every account has room."""
         if not self.limits:
             return await inner(call)
         amount = self._upper(call.request)
-        taken: list[str] = []
+        taken: list[Hold] = []
         try:
             for limit in self.limits:
                 account = limit.account(call, now_epoch_s=self._clock())
                 if account is not None:
-                    await self._reserve(call, limit, account, amount)
-                    taken.append(account)
+                    taken.append(await self._reserve(call, limit, account, amount))
         except BaseException:
-            self._settle(taken, amount, 0.0)
+            self._settle(taken, 0.0)
             raise
         return await settle(inner(call), partial(self._ended, call, taken, amount))
 
-    async def _reserve(self, call: Call[Any], limit: SpendLimit, account: str, amount: float) -> None:
+    async def _reserve(self, call: Call[Any], limit: SpendLimit, account: str, amount: float) -> Hold:
         soft = limit.mode == "soft"
-        total = await self.accounts.reserve(account, amount, limit_usd=limit.usd, force=soft)
-        if total is None:
+        hold = await self.accounts.reserve(account, amount, limit_usd=limit.usd, force=soft)
+        if hold is None:
             raise BudgetExceeded(
                 f"{self.target}: the budget of ${limit.usd:g} for {account.rstrip('|')} has no room for about ${amount:.6f}; nothing was "
                 "sent. Raise the limit, wait for its next period, or ask a cheaper target"
             )
         share = WARN_SHARE if not soft else 1.0
-        if total > share * limit.usd and account not in self._warned:
+        if hold.total_usd > share * limit.usd and account not in self._warned:
             self._warned.add(account)
-            tell(call, BudgetWarning, what=account, spent_usd=total, limit_usd=limit.usd)
+            tell(call, BudgetWarning, what=account, spent_usd=hold.total_usd, limit_usd=limit.usd)
+        return hold
 
-    def _ended(self, call: Call[Any], taken: list[str], amount: float, outcome: Outcome) -> None:
-        self._settle(taken, amount, self._actual(call, amount, outcome))
+    def _ended(self, call: Call[Any], taken: list[Hold], amount: float, outcome: Outcome) -> None:
+        self._settle(taken, self._actual(call, amount, outcome))
 
     def _actual(self, call: Call[Any], amount: float, outcome: Outcome) -> float:
         usage = outcome.usage
@@ -152,6 +166,6 @@ class Budget:
             return amount
         return cost
 
-    def _settle(self, taken: list[str], amount: float, actual: float) -> None:
-        for account in taken:
-            self.accounts.settle(account, amount, actual)
+    def _settle(self, taken: list[Hold], actual: float) -> None:
+        for hold in taken:
+            self.accounts.settle(hold, actual)

@@ -107,14 +107,14 @@ class RedisStore:
         found: list[bytes | None] = []
         for at in range(0, len(keys), KEYS_AT_ONCE):
             part = [self.prefix + key for key in keys[at : at + KEYS_AT_ONCE]]
-            values = await self._try(lambda client, part=part: client.mget(part))  # type: ignore[misc]
+            values = await self.ask(lambda client, part=part: client.mget(part))  # type: ignore[misc]
             found += [None] * len(part) if values is None else values
         return found
 
     async def set(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
         """Keep `value`."""
         self._unwritten[key] = (value, ttl_s)
-        await self._try(lambda client: client.set(self.prefix + key, value, px=_ms(ttl_s)))
+        await self.ask(lambda client: client.set(self.prefix + key, value, px=_ms(ttl_s)))
         self._unwritten.pop(key, None)
 
     async def set_many(self, rows: Iterable[tuple[str, bytes]], *, ttl_s: float | None = None) -> None:
@@ -129,27 +129,27 @@ class RedisStore:
                     pipeline.set(self.prefix + key, value, px=_ms(ttl_s))
                 return pipeline.execute()  # type: ignore[no-any-return]
 
-            await self._try(send)
+            await self.ask(send)
 
     async def delete(self, key: str) -> None:
         """Forget `key`."""
-        await self._try(lambda client: client.delete(self.prefix + key))
+        await self.ask(lambda client: client.delete(self.prefix + key))
 
     async def lock(self, key: str, *, ttl_s: float) -> str | None:
         """A token if the lock `key` is ours for `ttl_s` seconds; "" if somebody else has it; None if the server is down."""
         token = secrets.token_hex(16)
-        got = await self._try(lambda client: client.set(f"{self.prefix}lock:{key}", token, nx=True, px=_ms(ttl_s)), nothing=False)
+        got = await self.ask(lambda client: client.set(f"{self.prefix}lock:{key}", token, nx=True, px=_ms(ttl_s)), nothing=False)
         if got:
             self._held[key] = token
         return None if got is False else token if got else ""
 
     async def extend(self, key: str, token: str, *, ttl_s: float) -> None:
         """Hold the lock `key` for `ttl_s` seconds from now, if it is still ours."""
-        await self._try(lambda client: client.eval(EXTEND, 1, f"{self.prefix}lock:{key}", token, _ms(ttl_s)))
+        await self.ask(lambda client: client.eval(EXTEND, 1, f"{self.prefix}lock:{key}", token, _ms(ttl_s)))
 
     async def unlock(self, key: str, token: str) -> None:
         """Give the lock `key` back, if it is still ours."""
-        await self._try(lambda client: client.eval(UNLOCK, 1, f"{self.prefix}lock:{key}", token))
+        await self.ask(lambda client: client.eval(UNLOCK, 1, f"{self.prefix}lock:{key}", token))
         self._held.pop(key, None)
 
     async def aclose(self) -> None:
@@ -175,7 +175,7 @@ class RedisStore:
             return pipeline.execute()  # type: ignore[no-any-return]
 
         if (self._unwritten or self._held) and self._loop is asyncio.get_running_loop():
-            await self._try(send)
+            await self.ask(send)
             self._unwritten.clear()
             self._held.clear()
         await self.aclose()
@@ -211,15 +211,15 @@ class RedisStore:
     async def _fetch(self, wanted: dict[str, list[asyncio.Future[bytes | None]]]) -> None:
         values: Sequence[bytes | None] | None = None
         try:
-            values = await self._try(lambda client: client.mget([self.prefix + key for key in wanted]))
+            values = await self.ask(lambda client: client.mget([self.prefix + key for key in wanted]))
         finally:
             for i, futures in enumerate(wanted.values()):
                 for future in futures:
                     if not future.done():
                         future.set_result(None if values is None else values[i])
 
-    async def _try(self, ask: Callable[[Any], Awaitable[T]], nothing: Any = None) -> T | Any:
-        """What the server says to `ask`; `nothing` when it is down or says something that is none."""
+    async def ask(self, ask: Callable[[Any], Awaitable[T]], nothing: Any = None) -> T | Any:
+        """What the server says to `ask(client)`; `nothing` when it is down or says something that is none."""
         client = self._at_home()
         if client is None:
             return nothing

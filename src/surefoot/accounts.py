@@ -1,0 +1,215 @@
+"""A budget's accounts in Redis, or Valkey: one purse for many processes.
+
+A reservation is taken and settled by scripts that run whole on the server, so any number of processes together admit exactly what fits.
+It is a lease: whoever holds it renews it, and what a killed process held comes back after LEASE_S. Amounts are whole billionths of a
+dollar, so that ten dimes are a dollar. Settling waits for nobody; what could not be sent is sent again, and counts once however often.
+
+While Redis cannot be reached a hard limit refuses: it is a promise about money, and nobody can say what is left of it. A soft limit sends,
+and its spending is booked when Redis is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections import deque
+from typing import Any
+
+from msgspec import Struct
+
+from surefoot import runtime
+from surefoot.errors import BudgetExceeded
+from surefoot.layers.budget import Hold
+from surefoot.stores.redis import RedisStore
+
+PREFIX = "surefoot:budget:"
+TIMEOUT_S = 2.0  # for one answer of the server: what a call may wait to know what may be spent
+LEASE_S = 60.0  # what a killed process had reserved comes back after so long
+AT_ONCE = 8  # scripts under way; the others wait their turn here and not in the client's pool
+UNSENT = 10_000  # settlements kept while Redis is down; beyond that the oldest are dropped, and their leases run out
+PERIOD_MS = 62 * 86_400_000  # an account of a day or month is forgotten two months later; one without a period never
+DONE_MS = 86_400_000  # how long a settlement is known to have been made, so that sending it again changes nothing
+NANO = 1e9
+DOWN = object()
+
+FREE = """
+local time = redis.call('time')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for _, lease in ipairs(redis.call('zrangebyscore', KEYS[2], '-inf', now)) do
+  redis.call('zrem', KEYS[2], lease)
+  redis.call('hincrby', KEYS[1], 'reserved', '-' .. string.match(lease, ':(%d+)$'))
+end
+"""
+RESERVE = (
+    FREE
+    + """
+local total = (tonumber(redis.call('hget', KEYS[1], 'spent')) or 0) + (tonumber(redis.call('hget', KEYS[1], 'reserved')) or 0) + ARGV[2]
+if ARGV[4] == '0' and total > tonumber(ARGV[3]) then return -1 end
+redis.call('hincrby', KEYS[1], 'reserved', ARGV[2])
+redis.call('zadd', KEYS[2], now + ARGV[5], ARGV[1] .. ':' .. ARGV[2])
+if ARGV[6] ~= '0' then redis.call('pexpire', KEYS[1], ARGV[6]) redis.call('pexpire', KEYS[2], ARGV[6]) end
+return string.format('%.0f', total)
+"""
+)
+SETTLE = """
+if redis.call('zrem', KEYS[2], ARGV[1] .. ':' .. ARGV[2]) == 1 then redis.call('hincrby', KEYS[1], 'reserved', '-' .. ARGV[2]) end
+if not redis.call('set', KEYS[3], '1', 'nx', 'px', ARGV[4]) then return 0 end
+redis.call('hincrby', KEYS[1], 'spent', ARGV[3])
+return 1
+"""
+RENEW = (
+    FREE
+    + """
+for i = 2, #ARGV do redis.call('zadd', KEYS[2], 'xx', now + ARGV[1], ARGV[i]) end
+return 1
+"""
+)
+
+
+class _Settlement(Struct, frozen=True):
+    """What is still to be booked."""
+
+    hold: Hold
+    actual_usd: float
+
+
+class RedisAccounts:
+    """Accounts at `url`, shared by everybody who names it: `RedisAccounts("redis://HOST:6379/0")`.
+
+    Raises Misconfigured for an address that cannot be read, or where the package redis is missing.
+    """
+
+    def __init__(self, url: str, *, prefix: str = PREFIX, timeout_s: float = TIMEOUT_S, lease_s: float = LEASE_S) -> None:
+        self._store = RedisStore(url, prefix=prefix, timeout_s=timeout_s)
+        self._prefix = prefix
+        self._lease_s = lease_s
+        self._start_over()
+
+    def _start_over(self) -> None:
+        """Nothing held: at the beginning, on a new home loop, and in a forked child, whose parent holds its own."""
+        self._process = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._held: dict[str, Hold] = {}
+        self._unsent: deque[_Settlement] = deque(maxlen=UNSENT)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._renewing: asyncio.Task[None] | None = None
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._off_exit: Any = None
+
+    def describe(self) -> str:
+        """One phrase for `describe()`, without user or password."""
+        return f"accounts in {self._store.describe()}"
+
+    def idle(self) -> bool:
+        """True if nothing is reserved by this process and everything is booked."""
+        return not self._held and not self._unsent and not self._tasks
+
+    async def reserve(self, account: str, amount_usd: float, *, limit_usd: float, force: bool) -> Hold | None:
+        """Set aside; None if it does not fit. Raises BudgetExceeded while Redis cannot be reached, unless `force`."""
+        self._at_home()
+        hold = Hold(account=account, amount_usd=amount_usd, id=secrets.token_hex(8))
+        self._held[hold.id] = hold
+        ttl_ms = 0 if account.endswith("|") else PERIOD_MS
+        numbers = (hold.id, _nano(amount_usd), _nano(limit_usd), int(force), int(self._lease_s * 1000), ttl_ms)
+        try:
+            total = await self._run(RESERVE, account, *numbers)
+        except BaseException:
+            self.settle(hold, 0.0)  # it may have been taken all the same
+            raise
+        if total is DOWN:
+            self.settle(hold, 0.0)
+            if force:
+                return Hold(account=account, amount_usd=amount_usd, id=secrets.token_hex(8))
+            raise BudgetExceeded(
+                f"what is left of the budget for {account.rstrip('|')} is not known: {self._store.describe()} cannot be reached. "
+                "Nothing was sent; a soft limit (mode='soft') would have sent",
+                retry_after_s=1.0,
+            )
+        if int(total) < 0:
+            self._held.pop(hold.id, None)
+            return None
+        return Hold(account=account, amount_usd=amount_usd, id=hold.id, total_usd=int(total) / NANO)
+
+    def settle(self, hold: Hold, actual_usd: float) -> None:
+        """Replace a reservation by the actual cost; sent beside the call, again until it is booked."""
+        self._held.pop(hold.id, None)
+        self._unsent.append(_Settlement(hold, actual_usd))
+        task = asyncio.get_running_loop().create_task(self._send())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def spent_usd(self, account: str) -> float | None:
+        """What the account has paid so far, by everybody; None while Redis cannot be reached."""
+        self._at_home()
+        said = await self._run("return redis.call('hget', KEYS[1], 'spent') or '0'", account)
+        return None if said is DOWN else int(said) / NANO
+
+    async def aclose(self) -> None:
+        """Book what is left, close the connections."""
+        await self._send()
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing = None
+        if self._off_exit is not None:
+            self._off_exit()
+            self._off_exit = None
+        self._loop = None
+        await self._store.aclose()
+
+    def _at_home(self) -> None:
+        """Begin anew in a forked child or on a new home loop; renew leases from now on."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop or self._process != os.getpid():
+            unsent = self._unsent if self._process == os.getpid() else ()
+            if self._off_exit is not None:
+                self._off_exit()
+            self._start_over()
+            self._unsent.extend(unsent)
+            self._loop = loop
+            self._off_exit = runtime.on_exit(self._say_last_words)
+        if self._renewing is None or self._renewing.done():
+            self._renewing = loop.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        """While anything is held or unbooked: renew leases, send again what could not be sent."""
+        while True:
+            await asyncio.sleep(self._lease_s / 3)
+            leases: dict[str, list[str]] = {}
+            for hold in self._held.values():
+                leases.setdefault(hold.account, []).append(f"{hold.id}:{_nano(hold.amount_usd)}")
+            for account, names in leases.items():
+                await self._run(RENEW, account, int(self._lease_s * 1000), *names)
+            await self._send()
+            if not self._held and not self._unsent:
+                return
+
+    async def _say_last_words(self) -> None:
+        """The home loop ends: what its calls left unbooked is booked."""
+        await self._send()
+        await self._store.aclose()
+
+    async def _send(self) -> None:
+        """Book what is unbooked, in order, as far as Redis takes it."""
+        while self._unsent:
+            one = self._unsent.popleft()
+            numbers = (one.hold.id, _nano(one.hold.amount_usd), _nano(one.actual_usd), DONE_MS)
+            said: Any = DOWN
+            try:
+                said = await self._run(SETTLE, one.hold.account, *numbers, mark=one.hold.id)
+            finally:
+                if said is DOWN:
+                    self._unsent.appendleft(one)
+            if said is DOWN:
+                return
+
+    async def _run(self, script: str, account: str, *numbers: str | int, mark: str = "") -> Any:
+        """What the script says; DOWN if the server cannot be reached."""
+        key = f"{self._prefix}{{{account}}}"  # braces: all keys of an account live on one node of a cluster
+        keys = (key, f"{key}:leases", *((f"{key}:{mark}",) if mark else ()))
+        async with self._turns:
+            return await self._store.ask(lambda client: client.eval(script, len(keys), *keys, *numbers), nothing=DOWN)
+
+
+def _nano(usd: float) -> int:
+    return round(usd * NANO)
