@@ -107,7 +107,10 @@ def compare(
         notes.append(f"{len(shared)} questions are in both runs, of {len(one.questions)} and {len(other.questions)}")
     if one.marks.pipeline != other.marks.pipeline:
         notes.append("the pipelines' code differs")
-    return [_compare(first, second, one, other, shared, margin, notes, gate_slices=gate_slices) for first, second in together]
+    families = len(together) * (
+        2 if gate_slices else 1
+    )  # of tests, which share the error rate: no change alarms in ALPHA of all comparisons
+    return [_compare(pair, one, other, shared, notes, margin=margin, alpha=ALPHA / families, gate_slices=gate_slices) for pair in together]
 
 
 def _side(named: str) -> Side:
@@ -137,21 +140,21 @@ def _together(baseline: Side, candidate: Side) -> list[tuple[str, str]]:
 
 
 def _compare(
-    first: str,
-    second: str,
+    systems: tuple[str, str],
     one: Results,
     other: Results,
     shared: Sequence[str],
-    margin: float,
     notes: Sequence[str],
     *,
+    margin: float,
+    alpha: float,
     gate_slices: bool,
 ) -> Comparison:
     deciding = [name for name in one.gated if name not in {*one.advisory, *other.advisory}]
     if not deciding:
         raise Misconfigured("every gated metric is advisory: nothing can be decided; calibrate the judge, or gate by other metrics")
+    first, second = systems
     before, after = one.systems[first], other.systems[second]
-    alpha = ALPHA / 2 if gate_slices else ALPHA  # two families of tests share the error rate
     judged = gate(_columns(before, deciding, shared), _columns(after, deciding, shared), one.groups, margin=margin, alpha=alpha)
     slices = _slices(before, after, one, deciding, shared, margin, alpha)
     verdicts = [each.verdict for each in judged]

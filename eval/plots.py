@@ -19,8 +19,9 @@ def intervals(title: str, rows: Mapping[str, Summary]) -> str:
     """A dot and its 95 % interval for each system, on a scale from 0 to 1."""
     height = ROW * len(rows) + 34
     parts = [_axis(0.0, 1.0, height, [0.0, 0.25, 0.5, 0.75, 1.0], lambda value: f"{value:g}")]
-    for at, (name, summary) in enumerate(rows.items()):
-        y = ROW * at + 18
+    families = list(dict.fromkeys(name.partition(" / ")[0] for name in rows))  # a system has one colour in all weather
+    for row, (name, summary) in enumerate(rows.items()):
+        at, y = families.index(name.partition(" / ")[0]), ROW * row + 18
         parts.append(f'<text x="{LEFT - 10}" y="{y + 4}" text-anchor="end">{escape(_short(name))}</text>')
         if summary.mean is None:
             parts.append(f'<text x="{LEFT}" y="{y + 4}" class="dim">none</text>')
