@@ -38,6 +38,7 @@ from surefoot.layers.retry import Retry
 from surefoot.layers.semantic import Semantic as SemanticRoom
 from surefoot.layers.timeout import Timeout
 from surefoot.layers.trace import Trace
+from surefoot.layers.window import Window
 from surefoot.prices import Price
 from surefoot.rules.aimd import Limit
 from surefoot.rules.backoff import ProcessBudget, RetryBudget
@@ -294,7 +295,10 @@ class Rooms:
             attempts=policy.attempts,
             estimate=partial(estimate_window, model=self._doors[0].name),
         )
-        layers: list[Layer] = [Trace(), Deadline(deadline_s=policy.deadline_s)]
+        deadline_s = policy.deadline_s
+        if self.kind == "embed" and deadline_s == Policy().deadline_s and all(door.traits.is_local for door in self._doors):
+            deadline_s = None  # work in this process goes on while it gets on; nobody's default shall throw half an index away
+        layers: list[Layer] = [Trace(), Deadline(deadline_s=deadline_s)]
         if self.store is not None:
             cache = self._cache(self.store)
             layers.append(cache)
@@ -304,11 +308,18 @@ class Rooms:
             layers.append(Coalesce(always=policy.coalesce is True, cached=self.store is not None))
         if policy.resume and self.kind == "chat":
             layers.append(Resume(attempts=policy.attempts))
+        if policy.overflow != "refuse" and self.kind == "chat":
+            layers.append(Window(tokens=self._window, how=policy.overflow, model=self._doors[0].name))
         if self.kind == "embed":
             tokens = [door.traits.max_batch_tokens for door in self._doors if door.traits.max_batch_tokens is not None]
             texts = min(door.traits.max_batch_texts for door in self._doors)
             layers.append(Batch(max_texts=texts, max_tokens=min(tokens, default=None)))
         return stack(inner, *layers, name=self.kind)
+
+    def _window(self) -> int | None:
+        """The largest window at hand; None where one is unknown, which is taken as large enough."""
+        windows = [door.traits.context_tokens for door in self._doors]
+        return None if None in windows else max(one for one in windows if one is not None)
 
     def _cache(self, store: Store) -> Cache:
         """Targets of one name are one to the cache, so what makes them that target is what makes any of them so."""

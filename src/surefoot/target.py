@@ -151,6 +151,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     """How calls are kept on their feet. Seconds unless the name says otherwise; None switches a policy off."""
 
     # One deadline over everything: waiting, retries, fallbacks, hedges, the stream. Vendors' 600 s outlive every caller we know.
+    # Embedding in this process alone has no default deadline: a large index takes as long as it takes; one that is set holds there, too.
     deadline_s: float | None = 120.0
     # Wire attempts of one call over all its targets. 3 is what AWS, gRPC users and the SRE book settle on.
     attempts: int = 3
@@ -175,6 +176,9 @@ class Policy(Struct, frozen=True, kw_only=True):
     budget_store: str = ""
     # "hard" refuses before sending; "soft" sends and tells a BudgetWarning.
     budget_mode: Literal["hard", "soft"] = "hard"
+    # A conversation longer than every window at hand: refused before it is sent, or shortened by a rule, whole turns at a time. Refused,
+    # because only the caller knows what may be left out.
+    overflow: Literal["refuse", "drop_oldest", "summarise"] = "refuse"
     # Calls waiting for one target before QueueFull; 1000 at 1 s each on 20 slots is 50 s of work, beyond which waiting is a lie.
     queue_size: int = 1000
     # Breaker: at least so many calls in the window, at least this share failed (resilience4j's ratio, a smaller volume for LLM traffic).
@@ -203,6 +207,8 @@ class Policy(Struct, frozen=True, kw_only=True):
                 raise Misconfigured(f"policy: {field} = {value!r} must be above 0, or None to switch it off")
         if not 0 < self.breaker_ratio <= 1:
             raise Misconfigured(f"policy: breaker_ratio = {self.breaker_ratio!r} is a share between 0 and 1")
+        if self.overflow not in {"refuse", "drop_oldest", "summarise"}:
+            raise Misconfigured(f"policy: overflow = {self.overflow!r} must be 'refuse', 'drop_oldest' or 'summarise'")
         after = self.hedge_after
         if after is not None and after != "p95" and not (isinstance(after, int | float) and after > 0):
             raise Misconfigured(f"policy: hedge_after = {self.hedge_after!r} must be 'p95', seconds above 0, or None")

