@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import threading
 
 import pytest
@@ -13,6 +15,7 @@ from surefoot.history import History, count_tokens, trim
 from surefoot.types import Message, ToolCall
 
 SYSTEM = Message.system("Be brief.")
+DAY_S = 86_400
 
 
 def turn(number: int, words: int = 10) -> list[Message]:
@@ -69,16 +72,42 @@ def test_a_trimmed_conversation_fits_and_is_a_suffix(sizes, window):
     assert kept == messages[len(messages) - len(kept) :]
 
 
-def test_nothing_is_lost_from_the_file_and_memory_is_bounded(tmp_path):
-    """A day of conversation: 3,000 turns in 20 conversations, windows of 500 tokens."""
+async def day_of_talk(history, virtual, said):
+    """24 hours: 40 people, each says something every two minutes to five hours, tools and long answers among it."""
+    draw = random.Random(24)
+
+    async def person(name):
+        number = 0
+        while virtual.time() < DAY_S:
+            await asyncio.sleep(draw.uniform(120, 18_000))
+            number += 1
+            spoken = turn(number, draw.choice([1, 3, 30]))
+            if number % 5 == 0:
+                call = ToolCall(id=f"{name}{number}", name="weather", arguments='{"city": "İzmir"}')
+                spoken[1:1] = [Message.assistant(tool_calls=[call]), Message.tool("güneşli " * 20, tool_call_id=call.id)]
+            history.add(name, *spoken)
+            said.setdefault(name, []).extend(spoken)
+            window = history.window(name, Message.user("And now?"))
+            assert sum(map(count_tokens, window)) <= history.window_tokens
+            assert {m.tool_call_id for m in window if m.role == "tool"} == {c.id for m in window for c in m.tool_calls}
+            assert len(history._recent) <= 8
+
+    await asyncio.gather(*(person(f"p{n}") for n in range(40)))
+
+
+@pytest.mark.looptime
+async def test_a_day_of_talk_stays_bounded_in_memory_and_whole_on_disk(tmp_path):
+    """24 h of virtual time: at most 8 conversations in memory, each within its window, and every word of the day in the file."""
     history = History(tmp_path / "h.db", window_tokens=500, max_conversations=8)
-    for number in range(3000):
-        history.add(f"c{number % 20}", *turn(number, 3))
-    assert len(history._recent) <= 8
-    assert all(sum(map(count_tokens, kept)) <= 500 for kept in history._recent.values())
+    said: dict[str, list[Message]] = {}
+    await day_of_talk(history, asyncio.get_running_loop(), said)
+    held = sum(count_tokens(message) for kept in history._recent.values() for message in kept)
+    print(f"{sum(map(len, said.values())):,} messages in 24 h; in memory {len(history._recent)} conversations, about {held:,} tokens")
+    assert held <= 8 * 500
+    assert sum(map(len, said.values())) > 800
     again = History(tmp_path / "h.db", window_tokens=500)
-    assert sum(len(again.all(f"c{n}")) for n in range(20)) == 6000
-    assert again.window("c7") == history.window("c7")
+    assert {name: again.all(name) for name in said} == said
+    assert again.window("p7") == history.window("p7")
 
 
 def test_threads_share_one_history(tmp_path):

@@ -166,6 +166,15 @@ class BudgetWarning(Event, frozen=True, kw_only=True):
     limit_usd: float = 0.0
 
 
+class Trimmed(Event, frozen=True, kw_only=True):
+    """A prompt of about `tokens` tokens did not fit `window`: `messages` of it were left out, or summed up, by the rule `how`."""
+
+    how: str
+    messages: int
+    tokens: int
+    window: int
+
+
 class Resumed(Event, frozen=True, kw_only=True):
     """A broken stream was restarted on another target after `characters` had been delivered."""
 

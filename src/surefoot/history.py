@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,22 +16,21 @@ from pathlib import Path
 import msgspec
 
 from surefoot.errors import ContextTooLong, Misconfigured
-from surefoot.tokens import MESSAGE_TOKENS, estimate_input
-from surefoot.types import ChatRequest, Message
+from surefoot.tokens import MESSAGE_TOKENS, estimate_message
+from surefoot.trim import Count, part
+from surefoot.types import Message
 
 WINDOW_TOKENS = 4000  # a third of the smallest window in use today, leaving room for passages and the answer
 MAX_CONVERSATIONS = 1000  # kept in memory; others are read again from the file
 SCHEMA = "CREATE TABLE IF NOT EXISTS turns (conversation TEXT NOT NULL, at INTEGER PRIMARY KEY AUTOINCREMENT, message BLOB NOT NULL)"
 INDEX = "CREATE INDEX IF NOT EXISTS turns_by_conversation ON turns (conversation, at)"
 
-Count = Callable[[Message], int]
 Summarise = Callable[[Sequence[Message]], str]
 
 
 def count_tokens(message: Message) -> int:
     """Tokens of one message, estimated without a download; calls and their arguments included."""
-    calls = sum(len(call.name) + len(call.arguments) for call in message.tool_calls) // 4
-    return estimate_input(ChatRequest(messages=(message,))) + calls
+    return estimate_message(message)
 
 
 def trim(
@@ -42,41 +41,15 @@ def trim(
     With `summarise`, what was left out comes back as one system message made of it (its tokens count as well). Raises ContextTooLong,
     naming both numbers, if the instructions and the newest turn alone do not fit.
     """
-    standing = [message for message in messages if message.role == "system"]
-    turns = list(_turns(message for message in messages if message.role != "system"))
-    room = window_tokens - sum(map(count, standing))
-    kept: deque[list[Message]] = deque()
-    for turn in reversed(turns):
-        size = sum(map(count, turn))
-        if size > room:
-            break
-        kept.appendleft(turn)
-        room -= size
-    if turns and not kept:
-        needed = window_tokens - room + sum(map(count, turns[-1]))
-        raise ContextTooLong(
-            f"the newest turn and the instructions have about {needed} tokens, the window {window_tokens}; nothing was sent"
-        )
-    left_out = [message for turn in turns[: len(turns) - len(kept)] for message in turn]
-    if summarise is not None and left_out:
-        told = Message.system(f"Earlier in this conversation: {summarise(left_out)}")
-        while kept and count(told) > room and len(kept) > 1:
-            room += sum(map(count, kept.popleft()))
-        if count(told) <= room:
-            standing.append(told)
-    return [*standing, *(message for turn in kept for message in turn)]
-
-
-def _turns(messages: Iterator[Message]) -> Iterator[list[Message]]:
-    """Messages grouped so that each group begins with what a person said and holds all that followed from it."""
-    turn: list[Message] = []
-    for message in messages:
-        if message.role == "user" and turn:
-            yield turn
-            turn = []
-        turn.append(message)
-    if turn:
-        yield turn
+    parted = part(messages, window_tokens=window_tokens, count=count)
+    if summarise is None or not parted.left_out:
+        return [*parted.standing, *parted.kept]
+    told = Message.system(f"Earlier in this conversation: {summarise(parted.left_out)}")
+    try:
+        again = part([*parted.standing, told, *parted.kept], window_tokens=window_tokens, count=count)
+    except ContextTooLong:
+        return [*parted.standing, *parted.kept]  # a summary longer than what is left helps nobody
+    return [*again.standing, *again.kept]
 
 
 class History:

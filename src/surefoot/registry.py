@@ -67,7 +67,7 @@ LAYERS: dict[str, str] = {
     name: f"surefoot.layers.{name}:{name.capitalize()}"
     for name in (
         "trace", "deadline", "cache", "semantic", "coalesce", "resume", "batch", "fallback", "balance", "retry", "hedge", "concurrency",
-        "rate", "breaker", "budget", "attempt", "timeout", "chaos",
+        "rate", "breaker", "window", "budget", "attempt", "timeout", "chaos",
     )
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeAlias
 
 from surefoot.types import Call
 
-CALL_ORDER = ("trace", "deadline", "cache", "semantic", "coalesce", "resume", "batch", "fallback")
+CALL_ORDER = ("trace", "deadline", "cache", "semantic", "coalesce", "resume", "window", "batch", "fallback")
 TARGET_ORDER = ("retry", "hedge", "concurrency", "rate", "breaker", "budget", "attempt", "timeout", "chaos")
 
 Handler: TypeAlias = Callable[[Call[Any]], Awaitable[Any]]  # ChatRequest | EmbedRequest -> ChatReply | EmbedReply | Stream

@@ -59,6 +59,7 @@ ROOMS = {
     "semantic": semantic,
     "batch": lambda edge: stack(edge, room("batch")),
     "coalesce": lambda edge: stack(edge, room("coalesce", always=True)),
+    "window": lambda edge: stack(edge, room("window", tokens=1000)),
     "resume": lambda edge: stack(edge, room("resume")),
     "fallback": lambda edge: room("fallback", handlers=(edge, edge)),
     "retry": retry,
