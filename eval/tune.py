@@ -4,7 +4,7 @@
 
 SciFact's weight is chosen on its train split; the others have none, so each half is measured with the weight chosen on the other half
 (halves by article for XQuAD, by query for LIMIT). The doctor compares dense, lexical and fused on the same questions and warns where
-fusion is worse than the better of the two.
+fusion is worse than the better of the two; for the shipped weight and for rank fusion it says so too.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from eval.data import Query, TextSet, beir, squad
 from eval.metrics import retrieval
 from eval.retrieve import Found, dense_vectors, embedder, exact, fused, lexical
 from eval.stats import Paired, bootstrap, paired
+from pipelines.retrieval import fusion_for
 from surefoot.errors import Misconfigured
 
 MEASURE = "nDCG@10"
@@ -41,6 +42,7 @@ class Case(NamedTuple):
     """A set with both retrievers' candidates; `dev` of each fold chooses the weight for its `test`."""
 
     texts: TextSet
+    space: str
     dense: Found
     words: Found
     folds: Sequence[tuple[Sequence[Query], Sequence[Query]]]
@@ -112,12 +114,19 @@ def _examine(model: str, name: str, folder: Path, cache: Path | None) -> bool:
     clusters = {query.id: case.texts.group_of(query) for query in asked}
     single = {"dense": values(_only(case.dense, asked), asked), "lexical": values(_only(case.words, asked), asked)}
     equal = values(fused(_only(case.dense, asked), case.words, weight=0.5), asked)
+    ranks = values(fused(_only(case.dense, asked), case.words, weight=0.5, ranks=True), asked)
+    share = fusion_for(case.space).dense.get(case.texts.language, fusion_for(case.space).other)
+    shipped = values(fused(_only(case.dense, asked), case.words, weight=share), asked)
     print(f"\n{model} on {name} ({case.texts.language}), {MEASURE} of {len(asked)} questions, 95 % by {_unit(name)}")
-    for label, one in {**single, "fused .5": equal, "fused": mixed}.items():
+    for label, one in {**single, "ranks": ranks, "fused .5": equal, "shipped": shipped, "fused": mixed}.items():
         chosen = f"   weight {' and '.join(map(str, weights))}, chosen on {'train' if name == 'scifact' else 'the other half'}"
-        print(f"  {label:9} {_mean(one):.4f} {bootstrap(one, clusters)}{chosen if label == 'fused' else ''}")
+        said = {"fused": chosen, "shipped": f"   weight {share}, as the pipelines have it", "ranks": "   reciprocal rank fusion"}
+        print(f"  {label:9} {_mean(one):.4f} {bootstrap(one, clusters)}{said.get(label, '')}")
     found = doctor(single["dense"], single["lexical"], mixed, clusters)
     print(f"  doctor: best single is {found.best}; fused less {found.best} {found.against}", flush=True)
+    for label, one in {"reciprocal rank fusion": ranks, f"the shipped weight {share}": shipped}.items():
+        if other := doctor(single["dense"], single["lexical"], one, clusters).warning:
+            print(f"  not here: {label}: {other.partition(':')[0]}", flush=True)
     if found.warning:
         print(f"  WARNING: {found.warning}")
     return bool(found.warning)
@@ -135,7 +144,7 @@ def _case(model: str, name: str, folder: Path, cache: Path | None) -> Case:
         texts = squad(file, language=language) if name.startswith("xquad") else beir(folder / name)
         folds = halves(texts)
     documents, queries = dense_vectors(embed, texts, cache)
-    return Case(texts, exact(texts, documents, queries), lexical(texts, words="shipped"), folds)
+    return Case(texts, embed.space, exact(texts, documents, queries), lexical(texts, words="shipped"), folds)
 
 
 def _unit(name: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.library import INDEX_DIR, Library
+from pipelines.links import Links
 from pipelines.records import Answer
 from surefoot import ChatModel, EmbedModel, load
 from surefoot.errors import BadRequest, Misconfigured, SurefootError
@@ -65,7 +66,7 @@ def _index(args: argparse.Namespace, embed: EmbedModel) -> int:
     documents = corpus.load(args.docs)
     for skipped in documents.skipped:
         print(f"skipped {skipped.source}: {skipped.reason}", file=sys.stderr)
-    library = Library(args.index, framework=args.framework, embed=embed, create=True)
+    library = Library(args.index, framework=args.framework, embed=embed, create=True, tenant=args.tenant)
     added, removed = framework(args.framework).index(library, documents)
     print(f"{len(documents)} documents, {len(library.passages)} passages in {args.index} ({added} new, {removed} removed)")
     return 0
@@ -74,21 +75,33 @@ def _index(args: argparse.Namespace, embed: EmbedModel) -> int:
 def _ask(args: argparse.Namespace, chat: ChatModel, embed: EmbedModel) -> int:
     if not args.question.strip():
         raise BadRequest("the question is empty: nothing was sent; ask something")
-    library = Library(args.index, framework=args.framework, embed=embed)
-    show(framework(args.framework).answer(library, args.question, chat, k=args.k))
+    where: dict[str, list[Any]] = {}
+    for pair in args.where:
+        name, found, value = pair.partition("=")
+        if not found or not name or not value:
+            raise BadRequest(f"--where {pair}: want FIELD=VALUE, for example language=tr; nothing was sent")
+        where.setdefault(name, []).append(int(value) if value.isdecimal() else value)
+    library = Library(args.index, framework=args.framework, embed=embed, tenant=args.tenant)
+    show(framework(args.framework).answer(library, args.question, chat, k=args.k, where=where, allowed_hosts=args.allow_host))
     return 0
 
 
 def show(answer: Answer) -> None:
     """Print an answer with its sources, and what it took."""
-    print(answer.text)
-    for cited in answer.citations:
-        print(f'  - {cited.document_id} [{cited.start}:{cited.end}] "{" ".join(cited.text.split())[:160]}"')
+    print(show_text(answer))
+
+
+def show_text(answer: Answer) -> str:
+    """An answer with its sources, links taken out of what they quote, and what it took."""
+    cited = [
+        f'  - {one.document_id} [{one.start}:{one.end}] "{Links().clean(" ".join(one.text.split())[:160])}"' for one in answer.citations
+    ]
     cost = "price unknown" if answer.cost_usd is None else f"${answer.cost_usd:.6f}"
-    print(
+    took = (
         f"  ({answer.framework}, {answer.model}, {answer.seconds:.2f} s, {answer.input_tokens} + {answer.output_tokens} tokens, "
         f"{answer.attempts} attempt{'s' if answer.attempts != 1 else ''}, {cost})"
     )
+    return "\n".join([answer.text, *cited, took])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,11 +111,14 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--framework", choices=sorted(MODULES), default="langchain")
     shared.add_argument("--index", type=Path, default=INDEX_DIR, metavar="DIR", help=f"where the index lives (default {INDEX_DIR})")
     shared.add_argument("--config", metavar="surefoot.toml", help="models from a file; left out: the offline defaults")
+    shared.add_argument("--tenant", default="", help="whose documents; each tenant has an index of its own")
     index = commands.add_parser("index", parents=[shared], help="index a folder of Markdown, text, HTML and PDF files")
     index.add_argument("--docs", type=Path, required=True, metavar="PATH")
     ask = commands.add_parser("ask", parents=[shared], help="answer a question from the indexed documents")
     ask.add_argument("question")
     ask.add_argument("-k", type=int, default=5, help="passages shown to the model (default 5)")
+    ask.add_argument("--where", action="append", default=[], metavar="FIELD=VALUE", help="only passages with it, such as language=tr")
+    ask.add_argument("--allow-host", action="append", default=[], metavar="HOST", help="links to it may stand in the answer; others do not")
     demo = commands.add_parser("demo", help="index the sample corpus, ask, and show a failing provider")
     demo.add_argument("--model", default=None, help="for example local:smollm2")
     return parser

@@ -49,7 +49,9 @@ _TAG = re.compile(
 _SPELLED = re.compile(  # e v i l . c o m / x
     r"(?<![\w])(?:[^\W_][ ]){2,}[^\W_]?[ ]?(?:\.|dot|nokta)[ ]?(?:[^\W_][ ]){1,}[^\W_](?![\w])(?:[ ]?/[ ]?(?:[\w?=&%-][ ]?)*)?"
 )
-_ENTITY = re.compile(r"&(?:#x?[0-9a-f]{1,7}|colon|sol|period|bsol|num|commat|Tab|NewLine|lpar|rpar|lsqb|rsqb);?", re.IGNORECASE)
+_ENTITY = re.compile(  # escaped once, or again and again: a model repeats what it saw, and what it saw was escaped
+    r"&(?:(?:amp|#38|#x26);)*(?P<name>#x?[0-9a-f]{1,7}|colon|sol|period|bsol|num|commat|Tab|NewLine|lpar|rpar|lsqb|rsqb);?", re.IGNORECASE
+)
 _TRACK = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u2019)\]]*\s+(?=[^\sa-z\u0131\u015f\u011f\u00e7\u00f6\u00fc.])|\n")
 _LOOKALIKE = re.compile(
     r"[\uff0e\uff1a\uff0f\uff20\uff3c\uff1c\uff1e\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\ufe52\ufe55\ufe64\ufe65\ufe6b\u2024\u3002\uff61"
@@ -113,7 +115,7 @@ class Links:
         return self._unit(held)
 
     def _unit(self, text: str) -> str:
-        text = _HIDDEN_DOT.sub(".", plain(_ENTITY.sub(lambda match: _visible(match[0]), plain(text))))
+        text = _HIDDEN_DOT.sub(".", plain(_ENTITY.sub(_visible, plain(text))))
         for _ in range(3):  # taking one away may join what stood around it
             before = text
             text = _MARKDOWN.sub(self._markdown, text)
@@ -158,7 +160,7 @@ def _host(match: re.Match[str]) -> str:
     return match["host"] or match["bare"] or (match["rest"] or "").rpartition("@")[2].partition("?")[0]
 
 
-def _visible(entity: str) -> str:
+def _visible(entity: re.Match[str]) -> str:
     """What an entity stands for, unless that would open or close a tag, or is no character."""
-    char = unescape(entity if entity.endswith(";") else entity + ";")
-    return entity if char in {"<", ">", "&"} or len(char) != 1 else char
+    char = unescape(f"&{entity['name']};")
+    return entity[0] if char in {"<", ">", "&"} or len(char) != 1 else char

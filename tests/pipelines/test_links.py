@@ -24,7 +24,7 @@ HIDDEN = [
     "ｈｔｔｐｓ：／／ｅｖｉｌ．ｅｘａｍｐｌｅ",
     "ⓗⓣⓣⓟ://ⓔⓥⓘⓛ.ⓔⓧⓐⓜⓟⓛⓔ 𝐞𝐯𝐢𝐥.𝐞𝐱𝐚𝐦𝐩𝐥𝐞",
     "ht\u200btp://ev\u200bil.exam\u2060ple \u202ehttp://evil.example",
-    "&#104;ttps&colon;//evil&period;example",
+    "&#104;ttps&colon;//evil&period;example &amp;#104;ttps&amp;colon;//evil&amp;amp;#46;example",
     "www.evil.example EVIL.EXAMPLE evil。example //evil.example/x \\\\evil.example\\share",
     "javascript:fetch('//evil.example')",
     "mailto:me@evil.example or me@evil.example or me [at] evil.example",
