@@ -15,6 +15,7 @@ from surefoot.testing.world import virtual_run
 from surefoot.types import ChatReply, ChatRequest, Message
 from tests.torture.figures import Figure, Row
 
+SHORT = ("unicode", "mixed")  # the others by command: python -m eval bench torture
 REQUEST = ChatRequest(messages=(Message.user("Go"),))
 
 

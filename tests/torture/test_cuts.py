@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.torture.cuts import READERS, cut
+from tests.torture.cuts import READERS, SHORT, cut
 from tests.torture.figures import check
-
-SHORT = ("unicode", "mixed")  # the others by command: python -m eval bench torture
 
 
 @pytest.mark.parametrize("vendor", READERS)
