@@ -330,6 +330,13 @@ async def test_signatures_go_back_as_they_came(edge, mode):
         await near.aclose()
 
 
+@pytest.mark.parametrize("option", ["project", "location", "vertexai", "credentials"])
+async def test_vertex_is_refused_with_the_way_to_it(edge, option):
+    """The same SDK, another API: taken for a typo, the hint would lead nowhere."""
+    with pytest.raises(Misconfigured, match="OpenAI-compatible"):
+        of(edge, options=((option, "x"),))
+
+
 @both
 async def test_one_call_at_a_time_is_the_first_of_several(edge, sim, mode):
     """Gemini has no switch for it; who cannot take two calls at once must not get two, and the round goes on with one."""

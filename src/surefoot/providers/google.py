@@ -4,6 +4,9 @@ The SDK has no public call that takes a body and gives an unread answer back; wh
 (`HttpOptions.httpx_async_client`). So the SDK gets one that sends our bytes in place of its own, to the address and with the headers it
 made, keeps the answer for us, and gives the SDK an empty one. What the SDK would make of a cut stream or an empty body never comes up,
 nor do its retries or its timeouts in milliseconds. The direct lane sends the same over a shared aiohttp session.
+
+Vertex AI is another API under the same SDK (no keys but tokens of a service account, an address for each region, other embeddings) and
+is not spoken here: `project` and `location` are refused. Its OpenAI-compatible address works as an `openai:` target, see VERTEX.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote
 
-from surefoot.errors import SurefootError
+from surefoot.errors import Misconfigured, SurefootError
 from surefoot.providers._direct import DirectLane
 from surefoot.providers._exchange import Exchange, Lane, missing_extra, no_stream, options_of, texts
 from surefoot.providers._faults import Door, fault_of, malformed
@@ -50,6 +53,14 @@ OPTIONS: dict[str, Any] = {
 }
 
 
+VERTEX_OPTIONS = ("vertexai", "project", "location", "credentials")
+VERTEX = (
+    "Vertex AI is not spoken by google:, which takes a Gemini API key; use its OpenAI-compatible address: "
+    'Target("openai:google/MODEL", base_url="https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION/endpoints/'
+    'openapi", api_key=ACCESS_TOKEN)'
+)
+
+
 class GoogleEdge:
     """`google:MODEL`. Sends once, never retries or waits; lives on one loop.
 
@@ -57,6 +68,8 @@ class GoogleEdge:
     """
 
     def __init__(self, target: Target, keys: KeySource | None) -> None:
+        if any(name in VERTEX_OPTIONS for name, _ in target.options):
+            raise Misconfigured(f"target {target.name}: {VERTEX}")
         options = options_of(target, OPTIONS)
         model = target.model
         by_prefix = model.startswith("gemini-embedding-2")
