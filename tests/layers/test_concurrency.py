@@ -317,6 +317,24 @@ async def test_cancelled_calls_teach_nothing():
     assert (room.limit, room.idle()) == (4, True)
 
 
+async def test_faults_that_come_at_any_load_leave_the_limit_alone():
+    """One in ten, however few are in flight: each cut would only cost answers."""
+    rng = random.Random(3)
+
+    async def provider(_call):
+        if rng.random() < 0.1:
+            await asyncio.sleep(rng.random())
+            return Overloaded("500", status=500)
+        await asyncio.sleep(0.5 + rng.random())
+        return "fine"
+
+    edge, room = Scripted(provider), adaptive(8)
+    ended = await offered(stack(edge, Deadline(deadline_s=20), room), 20, 120)
+    print(f"limit {room.limit}, {dict(ended)}")
+    assert room.limit >= 20
+    assert ended[""] >= 0.8 * 2400
+
+
 async def test_calls_cut_off_by_their_deadline_are_timeouts():
     """A server that shares itself among all refuses nobody: without this the limit grows until no answer comes in time."""
     under_way = 0

@@ -223,6 +223,16 @@ async def test_wait_beyond_the_deadline_is_told_at_once_and_reserves_nothing():
     assert await read(ask, make_call()) == "fine"
 
 
+async def test_random_refusals_are_not_taken_for_a_limit():
+    """A provider that refuses one in twenty whatever the pace: each lesson would cost 2 %, without end."""
+    rng = random.Random(4)
+    rate, edge = Rate(), Scripted(lambda _: RateLimited("too many requests") if rng.random() < 0.05 else "fine", latency_s=0.5)
+    ended = await offered(stack(edge, Deadline(deadline_s=20), rate), 20, 300)
+    print(f"answered {ended['']} of 6000, {dict(ended)}, pace {rate._requests.per_minute:.0f} a minute")
+    assert ended[""] >= 0.9 * 6000
+    assert rate.idle()
+
+
 async def test_pace_that_was_learned_too_low_grows_although_nobody_has_the_time_to_wait():
     """One request in ten seconds and deadlines of five: those who are refused press as much as those who wait."""
     rate, edge = Rate(), Scripted("fine")

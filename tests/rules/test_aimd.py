@@ -87,6 +87,21 @@ def test_fifty_refused_together_shrink_it_once() -> None:
     assert limit.on_overload(2.5, 3.0)
 
 
+def test_cuts_that_were_none_are_undone() -> None:
+    """Back where it was, growing as at the start, and never beyond the most."""
+    limit = Limit(50.0)
+    limit.on_overload(1.0, 2.0)
+    assert not limit.is_news(1.5, 3.0)
+    assert limit.is_news(2.5, 3.0)
+    limit.put_back(50)
+    assert limit.limit == 50
+    for _ in range(4):
+        limit.on_success(50)
+    assert limit.limit == 52
+    limit.put_back(10_000)
+    assert limit.limit == MOST
+
+
 def test_what_nobody_uses_does_not_grow() -> None:
     """Two in flight say nothing about sixty."""
     limit = Limit(8.0)
@@ -174,6 +189,12 @@ class LimitMachine(RuleBasedStateMachine):
         assert self.limit.limit >= int(before * SHRINK)
         if shrank:
             self.cut_s = self.now_s
+
+    @rule(to=st.floats(0.0, 100.0))
+    def undo(self, to: float) -> None:
+        before = self.limit.limit
+        self.limit.put_back(to)
+        assert self.limit.limit >= before
 
     @rule(remaining=st.floats(0.0, 100.0), ago_s=st.floats(0.0, 10.0))
     def headers(self, remaining: float, ago_s: float) -> None:

@@ -242,6 +242,20 @@ def test_a_machine_suspended_between_sending_and_refusal_does_not_slow_the_trial
     assert now_s - 3600.0 <= 60.0
 
 
+def test_a_limit_that_was_none_is_lifted() -> None:
+    """Back to what headers name, or to nothing; and what follows is measured anew."""
+    gate = Learned()
+    sent = [gate.reserve(100.0, 0.02 * n) for n in range(100)]
+    gate.on_refusal(sent[-1], 2.0)
+    assert gate.per_minute < math.inf
+    gate.lift(3.0)
+    assert (gate.per_minute, gate.shut) == (math.inf, False)
+    assert gate.reserve(1e6, 3.0).wait_s == 0.0
+    gate.observe(3.0, limit=600.0)
+    gate.lift(4.0)
+    assert gate.per_minute == 600.0
+
+
 def test_old_refusals_teach_nothing() -> None:
     """Fifty in flight refused together are one piece of news, not fifty cuts."""
     gate = Learned()
@@ -408,6 +422,10 @@ class LearnedMachine(RuleBasedStateMachine):
     @rule(limit=st.none() | st.floats(10.0, 1e6), remaining=st.none() | st.floats(0.0, 1e6), reset_s=st.floats(0.0, 600.0))
     def observe(self, limit: float | None, remaining: float | None, reset_s: float) -> None:
         self.gate.observe(self.now_s, limit=limit, remaining=remaining, reset_s=reset_s)
+
+    @rule()
+    def lift(self) -> None:
+        self.gate.lift(self.now_s)
 
     @rule(to_s=st.sampled_from([3600.0, -3600.0]))
     def jump(self, to_s: float) -> None:

@@ -4,11 +4,12 @@ Waiting is first come, first served within a priority. Two classes: an interacti
 has waited AGEING_S longer; so a person waits for nobody's nightly job, and the job never starves. The queue is bounded: beyond it
 QueueFull says at once what a wait of minutes would say late. A place is held until the call is settled; a stream's until it ends.
 
-Who has to wait is asked for his deadline (rules.admission): one who will not get his turn in time, as the queue stands, hears so at once,
-and one whose turn comes with too little time left makes way for the next. So what is sent under overload is answered, not cut off.
+Who has to wait is asked for his deadline (rules.admission): one who will not get his turn in time, as a fixed limit tells, hears so at
+once, and one whose turn comes with too little time left makes way for the next. So what is sent under overload is answered, not cut off.
 
 With an adaptive limit the end of each call is a lesson or none: cancelled calls, refusals further in and the caller's own mistakes say
-nothing about the provider. Rate-limit headers are left to `rate`: a quota used to its last request is no overload.
+nothing about the provider, and faults that come however few are in flight say nothing about the limit (rules.noise). Rate-limit headers
+are left to `rate`: a quota used to its last request is no overload.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from surefoot.errors import AttemptTimedOut, DeadlineTooNear, Interrupted, Overl
 from surefoot.events import LimitChanged, Waited, tell
 from surefoot.rules.admission import LEAST, USUAL, Admission
 from surefoot.rules.aimd import Limit
+from surefoot.rules.noise import Noise
 from surefoot.rules.quantile import Quantile
 from surefoot.settle import Outcome, settle
 from surefoot.stack import Handler
@@ -32,6 +34,8 @@ from surefoot.types import Call
 
 QUEUE_SIZE = 1000  # at 1 s a call on 20 places that is 50 s of work; beyond it, waiting is a lie
 OVERLOADS = (RateLimited, Overloaded, AttemptTimedOut)  # 429, 529 and 5xx, timeouts
+CUTS = 6  # of a quarter each, with growth between: after as many it is looked at whether they changed anything
+SUNK = 0.6  # a limit that has found its capacity is refused within a tenth of it; one that is refused at random, anywhere
 AGEING_S = 10.0  # a nightly job can spare it; and where interactive calls themselves wait so long, first come is fairer
 
 
@@ -71,6 +75,7 @@ class Concurrency:
         self._fixed = limit
         self._urgent: deque[_Waiter] = deque()
         self._patient: deque[_Waiter] = deque()
+        self._noise = Noise(enough=CUTS, sunk=SUNK)
         self._admission = Admission(Quantile(USUAL, least=LEAST))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._life = object()  # a permit given out on a loop that has died is not given back to its successor
@@ -118,7 +123,7 @@ class Concurrency:
         waiter = _Waiter(call, loop.create_future(), now)
         queue = self._patient if call.priority == "batch" else self._urgent
         ahead = len(self._urgent) + (len(self._patient) if queue is self._patient else 0)
-        wait_s = ahead * self._admission.mean_s / self.limit
+        wait_s = 0.0 if self._fixed is None else ahead * self._admission.mean_s / self._fixed  # a limit being learned may soon be another
         if ahead and self._is_late(waiter, now + wait_s):
             raise DeadlineTooNear(
                 f"{self.target}: {ahead} calls are ahead and would take {wait_s:.1f} s on {self.limit:g} places, "
@@ -162,11 +167,21 @@ class Concurrency:
             was, now = rule.limit, asyncio.get_running_loop().time()
             if outcome.complete:
                 rule.on_success(self.in_flight)
+                if rule.is_news(started_s, now):
+                    self._noise.passed()
             elif isinstance(error.__cause__ if isinstance(error, Interrupted) else error, OVERLOADS) or _is_cut_off(call, outcome, now):
-                rule.on_overload(started_s, now)
+                self._heed(rule, started_s, now)
             if rule.limit != was:
                 tell(call, LimitChanged, target=self.target, limit=rule.limit, cause=type(error).__name__ if error is not None else "")
         self._give_back(life)
+
+    def _heed(self, rule: Limit, started_s: float, now: float) -> None:
+        """An overload: a cut, unless it would have come with fewer in flight, too; then earlier cuts are undone."""
+        was = rule.limit
+        if rule.is_news(started_s, now) and self._noise.is_lesson(was):
+            rule.on_overload(started_s, now)
+            if (limit := self._noise.put_back()) is not None:
+                rule.put_back(limit)
 
     def _give_back(self, life: object) -> None:
         if life is not self._life:

@@ -25,6 +25,7 @@ from surefoot.events import RateLearned, Waited, tell
 from surefoot.rules.admission import LEAST, USUAL, Admission
 from surefoot.rules.bucket import Bucket, Learned, Reservation
 from surefoot.rules.headroom import headroom
+from surefoot.rules.noise import Noise
 from surefoot.rules.quantile import Quantile
 from surefoot.settle import Outcome, Stream
 from surefoot.stack import Handler
@@ -56,6 +57,8 @@ class Rate:
         self.estimate = estimate
         self._tokens: Bucket | Learned = Learned() if tokens_per_minute is None else Bucket(tokens_per_minute)
         self._requests: Bucket | Learned = Learned() if requests_per_minute is None else Bucket(requests_per_minute)
+        self._noise = Noise()
+        self._watched: Learned | None = None  # the gate that has been refused, and may have been so for nothing
         self._told = {"requests": float("inf"), "tokens": float("inf")}
         self._admission = Admission(Quantile(USUAL, least=LEAST))
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -107,6 +110,8 @@ class Rate:
             return  # its loop has died, and its reservations with it
         self._open -= 1
         error, usage = outcome.error, outcome.usage
+        if self._watched is not None and outcome.complete and passage.is_news(self._watched):
+            self._noise.passed()
         if passage.turn_s is not None:
             self._note(passage, outcome, loop.time())
         if isinstance(error, RateLimited):
@@ -140,9 +145,27 @@ class Rate:
         blamed, reservation = (self._tokens, passage.tokens) if by_tokens else (self._requests, passage.requests)
         passage.give_back(but=blamed)
         if reservation is not None:
-            blamed.on_refusal(reservation, now, retry_after_s=fault.retry_after_s)
+            if isinstance(blamed, Learned) and blamed.is_news(reservation):
+                self._learn(blamed, reservation, now, fault.retry_after_s)
+            else:
+                blamed.on_refusal(reservation, now, retry_after_s=fault.retry_after_s)
             _rouse(blamed)
         self._tell(passage.call)
+
+    def _learn(self, gate: Learned, reservation: Reservation, now: float, retry_after_s: float | None) -> None:
+        """A 429 where the limit is learned: a lesson, unless it would have come at a lower pace, too (rules.noise)."""
+        noise, pace = self._noise, gate.per_minute
+        if gate is not self._watched:
+            self._watched = gate
+            noise.reset()
+        if not noise.is_lesson(pace):
+            gate.cancel(reservation, now)
+            return
+        gate.on_refusal(reservation, now, retry_after_s=retry_after_s)
+        if gate.shut:
+            noise.reset()
+        elif noise.put_back() is not None:
+            gate.lift(now)
 
     def _heed(self, call: Call[Any]) -> None:
         """Read the headers the edge left behind."""
@@ -202,13 +225,13 @@ class _Passage:
         if amount is not None:
             self.tokens = tokens.reserve(amount, now)
             if self.tokens.wait_s:
-                room.judge(self, self.tokens.wait_s, now)
+                room.judge(self, tokens.sure_wait_s(self.tokens, now), now)
                 await _turn(tokens, self.tokens, loop)
                 now = loop.time()
                 room.judge(self, 0.0, now)
         self.requests = requests.reserve(1.0, now)
         if self.requests.wait_s:
-            room.judge(self, self.requests.wait_s, now)
+            room.judge(self, requests.sure_wait_s(self.requests, now), now)
             await _turn(requests, self.requests, loop)
             room.judge(self, 0.0, loop.time())
 
@@ -221,6 +244,11 @@ class _Passage:
             _rouse(tokens)
         if self.requests is not None:
             requests.settle(self.requests, 1.0, now)
+
+    def is_news(self, gate: Learned) -> bool:
+        """Whether it was let go since `gate` last learned anything."""
+        reservation = self.tokens if gate is self.gates[0] else self.requests
+        return reservation is not None and gate.is_news(reservation)
 
     def give_back(self, *, but: Bucket | Learned | None = None) -> None:
         """Not sent, or refused: every claim is returned, except the one on `but`."""

@@ -70,14 +70,23 @@ class Limit:
 
         One begun before the last cut is old news.
         """
-        if self._cut_s > now_s:
-            self._cut_s = -math.inf  # the clock was set back
-        if started_s <= self._cut_s:
+        if not self.is_news(started_s, now_s):
             return False
         self._cut_s, self._quiet, self._refused = now_s, 0.0, True
         self._limit = max(self._least, self._limit * SHRINK)
         self.limit = int(self._limit)
         return True
+
+    def is_news(self, started_s: float, now_s: float) -> bool:
+        """Whether a call begun at `started_s` says anything about the limit since the last cut."""
+        if self._cut_s > now_s:
+            self._cut_s = -math.inf  # the clock was set back
+        return started_s > self._cut_s
+
+    def put_back(self, limit: float) -> None:
+        """The cuts since it was `limit` were no lessons (`rules.noise`): return there, and look for the capacity as at the start."""
+        self._limit = min(max(self._limit, limit), self._most)
+        self.limit, self._quiet, self._refused = int(self._limit), 0.0, False
 
     def on_headers(self, remaining: float, started_s: float, now_s: float) -> bool:
         """The headers of an answer to a call begun at `started_s` leave `remaining` requests.

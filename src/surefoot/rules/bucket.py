@@ -1,3 +1,4 @@
+# long: the bucket and what learns its limit share one clock, one log and one queue; apart, each would be written twice
 """Tokens per minute: reserve an estimate, settle the actual; given limits, or limits learned from the provider's answers.
 
 `Bucket` keeps a given limit. Two rules bind at once. A token bucket that holds one second of the limit sets the long-run pace, and into
@@ -104,6 +105,11 @@ class Bucket:
     def paused(self) -> bool:
         """Whether a pause holds, as of the last operation."""
         return self._stamp_s < self._paused_s
+
+    def sure_wait_s(self, reservation: Reservation, now_s: float) -> float:
+        """Seconds until its turn that nothing will shorten but others who leave."""
+        del now_s
+        return reservation.wait_s
 
     @property
     def head(self) -> Reservation | None:
@@ -291,9 +297,19 @@ class Learned:
         """The limit now in force; inf while none is known."""
         return self._bucket.per_minute
 
+    def sure_wait_s(self, reservation: Reservation, now_s: float) -> float:
+        """As `Bucket.sure_wait_s`; while the pace is a guess, only the pause is sure."""
+        pause_s = self._bucket._paused_s - self._bucket.refill(now_s)  # noqa: SLF001 - one file, two classes
+        return min(reservation.wait_s, max(0.0, pause_s)) if math.isinf(self._ceiling) else reservation.wait_s
+
+    @property
+    def shut(self) -> bool:
+        """Whether all was refused of late, and only trials go out."""
+        return self._patience_s > 0.0
+
     @property
     def head(self) -> Reservation | None:
-        """Who goes next; None if nobody waits."""
+        """As `Bucket.head`."""
         return self._bucket.head
 
     def reserve(self, amount: float, now_s: float) -> Reservation:
@@ -335,7 +351,7 @@ class Learned:
         bucket.cancel(reservation, now_s)
         if retry_after_s:
             bucket.pause(retry_after_s, now_s)
-        if reservation.at_s <= self._cut_s:
+        if not self.is_news(reservation):
             return
         clock_s = self._cut_s = bucket.refill(now_s)
         self._quiet_s = 0.0
@@ -346,6 +362,18 @@ class Learned:
         self._open()
         bucket.retune(max(self._lesson(reservation.amount, clock_s), reservation.amount / LEAST_EACH_S) * 60.0, now_s)
         bucket.pause(0.0, now_s)
+
+    def is_news(self, reservation: Reservation) -> bool:
+        """Whether it was let go after the last lesson was drawn."""
+        return reservation.at_s > self._cut_s
+
+    def lift(self, now_s: float) -> None:
+        """The refusals were not about the pace (`rules.noise`): no limit is known but what headers name."""
+        self._open()
+        clock_s = self._bucket.refill(now_s)
+        self._before = self._recent = (clock_s, self._bucket.sent)
+        self._mark, self._blind = (-math.inf, 0.0), 0.0
+        self._bucket.retune(self._ceiling, now_s)
 
     def _lesson(self, amount: float, now_s: float) -> float:
         """The pace from now on, per second, after a refusal of `amount`."""

@@ -1,0 +1,90 @@
+"""Whether refusals follow what we do: the pace, the number in flight. If not, slowing down costs answers and buys nothing.
+
+A 429 or 529 teaches `rules.bucket.Learned` and `rules.aimd.Limit` to ask for less. A provider that refuses one call in twenty whatever we
+do would teach them so again at each refusal, without end. What tells the two apart: refusals for asking too much stop when less is asked.
+So the lessons are watched. If the setting has come down over some lessons, and the later ones came as soon after one another as the
+earlier ones, refusals are background: the setting is put back, and from then on only refusals beyond twice that share are a lesson
+(a cumulative sum that drops by twice the share with each call and must pass six). Background fades as calls pass without it.
+
+Never background: refusals rarer than one in 500 calls (what growing back costs anyway), and more than half (a limit far exceeded looks
+just so until it is reached; that many no retry makes good). Only news counts: calls begun after the last lesson, or fifty that were
+refused together would be fifty witnesses of one event.
+
+Sources: E. S. Page, "Continuous Inspection Schemes", Biometrika 41, 1954 (the cumulative sum); R. Jain, "A Delay-Based Approach for
+Congestion Avoidance", 1989 (ask whether a lower load changed anything). All operations are O(1).
+"""
+
+import math
+
+ENOUGH = 8  # lessons between two verdicts
+SUNK = 0.9  # seven cuts of 2 % make 0.87, and a pace that has found its limit stays within 3 % of it
+STILL = 3.0  # the later half may come three times as often as the earlier one, or a third as often: by luck alone it does nine times in ten
+RARE = 1 / 500  # the share at which a learned pace grows by as much as a refusal takes
+TOO_MANY = 0.5  # the breaker's ratio
+EXCESS = 6.0  # refusals beyond what is expected: at twice the share, chance passes it once in 1,800 refusals
+TWICE = 2.0
+FADES = 1e-3  # of the newest call in the background share: a thousand calls' memory
+
+
+class Noise:
+    """Watches one setting (a pace, a limit): `Noise()`. Tell it of each call that was let in and ask it about each refusal.
+
+    `enough` lessons make a verdict, `sunk` is how far the setting must have come down meanwhile, as a share of its highest.
+    """
+
+    __slots__ = ("_calls", "_enough", "_excess", "_first_calls", "_highest", "_lowest", "_refused", "_sunk", "share")
+
+    def __init__(self, *, enough: int = ENOUGH, sunk: float = SUNK) -> None:
+        self.share = 0.0  # of calls refused whatever we do; 0.0 while all refusals are ours
+        self._enough = enough
+        self._sunk = sunk
+        self._excess = 0.0
+        self.reset()
+
+    def reset(self) -> None:
+        """Watch from here: what was seen is about something else (one who lets nobody in is shut, not noisy)."""
+        self._highest, self._lowest = 0.0, math.inf
+        self._calls = self._refused = self._first_calls = 0
+
+    def passed(self) -> None:
+        """A call was not refused."""
+        self._calls += 1
+        if self.share:
+            self._excess = max(0.0, self._excess - TWICE * self.share)
+            self.share -= FADES * self.share
+            if self.share < RARE:
+                self.share = 0.0
+
+    def is_lesson(self, setting: float) -> bool:
+        """A call was refused, at this `setting` (inf for none): whether it says anything about it."""
+        if self.share:
+            self._excess += 1.0 - TWICE * self.share
+            if self._excess <= EXCESS:
+                self._excess = max(0.0, self._excess)
+                self.share += FADES * (1.0 - self.share)
+                return False
+            self._excess = 0.0
+            self.reset()
+            return True
+        self._calls += 1
+        self._refused += 1
+        if self._refused == 1 or self._calls * RARE > self._refused:  # the first, or so rare that less was enough
+            self.reset()
+            self._calls = self._refused = 1
+        if self._refused == self._enough // 2:
+            self._first_calls = self._calls
+        self._highest, self._lowest = max(self._highest, setting), min(self._lowest, setting)
+        return True
+
+    def put_back(self) -> float | None:
+        """Ask after each lesson: the setting to return to if the lessons were none; else None."""
+        if self._refused < self._enough or self._lowest > self._sunk * self._highest:
+            return None
+        first, calls, share = self._enough // 2, self._calls, self._refused / self._calls
+        highest = self._highest
+        earlier, later = first / self._first_calls, (self._refused - first) / max(1, calls - self._first_calls)
+        self.reset()
+        if share > TOO_MANY or not earlier / STILL <= later <= earlier * STILL:
+            return None
+        self.share = share
+        return highest
