@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing, suppress
+
 import pytest
 
-from surefoot import ChatModel, EmbedModel, Policy, Semantic, Target, load
+from surefoot import ChatModel, EmbedModel, Policy, Semantic, Target, load, runtime
 from surefoot.errors import Misconfigured
 from surefoot.events import CacheHit, CallEnded
 from surefoot.ledger import Ledger
+from surefoot.stores.sqlite import TABLE, SQLiteStore
 from surefoot.target import THRESHOLDS
 from surefoot.testing import Scripted
 from surefoot.types import EmbedReply
@@ -55,6 +59,25 @@ def test_the_ledger_counts_the_comparison_and_the_saving(tmp_path):
     ledger.flush()
     rows = {row.group[0]: (row.attempts, row.cache_hits) for row in ledger.sums(by=("target",))}
     assert rows == {"scripted:model": (1, 1), "e": (1, 0)}
+
+
+def test_questions_outlive_the_process(tmp_path):
+    """What one process has paid for, the next one answers: questions and answers are in one file. No second is counted here."""
+    path = tmp_path / "cache.db"
+    first, second = SQLiteStore(path), SQLiteStore(path)  # two stores share nothing but the file, as two processes do
+    said = Semantic(embed=Scripted(alike), threshold=0.9, patience_s=600)
+    ChatModel(Scripted("one"), cache=first, semantic=said).invoke(KNOWN)
+    rows, turns = 0, 0
+    while rows < 2 and turns < 10_000:  # the question's and the answer's, written beside the call
+        turns += 1
+        runtime.run(first.flush())
+        if path.exists():
+            with closing(sqlite3.connect(path, timeout=60)) as file, suppress(sqlite3.OperationalError):
+                rows = file.execute(f"SELECT count(*) FROM {TABLE}").fetchone()[0]
+    reply = ChatModel(Scripted("two"), cache=second, semantic=said).invoke(ASKED)
+    assert (reply.text, reply.cached) == ("one", True)
+    for store in (first, second):
+        runtime.run(store.aclose())
 
 
 def test_the_rooms_say_it():

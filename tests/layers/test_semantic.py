@@ -19,7 +19,6 @@ from surefoot.rules.sameness import MAX_CHARS
 from surefoot.settle import Stream
 from surefoot.stack import stack
 from surefoot.stores.memory import MemoryStore
-from surefoot.stores.sqlite import SQLiteStore
 from surefoot.testing import Scripted, make_call
 from surefoot.types import ChatReply, ChatRequest, Image, Message, Schema, Text, Tool, ToolCall
 from tests.layers.helping import Heard, fails, now, read
@@ -317,15 +316,6 @@ async def test_a_torn_or_foreign_row_is_a_miss_and_goes(rows):
     await asyncio.sleep(0)
     store.rows = {key: (rows if key.startswith("s") else value) for key, value in store.rows.items()}
     assert await read(ask, said(ASKED)) == "two"
-
-
-async def test_questions_outlive_the_process(tmp_path):
-    """What one process has paid for, the next one answers: rows and answers are in the same file."""
-    for text, edge in ((KNOWN, Scripted("one")), (ASKED, Scripted("two"))):
-        store = SQLiteStore.at(str(tmp_path / "cache.db"))
-        ask = asking(edge, store=store)
-        assert await read(ask, said(text)) == "one"
-        await store.aclose()
 
 
 async def test_memory_is_the_stores_own_bound():
