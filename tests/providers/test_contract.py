@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from typing import Any
 
+import genai_prices
 import pytest
 import pytest_asyncio
 from msgspec import Struct
 
+from surefoot import ChatModel
 from surefoot.providers.anthropic import AnthropicEdge
 from surefoot.providers.google import GoogleEdge
 from surefoot.providers.local import LocalEdge
@@ -20,6 +22,7 @@ from surefoot.providers.openai import OpenAIEdge
 from surefoot.target import Target
 from surefoot.testing import PROVIDER_PROMISES, ProviderContract
 from surefoot.testing.wire import AnthropicSim, GeminiSim, OpenAISim, WireFault, WireSim, faults_for
+from surefoot.types import Message
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -131,6 +134,43 @@ async def test_every_provider_keeps_every_promise(contract: ProviderContract, pr
 async def test_every_row_of_the_fault_table_is_told_as_what_it_is(contract: ProviderContract, row: WireFault, surface: Any):
     """The class says whether money was spent and whether to ask again; one request is sent; key and prompt appear nowhere."""
     await contract.check_fault(row, surface)
+
+
+PRICED = {"openai": "openai:gpt-5-mini", "anthropic": "anthropic:claude-haiku-4-5", "google": "google:gemini-2.5-flash"}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("lane", ["sdk", "direct"])
+@pytest.mark.parametrize("name", PRICED)
+async def test_cost_is_computed_from_the_details(name: str, lane: Any, stream: bool):
+    """Of two equal calls the second reads the cache and costs less: by the list price, of all that was billed, thoughts included."""
+    vendor = VENDORS[name]
+    prompt = [Message(role="system", content="Be brief. " * 3000, cache=True), Message.user("Hello")]
+    with vendor.sim() as sim:
+        chat = ChatModel(Target(PRICED[name], base_url=sim.url + vendor.path, api_key=KEY, lane=lane))
+        replies = []
+        for _ in range(2):
+            if not stream:
+                replies.append(await chat.ainvoke(prompt, max_tokens=4000, reasoning_effort="high"))
+                continue
+            answer = chat.astream(prompt, max_tokens=4000, reasoning_effort="high")
+            async for _delta in answer:
+                pass
+            replies.append(answer.reply)
+        await chat.aclose()
+    first, second = replies
+    assert second.usage.cached_tokens > 1000
+    assert first.usage.cached_tokens == 0
+    assert second.usage.reasoning_tokens > 0
+    assert 0 < second.cost_usd < first.cost_usd
+    for reply in replies:
+        usage = reply.usage
+        told = genai_prices.Usage(
+            input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cache_read_tokens=usage.cached_tokens or None,
+            cache_write_tokens=usage.cache_write_tokens or None,
+        )  # fmt: skip
+        listed = genai_prices.calc_price(told, model_ref=PRICED[name].partition(":")[2], provider_id=name).total_price
+        assert reply.cost_usd == pytest.approx(float(listed))
 
 
 @pytest.mark.parametrize("contract", [pytest.param(lane, id="-".join(lane)) for lane in LANES], indirect=True)
