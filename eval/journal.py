@@ -14,7 +14,7 @@ import msgspec
 
 from surefoot.errors import Misconfigured
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "records_of"]
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -65,14 +65,25 @@ class Journal(Generic[R]):
             raise Misconfigured(f"{self.path}: another run is writing it; wait for that, or name another folder with --out") from exc
 
     def _read(self, kind: type[R]) -> list[R]:
-        data = self.path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            os.ftruncate(self._file, len(whole))
-        records = []
-        for number, line in enumerate(whole.split(b"\n")[:-1], 1):
-            try:
-                records.append(msgspec.json.decode(line, type=kind))
-            except msgspec.MsgspecError as exc:
-                raise Misconfigured(f"{self.path}, line {number}: not a record of this program ({exc})") from exc
+        records, whole = _parsed(self.path, kind)
+        if whole < self.path.stat().st_size:
+            os.ftruncate(self._file, whole)
         return records
+
+
+def records_of(path: Path, kind: type[R]) -> list[R]:
+    """The whole records in `path`, for who only reads: a torn last line is passed over, and nothing is locked or changed."""
+    return _parsed(path, kind)[0]
+
+
+def _parsed(path: Path, kind: type[R]) -> tuple[list[R], int]:
+    """The records, and how many bytes of whole lines they took."""
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    records = []
+    for number, line in enumerate(whole.split(b"\n")[:-1], 1):
+        try:
+            records.append(msgspec.json.decode(line, type=kind))
+        except msgspec.MsgspecError as exc:
+            raise Misconfigured(f"{path}, line {number}: not a record of this program ({exc})") from exc
+    return records, len(whole)

@@ -11,7 +11,7 @@ from eval import plots
 from eval.costs import Taken, points, seconds_of, taken
 from eval.cuts import Cut, cuts, worst
 from eval.exports import floors_missed, junit, trec
-from eval.journal import Journal
+from eval.journal import records_of
 from eval.material import Material
 from eval.records import Record
 from eval.results import Results, read
@@ -55,10 +55,9 @@ class Wrong(NamedTuple):
 def main(args: argparse.Namespace) -> int:
     """Write the reports of a finished run once more; returns 0."""
     results = read(args.run)
-    journal = Journal(args.run / "records.jsonl", Record)
-    journal.close()
-    _write(results, journal.records, args.run)
-    print(text(results, journal.records))
+    records = records_of(args.run / "records.jsonl", Record)
+    _write(results, records, args.run)
+    print(text(results, records))
     print(f"\n{args.run / 'report.html'}")
     return 0
 

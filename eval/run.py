@@ -115,11 +115,13 @@ def run(planned: Plan, out: Path, *, tape: Tape | None = None, only_failed: bool
         if planned.suite.kind == "resilience":
             from eval.resilience import rehearse
 
+            if only_failed:
+                raise Misconfigured("--only-failed: a rehearsal's failures are its subject, and by their seed they would happen again")
             rehearse(planned, journal, tape or Tape(None, "off"), place=place or PLACE / "index")
         else:
             jobs = todo(planned, journal.records, only_failed=only_failed)
             if jobs:
-                asyncio.run(_ask_all(planned, jobs, journal, tape or Tape(None, "off"), place or PLACE / "index"))
+                _ask(planned, jobs, journal, tape or Tape(None, "off"), place or PLACE / "index")
         return list(journal.records)
     finally:
         journal.close()
@@ -137,6 +139,17 @@ def todo(planned: Plan, records: Sequence[Record], *, only_failed: bool) -> list
                 if (record is None and not only_failed) or again:
                     jobs.append(Job(system.name, asked, seed, record.tries + 1 if record else 1))
     return jobs
+
+
+def _ask(planned: Plan, jobs: Sequence[Job], journal: Journal[Record], tape: Tape, place: Path) -> None:
+    """All of them; what is yours to mend ends the run as itself, not in a group."""
+    try:
+        asyncio.run(_ask_all(planned, jobs, journal, tape, place))
+    except ExceptionGroup as group:
+        mine = group.subgroup(Misconfigured)
+        if mine is None:
+            raise
+        raise mine.exceptions[0] from group
 
 
 async def _ask_all(planned: Plan, jobs: Sequence[Job], journal: Journal[Record], tape: Tape, place: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from eval.journal import Journal
+from eval.journal import Journal, records_of
 from eval.records import Cost
 from surefoot import ChatModel, Policy
 from surefoot.digest import digest
@@ -50,9 +50,11 @@ class Tape:
         self.mode = mode
         if mode == "replay" and not (path and path.is_file()):
             raise Misconfigured(f"{path or 'no tape'}: nothing to replay; record it first by a run without --tape-mode replay")
-        self._journal = Journal(path, Entry) if path and mode != "off" else None
-        held = self._journal.records if self._journal and mode != "refresh" else []
-        self._entries = {one.key: one for one in held}
+        self._journal = Journal(path, Entry) if path and mode in {"auto", "refresh"} else None
+        held = self._journal.records if self._journal else []
+        if path and mode == "replay":
+            held = records_of(path, Entry)  # several jobs may replay one tape, also from a place that cannot be written
+        self._entries = {one.key: one for one in held if mode != "refresh"}
         self._lock = threading.Lock()
 
     def find(self, key: str) -> Entry | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from eval import run as running
+from eval.__main__ import main
 from eval.answers import mark_of, models
 from eval.suite import System
 from surefoot.errors import Misconfigured
+from surefoot.testing.wire import OK, OpenAISim, fault
 from tests.eval.small import SUITE, write
 
 BOTH = SUITE.replace('framework = "lexical"', 'framework = "langchain"').replace('name = "lexical"', 'name = "one"') + (
@@ -71,3 +73,54 @@ def test_a_mark_changes_with_what_answers():
         marks.add(mark_of(models(system, near=None), system))
     assert len(marks) == 5
     assert mark_of(models(base, near=None), base) in marks
+
+
+TOML = """
+[chat.default]
+targets = ["openai:gpt-5-mini"]
+[chat.default.policy]
+backoff_base_s = 0.001
+deadline_s = false
+connect_s = false
+first_token_s = false
+idle_s = false
+[target."openai:gpt-5-mini"]
+base_url = "{url}/v1"
+api_key = "test"
+input_usd_per_mtok = 1.0
+output_usd_per_mtok = 4.0
+"""
+
+
+def test_a_vendors_sdk_on_the_wire_is_measured_by_its_own_events(tmp_path):
+    """Retries, tokens and money of each question; a question that fails for good is an error and costs no other its value."""
+    with OpenAISim(answer="The harbour office opens at 08:15. [1]") as sim:
+        sim.script([fault("status_503"), OK, *[OK] * 5, *[fault("status_400")], *[OK] * 20])
+        (tmp_path / "surefoot.toml").write_text(TOML.format(url=sim.url), "utf-8")
+        planned = running.plan(write(tmp_path, suite=SUITE + 'chat = ["default"]\nmodels = "surefoot.toml"\n'))
+        records = running.run(planned, tmp_path / "out")
+        assert len(sim.requests) == 14
+    first, bad = records[0], next(record for record in records if record.error)
+    assert (first.cost.attempts, first.cost.retries, first.cost.calls) == (2, 1, 1)
+    assert first.cost.input_tokens > first.cost.output_tokens > 0
+    assert first.cost.usd == pytest.approx((first.cost.input_tokens + 4 * first.cost.output_tokens) / 1e6)
+    assert first.model == "openai:gpt-5-mini"
+    assert bad.error.startswith("BadRequest")
+    assert [record.question for record in records if record.error] == [records[6].question]
+    covered = running.results(planned, records).systems["lexical"].summaries["covered"]
+    assert (covered.measured, covered.errors) == (11, 1)
+    assert covered.mean == pytest.approx(1 / 11)  # only the harbour's question is answered so
+
+
+def test_what_is_yours_to_mend_ends_the_run_as_itself(tmp_path, capsys):
+    """A tape that lacks a question, in replay: exit code 2 and one line, not a group of tracebacks; what was answered is kept."""
+    file = write(tmp_path)
+    tape = ["--tape", str(tmp_path / "tape.jsonl")]
+    assert main(["run", str(file), "--out", str(tmp_path / "one"), *tape]) == 0
+    lines = (tmp_path / "tape.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "tape.jsonl").write_bytes(b"".join(lines[:5]))
+    assert main(["run", str(file), "--out", str(tmp_path / "two"), *tape, "--tape-mode", "replay"]) == 2
+    assert "not on the tape" in capsys.readouterr().err
+    assert len((tmp_path / "two/records.jsonl").read_bytes().splitlines()) == 5
+    assert main(["run", str(file), "--out", str(tmp_path / "two"), *tape]) == 0
+    assert (tmp_path / "two/scores.json").read_bytes() == (tmp_path / "one/scores.json").read_bytes()

@@ -8,6 +8,7 @@ from eval import run as running
 from eval.costs import points, taken
 from eval.report import html
 from eval.results import write as write_results
+from surefoot.errors import Misconfigured
 from tests.eval.small import write
 
 SUITE = """
@@ -101,3 +102,9 @@ def test_the_map_is_of_systems_over_all_weather(planned, tmp_path):
     assert found["bare"].usd_per_1k < found["fallback"].usd_per_1k
     page = html(results, records)
     assert "the mean over all schedules" in page
+
+
+def test_failures_of_a_rehearsal_are_not_asked_again(planned, tmp_path):
+    """They are what it is about."""
+    with pytest.raises(Misconfigured, match="its subject"):
+        running.run(planned, tmp_path / "out", only_failed=True)

@@ -90,3 +90,18 @@ def test_a_replayed_run_gives_the_same_bytes(tmp_path):
     assert one == other
     assert all(record.cost.replayed for record in replayed)
     assert [record.cost.seconds for record in recorded] == [record.cost.seconds for record in replayed]
+
+
+def test_several_jobs_may_replay_one_tape(tmp_path):
+    """Replaying locks and changes nothing, a torn end included; recording is for one at a time."""
+    file = tmp_path / "tape.jsonl"
+    tape = Tape(file)
+    ask(Taped(ChatModel(Scripted("fine")), tape, mark="m"), "How?", "q#0")
+    with pytest.raises(Misconfigured, match="another run is writing"):
+        Tape(file)
+    tape.close()
+    torn = file.read_bytes() + b'{"key": "to'
+    file.write_bytes(torn)
+    for one in (Tape(file, "replay"), Tape(file, "replay")):
+        assert ask(Taped(ChatModel(Scripted("x")), one, mark="m"), "How?", "q#0") == "fine"
+    assert file.read_bytes() == torn
