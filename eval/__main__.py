@@ -67,6 +67,7 @@ def _register(commands: Any) -> None:
     _suites(commands)
     check = commands.add_parser("selfcheck", help="reproduce published numbers: proof that the harness measures right")
     check.add_argument("--all", action="store_true", help="fail also where something could not be measured")
+    check.add_argument("--only", choices=("lexical", "dense", "groundedness"), help="one part; left out: all three")
     power = commands.add_parser("power", help="how often the gate alarms, by simulation")
     power.add_argument("--runs", type=int, default=1000)
     power.add_argument("--seed", type=int, default=1)
