@@ -1,42 +1,15 @@
-"""What was promised of the cache, in figures: CPU of a hit, one upstream call for a thousand. Each prints what it measured."""
+"""What was promised of the cache, in figures: one upstream call for a thousand. What a hit costs is told by  python -m eval bench cache."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from surefoot import ChatModel
 from surefoot.testing import Scripted
 
-ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.figures
-
-
-def measured(subject):
-    """The benchmark's own figures for one subject, the best of three runs: other work on the machine only adds."""
-    command = [sys.executable, "-m", "eval.bench.cache", "--subject", subject]
-    runs = [json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout) for _ in range(3)]
-    return {key: min(run[key] for run in runs) for key in runs[0]}
-
-
-def test_a_memory_hit_costs_at_most_20_us_and_3_per_1000_characters():
-    """Through ChatModel.ainvoke on an adopted home loop."""
-    us = measured("surefoot memory, in-loop")
-    print(f"memory hit, CPU-us by characters of prompt: {us}")
-    for size in (20, 1_000, 16_000):
-        assert us[str(size)] <= 20 + 3 * size / 1000
-
-
-def test_an_sqlite_hit_costs_at_most_300_us():
-    """Through ChatModel.ainvoke, threads included."""
-    us = measured("surefoot SQLite, in-loop")
-    print(f"SQLite hit, CPU-us by characters of prompt: {us}")
-    assert max(us[str(size)] for size in (20, 1_000, 16_000)) <= 300
 
 
 @pytest.mark.parametrize("cache", ["memory", "sqlite"])

@@ -9,14 +9,15 @@ import pytest
 from surefoot.errors import ConnectionLost, DeadlineExceeded, Interrupted, Overloaded
 from surefoot.events import Coalesced
 from surefoot.layers.attempt import Attempt
-from surefoot.layers.coalesce import Coalesce
+from surefoot.layers.coalesce import LINGER_S, Coalesce
 from surefoot.layers.deadline import Deadline
 from surefoot.layers.retry import Retry
 from surefoot.layers.timeout import Timeout
 from surefoot.layers.trace import Trace
+from surefoot.settle import fold
 from surefoot.stack import stack
 from surefoot.testing import STALL, Scripted, make_call
-from surefoot.types import ChatRequest, Message
+from surefoot.types import ChatReply, ChatRequest, Message
 from tests.layers.helping import Heard, now, read, together
 
 pytestmark = pytest.mark.looptime
@@ -193,3 +194,34 @@ def test_flight_of_a_dead_loop_is_boarded_by_nobody():
         task._log_destroy_pending = False
     loop.close()
     assert asyncio.run(life()) == "fine"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_who_missed_the_cache_by_a_moment_still_gets_on(stream):
+    """Looked before the answer was kept, asks after the flight has landed: with a cache outside, it is the same answer."""
+    edge, room = Scripted("one two three", times=9), Coalesce(cached=True)
+    ask = stack(edge, room)
+    for _ in range(3):
+        answer = await ask(make_call(stream=stream))
+        assert (await fold(answer)).text == "one two three" if stream else answer.text == "one two three"
+    assert (edge.calls, room.idle()) == (1, True)
+    await asyncio.sleep(LINGER_S + 0.1)
+    answer = await ask(make_call(stream=stream))
+    assert edge.calls == 2
+    if stream:
+        await fold(answer)
+
+
+@pytest.mark.parametrize("finish", ["length", "refusal", "content_filter"])
+async def test_what_no_cache_would_keep_does_not_linger(finish):
+    """A cut answer serves those who waited for it and nobody after them; nor does one linger where no cache is asked for."""
+    edge = Scripted(ChatReply(text="cut", finish_reason=finish), times=9)
+    ask = stack(edge, Coalesce(cached=True))
+    await ask(make_call())
+    await ask(make_call())
+    assert edge.calls == 2
+    edge = Scripted("fine", times=9)
+    ask = stack(edge, Coalesce(always=True))
+    await ask(make_call())
+    await ask(make_call())
+    assert edge.calls == 2

@@ -27,12 +27,21 @@ from surefoot.testing import Scripted, make_call
 from surefoot.testing.wire import OpenAISim
 from tests.layers.helping import Heard
 
+PATIENCE_S = 20.0  # a loaded machine may starve the server; what is tested with it is not how soon it answers
+
 
 @pytest.fixture
 async def store(valkey):
-    store = RedisStore(valkey.connection_url, prefix=uuid.uuid4().hex)
+    store = RedisStore(valkey.connection_url, prefix=uuid.uuid4().hex, timeout_s=PATIENCE_S)
     yield store
     await store.aclose()
+
+
+async def written(store):
+    """Writes go on beside the call: wait for them."""
+    while store._under_way:
+        await asyncio.wait(set(store._under_way))
+        await asyncio.sleep(0)
 
 
 async def test_what_was_set_is_got_until_deleted(store):
@@ -49,28 +58,33 @@ async def test_what_was_set_is_got_until_deleted(store):
 
 async def test_rows_expire_by_the_servers_clock(store):
     """The server forgets; nobody has to come by."""
-    await store.set("a", b"1", ttl_s=0.05)
-    await store.set_many([("b", b"2")], ttl_s=0.05)
+    await store.set("a", b"1", ttl_s=500)
+    await store.set_many([("b", b"2")], ttl_s=500)
     await store.set("c", b"3")
     assert await store.get_many(["a", "b", "c"]) == [b"1", b"2", b"3"]
-    await asyncio.sleep(0.15)
-    assert await store.get_many(["a", "b", "c"]) == [None, None, b"3"]
+    left_ms = [await store._client.pttl(store.prefix + key) for key in "abc"]
+    assert all(0 < left <= 500_000 for left in left_ms[:2])
+    assert left_ms[2] == -1
+    await store.set("a", b"1", ttl_s=0.001)
+    while await store._client.exists(f"{store.prefix}a"):
+        await asyncio.sleep(0.001)
+    assert await store.get_many(["a", "b", "c"]) == [None, b"2", b"3"]
 
 
 async def test_a_lock_is_one_holders_until_given_back_or_expired(store):
     """Only who holds the token can give it back or prolong it."""
-    token = await store.lock("k", ttl_s=5)
+    token = await store.lock("k", ttl_s=500)
     assert token
-    assert await store.lock("k", ttl_s=5) == ""
+    assert await store.lock("k", ttl_s=500) == ""
     await store.unlock("k", "not the token")
-    assert await store.lock("k", ttl_s=5) == ""
-    await store.extend("k", "not the token", ttl_s=0.01)
-    await asyncio.sleep(0.05)
-    assert await store.lock("k", ttl_s=5) == ""
-    await store.extend("k", token, ttl_s=0.02)
-    await asyncio.sleep(0.05)
-    again = await store.lock("k", ttl_s=5)
-    assert again
+    assert await store.lock("k", ttl_s=500) == ""
+    await store.extend("k", "not the token", ttl_s=0.001)
+    assert await store._client.pttl(f"{store.prefix}lock:k") > 1000
+    assert await store.lock("k", ttl_s=500) == ""
+    await store.extend("k", token, ttl_s=0.001)
+    while not (again := await store.lock("k", ttl_s=500)):
+        await asyncio.sleep(0.001)
+    assert again != token
     await store.unlock("k", token)
     assert await store.lock("k", ttl_s=5) == ""
     await store.unlock("k", again)
@@ -133,7 +147,7 @@ async def test_down_is_a_miss_and_one_log_line_a_second_and_never_a_hang(kind, v
     lines = [record.getMessage() for record in caplog.records if "is down" in record.getMessage()]
     print(f"{kind}: 200 calls in {took:.2f} s, the slowest {longest:.2f} s, {len(lines)} log line(s)")
     assert edge.calls == 200
-    assert longest < 1.5
+    assert longest < 20  # redis-py's own retries would hold a call for more than 30 s
     assert 1 <= len(lines) <= 1 + took / RETRY_S
     assert "CANARY" not in " ".join(lines) + store.describe()
     assert {miss.why for miss in heard.of(CacheMiss)} == {"store down"}
@@ -144,12 +158,12 @@ async def test_down_is_a_miss_and_one_log_line_a_second_and_never_a_hang(kind, v
 async def test_our_own_stall_does_not_count_as_the_servers_silence(store):
     """A loop that was held up finds the answer waiting; the server was never down."""
     await store.set("a", b"1")
-    for _ in range(5):
-        asked = asyncio.create_task(store.get("a"))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        time.sleep(0.3)
-        assert await asked == b"1"
+    store.timeout_s = 2.0
+    asked = asyncio.create_task(store.get("a"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    time.sleep(2.1)
+    assert await asked == b"1"
     assert not store.is_down
 
 
@@ -157,7 +171,7 @@ async def test_a_server_that_comes_back_is_used_again():
     """A restart costs a second of misses, no restart of ours."""
     with ValkeyServer() as server:
         port = server.port
-        store = RedisStore(server.connection_url)
+        store = RedisStore(server.connection_url, timeout_s=PATIENCE_S)
         await store.set("a", b"1")
     assert await store.get("a") is None
     assert store.is_down
@@ -173,13 +187,15 @@ async def test_a_tampered_row_is_a_miss_and_an_event(store):
     edge, heard = Scripted("right", "right again"), Heard()
     ask = stack(edge, Cache(store))
     await ask(make_call())
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0)
+    await written(store)
     (key,) = await store._client.keys(f"{store.prefix}c*")
     await store._client.set(key, b"\x80\x04cos\nsystem\n(S'false'\ntR.")
     reply = await ask(make_call(listeners=(heard,)))
     assert (reply.text, reply.cached) == ("right again", False)
     assert [miss.why for miss in heard.of(CacheMiss)] == ["corrupt"]
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0)
+    await written(store)
     assert (await ask(make_call(listeners=(heard,)))).cached
     assert len(heard.of(CacheHit)) == 1
 
@@ -227,14 +243,15 @@ def test_an_answer_is_kept_when_the_program_ends_right_after_it(valkey):
 def test_eight_processes_on_one_redis_ask_once(valkey):
     """Sixteen calls in each, all at once, against a provider on loopback that counts."""
     script = (
-        "import asyncio, sys; from surefoot import ChatModel, Target, runtime\n"
+        "import asyncio, sys; from surefoot import ChatModel, Target; from surefoot.stores.redis import RedisStore\n"
         "async def main():\n"
-        "    chat = ChatModel(Target('openai:gpt-5-mini', base_url=sys.argv[1], api_key='k', lane='direct'), cache=sys.argv[2])\n"
+        "    store = RedisStore(sys.argv[2], timeout_s=20)\n"
+        "    chat = ChatModel(Target('openai:gpt-5-mini', base_url=sys.argv[1], api_key='k', lane='direct'), cache=store)\n"
         "    await chat.ainvoke('What is asked by number ' + sys.argv[3])\n"
         "    print('ready', flush=True); sys.stdin.readline()\n"
         "    texts = await asyncio.gather(*(chat.ainvoke('What is asked by all?') for _ in range(16)))\n"
         "    print(len(texts), len({reply.text for reply in texts}), flush=True)\n"
-        "    await chat.aclose()\n"
+        "    await chat.aclose(); await store.aclose()\n"
         "asyncio.run(main())\n"
     )
     with OpenAISim(latency_s=1.0) as sim:

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -209,8 +210,15 @@ async def test_a_cancelled_read_leaves_nothing_behind(store):
     assert await store.get("a") == b"1"
 
 
-async def test_writing_much_never_holds_up_the_loop(store):
-    """60 MB of vectors go to disk while the loop goes on turning; its longest pause is printed."""
+async def test_writing_much_never_holds_up_the_loop(store, monkeypatch):
+    """60 MB of vectors go to disk on a thread of the store's own; the loop's longest pause is printed (the bench holds it to a figure)."""
+    threads, commit = set(), store._commit
+
+    def noted(*args):
+        threads.add(threading.get_ident())
+        commit(*args)
+
+    monkeypatch.setattr(store, "_commit", noted)
     rows = [(f"k{i}", os.urandom(6144)) for i in range(10_000)]
     worst, stop = 0.0, False
 
@@ -229,7 +237,8 @@ async def test_writing_much_never_holds_up_the_loop(store):
     stop = True
     await turning
     print(f"longest pause of the loop: {worst * 1000:.1f} ms")
-    assert worst < 0.2  # the machine is shared; the promise of 20 ms is the benchmark's to show
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
 
 
 def in_child(work):

@@ -7,6 +7,9 @@ provider sends, and every caller gets a stream of his own with every delta from 
 Only what is repeatable is shared: embeddings, temperature 0, and (`cached`) an unset temperature where a cache would serve both callers
 the same answer anyhow. Two people who ask for a poem at temperature 1 want two poems. Tenants never share, nor do the two priorities:
 a person must not wait for a batch job's place in the queue.
+
+Where a cache stands outside, a whole answer stays on board for LINGER_S more: who looked into the cache just before the answer was kept,
+and asks just after the flight has landed, would else ask the provider again.
 """
 
 from __future__ import annotations
@@ -21,7 +24,10 @@ from surefoot.errors import ConnectionLost, SurefootError
 from surefoot.events import Coalesced, tell
 from surefoot.settle import Stream, prime
 from surefoot.stack import Handler
-from surefoot.types import Call, ChatRequest, Delta
+from surefoot.types import Call, ChatReply, ChatRequest, Delta
+
+LINGER_S = 1.0  # a look into a store of bytes takes a millisecond, on a machine that is busy a good part of a second
+WHOLE = ("stop", "tool_calls")  # what a cache would keep; a cut or refused answer serves only those who waited for it
 
 
 class Coalesce:
@@ -37,7 +43,7 @@ class Coalesce:
 
     def idle(self) -> bool:
         """True if nothing is in flight."""
-        return not self._flights
+        return all(flight.is_over for flight in self._flights.values())
 
     def describe(self) -> str:
         """One line for `describe()`."""
@@ -56,7 +62,7 @@ class Coalesce:
         loop = asyncio.get_running_loop()
         flight = self._flights.get(key)
         if flight is None or flight.loop is not loop:  # a flight of a loop that has died lands nowhere
-            flight = self._flights[key] = _Flight(self._flights, key, loop)
+            flight = self._flights[key] = _Flight(self._flights, key, loop, linger_s=LINGER_S if self.cached else 0.0)
             flight.depart(inner, call)
             is_first = True
         else:
@@ -74,10 +80,13 @@ class Coalesce:
 class _Flight:
     """One call under way for everybody on board."""
 
-    __slots__ = ("_aboard", "_answer", "_call", "_error", "_flights", "_inner", "_key", "_task", "_waiting", "is_over", "loop")
+    __slots__ = ("_aboard", "_answer", "_call", "_error", "_flights", "_inner", "_key", "_linger_s", "_task", "_waiting", "is_over", "loop")
 
-    def __init__(self, flights: dict[tuple[str, bool], _Flight], key: tuple[str, bool], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, flights: dict[tuple[str, bool], _Flight], key: tuple[str, bool], loop: asyncio.AbstractEventLoop, *, linger_s: float
+    ) -> None:
         self.loop = loop
+        self._linger_s = linger_s
         self.is_over = False
         self._flights = flights
         self._key = key
@@ -180,14 +189,29 @@ class _Flight:
         self._end()
 
     def _end(self) -> None:
-        self.is_over = True
-        self._close()
+        if not self.is_over:
+            self.is_over = True
+            if self._linger_s and self._error is None and _is_whole(self._answer):
+                self.loop.call_later(self._linger_s, self._close)
+            else:
+                self._close()
         self._tell()
 
     def _close(self) -> None:
         """Take no more passengers."""
         if self._flights.get(self._key) is self:
             del self._flights[self._key]
+
+
+def _is_whole(answer: Any) -> bool:
+    """True if `answer` is one that a cache would keep."""
+    if isinstance(answer, Stream):
+        if answer.outcome is None or not answer.outcome.complete or any(delta.marker for delta in answer.deltas):
+            return False
+        answer = answer.so_far()
+    if not isinstance(answer, ChatReply) or answer.finish_reason not in WHOLE or answer.invalid_tool_calls:
+        return False
+    return bool(answer.tool_calls or answer.text.strip())
 
 
 class _Seat:
