@@ -215,18 +215,18 @@ class Rooms:
         if policy.budget_usd is not None:
             self._limits = (SpendLimit(usd=policy.budget_usd, mode=policy.budget_mode), *policy.budgets)
         self.accounts = _accounts(policy.budget_store)
-        self._semantic: Callable[[Cache], Layer] | None = None
+        self._caches: Callable[[Cache], tuple[Layer, ...]] = lambda cache: (cache,)
         self._embedder: Any = None
         self._handler: Handler | None = None
         self._doors: list[Door] = []
         self._generation = -1
 
-    def recognise(self, semantic: Semantic, embed: Any, *, owned: bool) -> None:
+    def recognise(self, said: Semantic, embed: Any, *, owned: bool) -> None:
         """Answer the same question in other words too, where `embed`, an EmbedModel, finds them alike; if `owned`, it is closed with us."""
         if self.store is None:
             raise Misconfigured('semantic needs a cache to keep its answers in: write cache="memory" or cache="sqlite:PATH" beside it')
-        threshold = semantic.threshold_for(embed.targets)
-        self._semantic = partial(SemanticRoom, alike=embed.likeness, threshold=threshold, patience_s=semantic.patience_s)
+        threshold, alike, patience_s = said.threshold_for(embed.targets), embed.likeness, said.patience_s
+        self._caches = lambda cache: (cache, SemanticRoom(cache, alike=alike, threshold=threshold, patience_s=patience_s))
         self._embedder = embed if owned else None
 
     @property
@@ -271,11 +271,10 @@ class Rooms:
     async def aclose(self) -> None:
         """Close the edges that only this model uses, and the store it opened; a later call opens both again."""
         doors, self._doors, self._handler = self._doors, [], None
-        if self._embedder is not None:
-            await self._embedder.aclose()
         if self.store is not None and self._opened_store:
             await self.store.aclose()
-        await asyncio.gather(*(one.aclose() for one in (*(door.edge for door in doors), self.accounts) if hasattr(one, "aclose")))
+        held = (*(door.edge for door in doors), self.accounts, self._embedder)
+        await asyncio.gather(*(one.aclose() for one in held if hasattr(one, "aclose")))
         for key, door in list(_doors.items()):
             if door in doors:
                 del _doors[key]
@@ -300,10 +299,7 @@ class Rooms:
             deadline_s = None  # work in this process goes on while it gets on; nobody's default shall throw half an index away
         layers: list[Layer] = [Trace(), Deadline(deadline_s=deadline_s)]
         if self.store is not None:
-            cache = self._cache(self.store)
-            layers.append(cache)
-            if self._semantic is not None:
-                layers.append(self._semantic(cache))
+            layers += self._caches(self._cache(self.store))
         if policy.coalesce is not False:
             layers.append(Coalesce(always=policy.coalesce is True, cached=self.store is not None))
         if policy.resume and self.kind == "chat":
