@@ -172,6 +172,7 @@ def test_the_sample_corpus_is_answered_rightly_for_most_questions(embed, tmp_pat
         (["index", "--docs", "BROKEN", "--index", "NOWHERE"], ["broken.pdf"]),
         (["ask", "Why?", "--config", "MISSING.toml"], ["cannot be read"]),
         (["ask", "  "], ["question is empty"]),
+        (["ask", "Why?", "--where", "language"], ["--where language", "FIELD=VALUE"]),
     ],
 )
 def test_bad_input_is_one_clear_line(arguments, words, tmp_path, monkeypatch, capsys):
