@@ -59,7 +59,19 @@ def estimate_message(message: Message, *, model: str = "") -> int:
 
 
 def estimate_input(request: ChatRequest | EmbedRequest, *, model: str = "") -> int:
-    """Input tokens of `request`, about."""
+    """Input tokens of `request`, about. The last one's are remembered: rate and budget ask for the same, one after the other."""
+    last = _last[0]
+    if last[0] is request and last[1] == model:
+        return last[2]
+    total = _estimate_input(request, model=model)
+    _last[0] = (request, model, total)
+    return total
+
+
+_last: list[tuple[ChatRequest | EmbedRequest | None, str, int]] = [(None, "", 0)]  # one tuple, so that threads see a whole one
+
+
+def _estimate_input(request: ChatRequest | EmbedRequest, *, model: str) -> int:
     if isinstance(request, EmbedRequest):
         return sum([estimate_text(text, model=model) for text in request.texts])
     total = sum([estimate_message(message, model=model) for message in request.messages])

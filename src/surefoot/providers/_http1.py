@@ -60,9 +60,9 @@ class Response:
 
     # What the connection calls
 
-    def begin(self) -> None:
+    def begin(self, *, inflate: bool) -> None:
         """The head is whole."""
-        if self.headers.get("content-encoding", "").lower() in {"gzip", "x-gzip", "deflate"}:
+        if inflate and self.headers.get("content-encoding", "").lower() in {"gzip", "x-gzip", "deflate"}:
             self._inflate = zlib.decompressobj(AUTO)
         self._rouse()
 
@@ -158,7 +158,19 @@ class Response:
 class Connection(asyncio.Protocol):
     """One connection; one exchange at a time. It gives itself back to its host when an answer is whole."""
 
-    __slots__ = ("_head_bytes", "_host", "_informs", "_names", "_parser", "_paused", "_response", "_transport", "idle_since", "is_open")
+    __slots__ = (
+        "_head_bytes",
+        "_host",
+        "_inflates",
+        "_informs",
+        "_names",
+        "_parser",
+        "_paused",
+        "_response",
+        "_transport",
+        "idle_since",
+        "is_open",
+    )
 
     def __init__(self, host: Keeper) -> None:
         self._host = host
@@ -168,12 +180,14 @@ class Connection(asyncio.Protocol):
         self._names: dict[str, str] = {}
         self._head_bytes = 0
         self._informs = False
+        self._inflates = True
         self._paused = False
         self.is_open = False
         self.idle_since = 0.0
 
-    def send(self, request: bytes) -> Response:
-        """Write a request; its answer comes in by itself."""
+    def send(self, request: bytes, *, inflate: bool = True) -> Response:
+        """Write a request; its answer comes in by itself, a compressed body with `inflate` as what it was."""
+        self._inflates = inflate
         response = self._response = Response(self)
         self._names, self._head_bytes = response.headers, 0
         self._transport.write(request)
@@ -260,7 +274,7 @@ class Connection(asyncio.Protocol):
             self._names.clear()
         elif response is not None:
             response.status = status
-            response.begin()
+            response.begin(inflate=self._inflates)
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
