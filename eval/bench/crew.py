@@ -100,7 +100,8 @@ class Crew:
                 for what, job in jobs.items():
                     shift = turn % len(order)
                     for worker in order[shift:] + order[:shift]:
-                        found = worker.do(**job)
+                        # Once warm, stays warm: later only connections may have gone.
+                        found = worker.do(**(job if not turn else job | {"warm": min(job.get("warm", 0), job["width"])}))
                         if found.get("units") and not found.get("errors"):
                             samples[worker.name].setdefault(what, []).append(found["us"])
                         bar.update()

@@ -20,6 +20,7 @@ from eval.bench.worker import (
     CROSSING,
     DIRECT,
     DIRECT_HOME,
+    DIRECT_UVLOOP,
     EDGE,
     HEDGED,
     LC,
@@ -41,10 +42,12 @@ from eval.bench.worker import (
     STACK,
 )
 
-CALLS = {1: 150, 32: 800, 256: 1_536}  # in flight -> calls a round
-WARM = {1: 20, 32: 100, 256: 600}  # an adaptive limit begins at 8 places: 600 answers take it to 256
-WIRE = (BARE, AIOHTTP, RAW, SDK, SDK_HOME, DIRECT, DIRECT_HOME, HEDGED, EDGE, STACK, CROSSING, LC, LC_SDK, LC_DIRECT, LI, LI_SDK, LI_DIRECT,
-        LITELLM, PYDANTIC)  # fmt: skip
+CALLS = {1: 60, 32: 320, 256: 768}  # in flight -> calls a round
+WARM = {1: 20, 32: 64, 256: 600}  # an adaptive limit begins at 8 places: 600 answers take it to 256
+WIRE = (
+    *(BARE, AIOHTTP, RAW, SDK, SDK_HOME, DIRECT, DIRECT_HOME, DIRECT_UVLOOP, HEDGED, EDGE, STACK, CROSSING),
+    *(LC, LC_SDK, LC_DIRECT, LI, LI_SDK, LI_DIRECT, LITELLM, PYDANTIC),
+)
 ADAPTERS = (NULL, LC_NULL, LC_LEAST, LI_NULL, LI_LEAST)
 
 

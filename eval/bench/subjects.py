@@ -145,9 +145,14 @@ def _model(setting: Setting, lane: str, *, adopt: bool = True, heard: bool = Tru
     return chat
 
 
-def ours(setting: Setting, *, lane: str, adopt: bool = True, learned: bool = False, **changes: Any) -> Subject:
-    """ChatModel and EmbedModel with all policies on."""
-    from surefoot import ChatModel, EmbedModel, Policy, Target
+def ours(setting: Setting, *, lane: str, adopt: bool = True, learned: bool = False, fast_loop: bool = False, **changes: Any) -> Subject:
+    """ChatModel and EmbedModel with all policies on; with `fast_loop` the home loop is uvloop's."""
+    from surefoot import ChatModel, EmbedModel, Policy, Target, runtime
+
+    if fast_loop:
+        import uvloop
+
+        runtime.loop_factory = uvloop.new_event_loop
 
     chat = _model(setting, lane, adopt=adopt, **changes)
     if learned:

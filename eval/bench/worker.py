@@ -29,6 +29,7 @@ LI_SDK, LI_DIRECT, LI = "LlamaIndex Surefoot, SDK lane", "LlamaIndex Surefoot, d
 LITELLM, PYDANTIC = "LiteLLM Router", "pydantic-ai FallbackModel"
 LC_NULL, LI_NULL, NULL = "ChatSurefoot over nothing", "LlamaIndex Surefoot over nothing", "surefoot over nothing"
 LC_LEAST, LI_LEAST = "LangChain's least chat model", "LlamaIndex's least LLM"
+DIRECT_UVLOOP = "surefoot, direct lane, home loop on uvloop"
 CROSSING = "an empty coroutine to the home loop"
 GIVEN, LEARNED, COOKBOOK = "surefoot, limits given", "surefoot, limits learned", "OpenAI cookbook's parallel processor"
 LITELLM_LIMITED, SDK_RETRIES = "LiteLLM Router, rpm and tpm", "openai SDK, 10 retries"
@@ -42,6 +43,7 @@ SUBJECTS: dict[str, tuple[str, Maker]] = {  # name -> environment ("" is ours), 
     SDK_HOME: ("", partial(subjects.ours, lane="sdk", adopt=False)),
     DIRECT: ("", partial(subjects.ours, lane="direct")),
     DIRECT_HOME: ("", partial(subjects.ours, lane="direct", adopt=False)),
+    DIRECT_UVLOOP: ("", partial(subjects.ours, lane="direct", adopt=False, fast_loop=True)),
     HEDGED: ("", partial(subjects.ours, lane="direct", hedge_after="p95")),
     EDGE: ("", partial(subjects.edge, lane="direct")),
     STACK: ("", subjects.stack_alone),
