@@ -2,6 +2,9 @@
 
 Each line is a scenario with its goals and what was measured; what has no goal is only reported, in brackets. With many seeds the value
 shown is the one nearest to its bound. The same seed gives the same events: run it again to look at what went wrong.
+
+A storm of 2,000 calls takes about 1.1 s of CPU, one of 100,000 about 70 s. `--seeds 5` (sizes a tenth) takes two to three minutes of CPU;
+200 seeds some quarter of an hour, 2,000 well over an hour: give it the cores there are (`--jobs`).
 """
 
 from __future__ import annotations
