@@ -205,13 +205,13 @@ def test_the_token_is_renewed_and_at_its_last_day_gotten_anew(app):
     assert {grant.secret.reveal() for grant in grants} == {"sk-one"}
     assert all(grant.ttl_s <= 1 for grant in grants)
     assert all(grant.lasts_s is None for grant in grants)
-    assert 2 <= len(tokens) <= 4
+    assert len(tokens) >= 2
 
 
 def test_a_token_that_was_given_is_renewed_too(bao, app):
     """It cannot be gotten anew, so its time must not run out."""
-    reader = VaultReader("secret/data/llm#openai", bao.environment(VAULT_TOKEN=bao.token(ttl="2s", renewable=True)))
-    for _ in range(4):
+    reader = VaultReader("secret/data/llm#openai", bao.environment(VAULT_TOKEN=bao.token(ttl="6s", renewable=True)))
+    for _ in range(10):
         assert reader.read().secret.reveal() == "sk-one"
         time.sleep(0.8)
 
