@@ -8,6 +8,7 @@ size, and for sounds, it is asked each time).
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -67,10 +68,12 @@ class Price:
         del model
         now_s = time.monotonic()
         if now_s >= self._until_s:
-            self._rates, self._until_s = rates(self._provider, self._model), now_s + RATES_S
+            self._rates, self._until_s = _hourly(self._provider, self._model, int(now_s // RATES_S)), (now_s // RATES_S + 1) * RATES_S
         plain = self._rates
         sounds = usage.audio_input_tokens or usage.audio_output_tokens
-        if plain is None or sounds or not usage.cached_tokens + usage.cache_write_tokens <= usage.input_tokens <= plain.up_to:
+        if plain is None:
+            return None
+        if sounds or not usage.cached_tokens + usage.cache_write_tokens <= usage.input_tokens <= plain.up_to:
             return _listed(self._provider, self._model, usage)
         return plain.cost(usage)
 
@@ -82,8 +85,15 @@ class Price:
         return (input_tokens * FALLBACK_USD_PER_MTOK[0] + output_tokens * FALLBACK_USD_PER_MTOK[1]) / 1e6
 
 
+@lru_cache(maxsize=1024)
+def _hourly(provider: str, model: str, hour: int) -> Rates | None:
+    """`rates`, asked for on a worker thread when a target is made ready and known on the home loop from then on."""
+    del hour
+    return rates(provider, model)
+
+
 def rates(provider: str, model: str) -> Rates | None:
-    """The price as a plain sum, and how far it is one; None if the price is unknown or no such sum at all."""
+    """The price as a plain sum, and how far it is one (`up_to` -1: nowhere); None if the price is unknown."""
     size = SIZES[0]
     zero = _listed(provider, model, Usage())
     asked = [
@@ -95,11 +105,11 @@ def rates(provider: str, model: str) -> Rates | None:
             Usage(output_tokens=size),
         )
     ]
-    if zero is None or None in asked or abs(zero) > 0:
+    if zero is None or None in asked:
         return None
     fresh, cached, written, output = (one / size for one in asked if one is not None)
-    found = Rates(fresh=fresh, cached=cached, written=written, output=output, up_to=0)
-    for size in SIZES:
+    found = Rates(fresh=fresh, cached=cached, written=written, output=output, up_to=-1)
+    for size in SIZES if zero == 0 else ():
         third = size // 3
         for usage in (
             Usage(input_tokens=size, output_tokens=size),
@@ -108,7 +118,7 @@ def rates(provider: str, model: str) -> Rates | None:
         ):
             listed = _listed(provider, model, usage)
             if listed is None or abs(listed - found.cost(usage)) > 1e-9 * max(listed, 1e-6):
-                return found if found.up_to else None
+                return found
         found = replace(found, up_to=size)
     return found
 
