@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 BOUNDS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge, "=": operator.eq, "<": operator.lt}
 
@@ -17,6 +17,10 @@ class Figure(Struct, frozen=True):
     name: str
     value: float
     bound: str = ""
+
+    def __post_init__(self) -> None:
+        """Counts and truths are numbers too."""
+        force_setattr(self, "value", float(self.value))
 
     @property
     def kept(self) -> bool:
