@@ -14,7 +14,6 @@ from surefoot import runtime
 from surefoot.ask import call_of, chat_request, embed_request
 from surefoot.errors import BatchFailed, SurefootError
 from surefoot.events import Subscriber
-from surefoot.rooms import Rooms
 from surefoot.target import Policy, Semantic, Target
 from surefoot.types import ChatReply, ChatRequest, Delta, EmbedReply, EmbedRole, Message, Schema, Store, Tool, Traits
 
@@ -68,6 +67,8 @@ class _Model:
     ) -> None:
         """Check everything that can be checked without asking anybody; raises Misconfigured naming the remedy."""
         self.policy = policy or Policy()
+        from surefoot.rooms import Rooms  # all layers: half of what importing a model would cost, needed once one is built
+
         self._rooms = Rooms(targets, policy=self.policy, cache=cache, kind=self._kind)
         self._subscribers: dict[Any, Callable[[Any], None]] = {}
         self._listeners: tuple[Callable[[Any], None], ...] = ()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections import deque
 from collections.abc import Iterable
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -48,7 +47,7 @@ class Response:
 
     def __init__(self, connection: Connection) -> None:
         self._connection: Connection | None = connection  # until the last byte is in
-        self._blocks: deque[bytes] = deque()
+        self._blocks: list[bytes] = []  # a deque takes 600 bytes before it holds anything
         self._ahead = 0
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None

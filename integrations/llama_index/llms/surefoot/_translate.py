@@ -54,7 +54,10 @@ def messages_in(messages: Sequence[ChatMessage]) -> tuple[Message, ...]:
 def _message(message: ChatMessage) -> Message:
     extra = message.additional_kwargs
     role = ROLES[message.role]
-    parts = tuple(part for block in message.blocks for part in _parts(block))
+    blocks = message.blocks
+    if len(blocks) == 1 and type(blocks[0]) is TextBlock and not extra:  # plain text, as nearly all of them
+        return Message(role=role, content=blocks[0].text)
+    parts = tuple(part for block in blocks for part in _parts(block))
     return Message(
         role=role,
         content="".join(part.text for part in parts) if all(isinstance(part, Text) for part in parts) and len(parts) < 2 else parts,  # type: ignore[union-attr]
@@ -62,7 +65,7 @@ def _message(message: ChatMessage) -> Message:
         tool_calls=tuple(_tool_calls(message)) if role == "assistant" else (),
         tool_call_id=str(extra.get("tool_call_id") or "") if role == "tool" else "",
         is_error=bool(extra.get("is_error")) and role == "tool",
-        cache=any(isinstance(block, CachePoint) for block in message.blocks),
+        cache=any(isinstance(block, CachePoint) for block in blocks),
     )
 
 
