@@ -65,11 +65,17 @@ def test_a_typing_error_in_a_field_names_the_nearest_word():
     """A misspelt limit that is ignored is no limit."""
     with pytest.raises(Misconfigured, match="did you mean 'temperature'"):
         own_words({"temprature": 0}, known={"temperature"}, owner="X")
+    with pytest.raises(Misconfigured, match=r"provider's own goes into extra="):
+        own_words({"logprobs": True}, known={"temperature", "extra"}, owner="X")
 
 
 def test_customary_fields_are_translated_and_none_means_as_usual():
     """max_retries=2 is three attempts; timeout=None must not switch the deadline off."""
     assert own_words({"max_retries": 2, "timeout": None}, known={"attempts", "deadline_s"}, owner="X") == {"attempts": 3}
+    assert own_words({"api_base": "http://h", "additional_kwargs": {"user": "u"}}, known={"base_url", "extra"}, owner="X") == {
+        "base_url": "http://h",
+        "extra": {"user": "u"},
+    }
 
 
 def test_equal_settings_share_one_model():
@@ -82,7 +88,7 @@ def test_equal_settings_share_one_model():
 
 def test_settings_that_cannot_be_hashed_still_work():
     """A Target's provider options may hold a dict; sharing is lost, not the model."""
-    settings = Settings(model="local:extractive", fallbacks=(Target("local:extractive", options=(("x", {}),)),))
+    settings = Settings(model="local:extractive", fallbacks=(Target("local:extractive", options=(("truncate", []),)),))
     assert chat_model(settings).targets == ("local:extractive", "local:extractive")
 
 

@@ -251,3 +251,17 @@ def test_stopping_ends_open_connections_and_bills_them():
         assert read_all(sock)[1] in ("close", "reset")
     (bill,) = sim.usage_log.values()
     assert not bill.complete
+
+
+def test_an_answer_that_ends_after_a_reset_is_forgotten_with_the_rest():
+    """The client has its last byte before the server has written its books: whoever resets in between must not confuse them."""
+    sim = OpenAISim()
+    late = sim.serve(_request(STREAMED))
+    sim.reset()
+    late.on_end(len(late.chunks), True)
+    assert sim.billed.total == 0
+    after = sim.serve(_request(STREAMED))
+    assert not sim.wait_idle(0)
+    after.on_end(len(after.chunks), True)
+    assert sim.wait_idle(0)
+    assert sim.billed.total > 0
