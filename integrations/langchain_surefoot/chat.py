@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -25,8 +25,10 @@ from langchain_surefoot._fields import CHAT_FIELDS, FRAMEWORK_WORDS, key_field, 
 from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_out, messages_in, result_out, tool_choice_in
 from langchain_surefoot.errors import translated
 from surefoot import ChatModel, Policy, Target
-from surefoot.adapter import chat_model, key_variable, own_words, request_of
+from surefoot.adapter import chat_model, key_variable, own_words, request_of, sharing
+from surefoot.tokens import estimate_input
 from surefoot.types import ChatReply, ChatRequest, Delta
+from surefoot.vocabulary import count_text
 
 DEFAULT = Policy()
 LANGSMITH_PROVIDERS = {"google": "google_genai"}  # LangSmith's word, by which it finds prices
@@ -41,7 +43,8 @@ class ChatSurefoot(BaseChatModel):
         llm = ChatSurefoot(chat=ChatModel(...))        around a model you built; targets and policies are then said there
 
     The fields are those of surefoot's Target and Policy (of the first target: base_url, api_key, the limits) and ChatRequest.
-    LangChain's customary words are understood too: `timeout` is `deadline_s`, `max_retries` is `attempts` - 1.
+    LangChain's customary words are understood too: `timeout` is `deadline_s`, `max_retries` is `attempts` - 1; `stream_usage` needs no
+    saying, since streams always carry their usage.
 
     Nothing is doubled: LangChain's own `cache` is False (None would mean its global cache) and its `rate_limiter` None; surefoot's cache
     is called `surefoot_cache` here, because BaseChatModel already has a `cache`. The vendors' SDKs do not retry. What reaches you is
@@ -89,7 +92,10 @@ class ChatSurefoot(BaseChatModel):
     @model_validator(mode="before")
     @classmethod
     def _known_words(cls, values: Any) -> Any:
-        return key_field(own_words(values, known=cls.model_fields, owner=cls.__name__)) if isinstance(values, dict) else values
+        if not isinstance(values, dict):
+            return values
+        said = {word: value for word, value in values.items() if word != "stream_usage"}
+        return key_field(own_words(said, known=cls.model_fields, owner=cls.__name__))
 
     @model_validator(mode="after")
     def _whole(self) -> ChatSurefoot:
@@ -298,6 +304,42 @@ class ChatSurefoot(BaseChatModel):
         if traits.context_tokens is not None:
             profile["max_input_tokens"] = traits.context_tokens
         return profile
+
+    def get_num_tokens(self, text: str) -> int:
+        """Tokens of `text`: exact where OpenAI's vocabulary is on this machine, else estimated; nothing is downloaded."""
+        if self.custom_get_token_ids is not None:
+            return len(self.custom_get_token_ids(text))
+        return count_text(text, model=self.model)[0] if text else 0
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """Input tokens of `messages` with their roles, files and calls, and of `tools`, by the estimate that our limits reserve.
+
+        `trim_messages(token_counter=llm)` asks here. With `custom_get_token_ids`, LangChain counts by those, as in any of its models.
+        """
+        if self.custom_get_token_ids is not None:
+            return super().get_num_tokens_from_messages(messages, tools)
+        with translated(1):
+            request = ChatRequest(messages=messages_in(messages), tools=CONVERSIONS["tools"](tools))
+        return estimate_input(request, model=self.model)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Ids of a vocabulary, by `custom_get_token_ids` alone: LangChain would download GPT-2's, which no model here speaks."""
+        if self.custom_get_token_ids is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} counts tokens (get_num_tokens) but has no vocabulary; for ids pass custom_get_token_ids="
+            )
+        return self.custom_get_token_ids(text)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """A copy with fields of its own over the same model underneath: limits and keys are shared, never copied."""
+        return super().__deepcopy__(sharing(memo, self.chat, self._built, self.fallbacks, self.surefoot_cache))
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """For other processes, which build a model of their own. Raises TypeError where a key or a given model would be in it."""
+        settings_of(self).check_portable(given=self.chat, owner=type(self).__name__)
+        plain = self.model_copy()
+        plain._built = None  # noqa: SLF001 - a copy of itself
+        return super(ChatSurefoot, plain).__getstate__()
 
     @property
     def lc_secrets(self) -> dict[str, str]:

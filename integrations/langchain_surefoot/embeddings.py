@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from langchain_core.embeddings import Embeddings
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model
 from langchain_surefoot._fields import EMBED_FIELDS, key_field, settings_of
 from langchain_surefoot.errors import translated
 from surefoot import EmbedModel, Policy, Target
-from surefoot.adapter import embed_model, own_words
+from surefoot.adapter import embed_model, own_words, sharing
 
 DEFAULT = Policy()
 
@@ -71,6 +71,17 @@ class SurefootEmbeddings(BaseModel, Embeddings):
     @property
     def _attempts(self) -> int:
         return self.attempts if self.embed is None else self.embed.policy.attempts
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """A copy with fields of its own over the same model underneath: limits and keys are shared, never copied."""
+        return super().__deepcopy__(sharing(memo, self.embed, self._built, self.fallbacks, self.surefoot_cache))
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """For other processes, which build a model of their own. Raises TypeError where a key or a given model would be in it."""
+        settings_of(self).check_portable(given=self.embed, owner=type(self).__name__)
+        plain = self.model_copy()
+        plain._built = None  # noqa: SLF001 - a copy of itself
+        return super(SurefootEmbeddings, plain).__getstate__()
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """One vector a text, in order."""

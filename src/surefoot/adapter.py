@@ -31,6 +31,8 @@ CUSTOMARY = {  # the frameworks' words for ours, at construction and per call
     "model_kwargs": "extra",
     "response_format": "schema",
     "model_name": "model",
+    "api_base": "base_url",
+    "additional_kwargs": "extra",
 }
 AS_USUAL = frozenset({"timeout", "request_timeout", "max_retries"})  # None means the default there; deadline_s=None switches it off
 REQUEST_FIELDS = frozenset(ChatRequest.__struct_fields__) - {"messages"}
@@ -88,6 +90,16 @@ class Settings(Struct, frozen=True, kw_only=True):
         if both:
             raise Misconfigured(f"{owner}: {', '.join(both)} and {word}= are both given; say it where that model is built")
 
+    def check_portable(self, *, given: Any, owner: str) -> None:
+        """Raise TypeError where a pickle of `owner` would hold a key, or would lose what the copy needs in order to ask the same."""
+        keys = [self.api_key, *[one.api_key for one in self.fallbacks if isinstance(one, Target)]]
+        if given:
+            raise TypeError(f"{owner} around a model you built cannot be pickled: build it there, or say its settings as fields")
+        if any(isinstance(key, Secret) for key in keys):
+            raise TypeError(f"{owner} with a literal api_key cannot be pickled; pass a reference such as 'env:OPENAI_API_KEY' instead")
+        if not isinstance(self.cache, str | None):
+            raise TypeError(f"{owner} with a Store cannot be pickled; name the cache, such as 'sqlite:PATH' or 'redis://...'")
+
     def policy(self) -> Policy:
         """The policy. Raises Misconfigured for numbers that mean nothing."""
         return Policy(deadline_s=self.deadline_s, attempts=self.attempts, hedge_after=self.hedge_after, budget_usd=self.budget_usd)
@@ -138,7 +150,8 @@ def own_words(words: Mapping[str, Any], *, known: Collection[str], owner: str) -
         if name not in known:
             near = difflib.get_close_matches(word, [*known, *CUSTOMARY, "max_retries"], n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-            raise Misconfigured(f"{owner}: unknown field {word!r}; {hint}")
+            own = " (a field of the provider's own goes into extra={...})" if "extra" in known else ""
+            raise Misconfigured(f"{owner}: unknown field {word!r}; {hint}{own}")
         if value is None and word in AS_USUAL:
             continue
         found[name] = value + 1 if word == "max_retries" else value
@@ -148,6 +161,11 @@ def own_words(words: Mapping[str, Any], *, known: Collection[str], owner: str) -
 def key_of(key: str | None) -> str | Secret | None:
     """A key as Target takes it: a reference ("env:NAME", ...) stays readable, a literal one is masked from here on."""
     return key if key is None or is_reference(key) else Secret(key)
+
+
+def sharing(memo: dict[int, Any] | None, *shared: Any) -> dict[int, Any]:
+    """A memo for deepcopy in which `shared` (models, targets, stores) stand for themselves: they hold limits, locks and keys."""
+    return {**(memo or {}), **{id(one): one for one in shared if one is not None}}
 
 
 def is_reference(key: str) -> bool:

@@ -23,7 +23,7 @@ from surefoot.errors import (
     Unsupported,
 )
 from surefoot.providers._anthropic_read import Asked, ChatReader
-from surefoot.providers._anthropic_wire import Dialect, chat_body, is_closed, version
+from surefoot.providers._anthropic_wire import Dialect, chat_body, closed, is_closed, version
 from surefoot.providers._direct import DirectLane
 from surefoot.providers._faults import Door, fault_of
 from surefoot.providers._sse import EventSource
@@ -352,10 +352,26 @@ async def test_structured_output_is_native_where_it_can_be_and_a_tool_where_not(
     with_tools = body_of(chat("x", schema=shut, tools=(WEATHER,)))
     assert with_tools["output_config"]["format"]["type"] == "json_schema"
     assert with_tools["tools"][0]["name"] == "weather"
+    assert body_of(chat("x", schema=wide, tools=(WEATHER,)))["output_config"] == with_tools["output_config"]
     with pytest.raises(Unsupported):
         body_of(chat("x", schema=Schema(), tools=(WEATHER,)))
     nested = msgspec.json.encode({"type": "object", "additionalProperties": False, "properties": {"a": {"items": CITY}}}).decode()
     assert not is_closed(nested)
+
+
+async def test_open_schemas_are_closed_beside_tools_wherever_schemas_stand():
+    """A property may be called like a keyword; keys without names cannot be asked for, and that is told before anything is sent."""
+    words = {"type": {"type": "string"}, "properties": CITY, "items": {"anyOf": [CITY, {"type": "null"}]}}
+    schema = {"type": "object", "properties": words, "$defs": {"one": CITY}, "required": ["type"], "enum": [{"type": "object"}]}
+    found = msgspec.json.decode(closed(msgspec.json.encode(schema).decode()))
+    shut = {**CITY, "additionalProperties": False}
+    assert found["properties"] == {"type": {"type": "string"}, "properties": shut, "items": {"anyOf": [shut, {"type": "null"}]}}
+    assert (found["$defs"], found["enum"], found["additionalProperties"]) == ({"one": shut}, [{"type": "object"}], False)
+    free = Schema.of(
+        "counts", {"type": "object", "properties": {"counts": {"type": "object", "additionalProperties": {"type": "integer"}}}}
+    )
+    with pytest.raises(Unsupported, match="keys of any name"):
+        body_of(chat("x", schema=free, tools=(WEATHER,)))
 
 
 # Faults

@@ -25,6 +25,7 @@ MARKS = 4  # cache breakpoints of one request; the API refuses more
 EPHEMERAL = {"type": "ephemeral"}
 FOREIGN_SEALS = ("google:",)  # how other providers of ours mark a thought's seal; theirs would be refused as a corrupt one
 ANY_OBJECT = '{"type":"object","additionalProperties":true}'
+NAMED, NESTED = {"properties", "$defs", "definitions"}, {"items", "prefixItems", "anyOf", "oneOf", "allOf"}  # where schemas stand
 
 _VERSION = re.compile(r"claude-(?:(\d)(?:-(\d))?-)?[a-z]+(?:-(\d{1,2})(?:-(\d{1,2}))?)?(?![\d])")
 
@@ -122,7 +123,8 @@ def _thinking(body: Fields, request: ChatRequest, model: str) -> None:
 def _answer_shape(body: Fields, request: ChatRequest, model: str) -> str:
     """Ask for the schema: natively where model and schema allow it, else by forcing a tool, whose name is returned.
 
-    Beside tools of the caller's own the native way is the only one: a forced tool would shut theirs out.
+    Beside tools of the caller's own the native way is the only one: a forced tool would shut theirs out. Objects that do not say whether
+    they are closed are closed then: what fits the closed schema fits the open one.
     """
     schema = request.schema
     if schema is None:
@@ -130,7 +132,8 @@ def _answer_shape(body: Fields, request: ChatRequest, model: str) -> str:
     known = version(model)
     is_native = (known is None or known >= (4, 5)) and is_closed(schema.schema)
     if schema.schema and (is_native or request.tools):
-        body["output_config"] = {"format": {"type": "json_schema", "schema": raw(schema.schema, f"schema {schema.name!r}")}}
+        shape = schema.schema if is_native else closed(schema.schema)
+        body["output_config"] = {"format": {"type": "json_schema", "schema": raw(shape, f"schema {schema.name!r}")}}
         return ""
     if request.tools:
         raise Unsupported("Anthropic has no JSON mode beside tools; give a schema, or ask for JSON in words")
@@ -153,15 +156,36 @@ def _answer_tool(name: str, schema: Schema) -> Fields:
 def is_closed(schema: str) -> bool:
     """Whether every object of a JSON schema forbids further properties, as the native way demands."""
 
-    def closed(part: Any) -> bool:
+    def says_so(part: Any) -> bool:
         if isinstance(part, list):
-            return all(closed(item) for item in part)
+            return all(says_so(item) for item in part)
         if not isinstance(part, dict):
             return True
         is_object = part.get("type") == "object" or "properties" in part
-        return (not is_object or part.get("additionalProperties") is False) and all(closed(value) for value in part.values())
+        return (not is_object or part.get("additionalProperties") is False) and all(says_so(value) for value in part.values())
 
-    return bool(schema) and closed(msgspec.json.decode(raw(schema, "the schema")))
+    return bool(schema) and says_so(msgspec.json.decode(raw(schema, "the schema")))
+
+
+@lru_cache(maxsize=64)
+def closed(schema: str) -> str:
+    """A JSON schema with its objects closed. Raises Unsupported where one asks for keys without names (a dict[str, ...])."""
+
+    def close(part: Any) -> Any:
+        if isinstance(part, list):
+            return [close(item) for item in part]
+        if not isinstance(part, dict):
+            return part
+        found = {
+            word: {name: close(one) for name, one in value.items()} if word in NAMED else close(value) if word in NESTED else value
+            for word, value in part.items()
+        }
+        is_object = found.get("type") == "object" or "properties" in found
+        if is_object and found.setdefault("additionalProperties", False) is not False:
+            raise Unsupported("beside tools Anthropic takes no schema with keys of any name; name them, or ask by a tool of your own")
+        return found
+
+    return msgspec.json.encode(close(msgspec.json.decode(raw(schema, "the schema")))).decode()
 
 
 def _tools(body: Fields, request: ChatRequest) -> None:

@@ -364,7 +364,9 @@ def test_the_profile_is_what_the_provider_knows():
 
 def test_customary_words_are_understood():
     """One replaced line must not leave timeout= and max_retries= unread."""
-    llm = ChatSurefoot(model="openai:m", timeout=7, max_retries=1, api_key="k", stop_sequences=["x"], model_kwargs={"user": "u"})
+    llm = ChatSurefoot(
+        model="openai:m", timeout=7, max_retries=1, api_key="k", stop_sequences=["x"], model_kwargs={"user": "u"}, stream_usage=True
+    )
     assert (llm.deadline_s, llm.attempts, llm.stop, llm.extra) == (7, 2, ["x"], {"user": "u"})
 
 

@@ -55,6 +55,8 @@ def test_llamaindexs_own_cache_is_refused():
     """It is keyed by the text alone: two models, or a query and a document, would share a vector."""
     with pytest.raises(Misconfigured, match="surefoot_cache"):
         SurefootEmbedding(model_name="openai:m", embeddings_cache=SimpleKVStore())
+    with pytest.raises(Misconfigured, match="use surefoot_cache"):
+        around()[0].embeddings_cache = SimpleKVStore()
 
 
 def test_errors_are_ours():

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Any
+from typing import Any, Self
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field, PrivateAttr, SecretStr, field_serializer
 
 from surefoot import EmbedModel, Policy, Secret, Target
-from surefoot.adapter import OWN_FIELDS, Settings, embed_model, key_of, own_words
+from surefoot.adapter import OWN_FIELDS, Settings, embed_model, key_of, own_words, sharing
 from surefoot.errors import Misconfigured
 
 DEFAULT = Policy()
 FIELDS = attrgetter("model_name", "dimensions", *OWN_FIELDS)
+NO_CACHE = "SurefootEmbedding: embeddings_cache is keyed by text alone and mixes models; use surefoot_cache instead"
 BATCH_SIZE = 128  # texts LlamaIndex hands over at once; surefoot packs them by the provider's own limits
 
 
@@ -51,7 +52,7 @@ class SurefootEmbedding(BaseEmbedding):
         words = {"model_name": model_name or fields.pop("model", "") or (embed.targets[0] if embed is not None else ""), **fields}
         values = own_words(words, known=type(self).model_fields, owner=type(self).__name__)
         if values.get("embeddings_cache") is not None:
-            raise Misconfigured("SurefootEmbedding: embeddings_cache is keyed by text alone and mixes models; use surefoot_cache instead")
+            raise Misconfigured(NO_CACHE)
         key = values.get("api_key")
         if isinstance(key, Secret):
             values["api_key"] = key.reveal()
@@ -59,6 +60,12 @@ class SurefootEmbedding(BaseEmbedding):
         if embed is not None:
             self._built = None, embed
         self._settings().check(given=embed, word="embed", owner=type(self).__name__)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse LlamaIndex's cache after construction, too."""
+        if name == "embeddings_cache" and value is not None:
+            raise Misconfigured(NO_CACHE)
+        super().__setattr__(name, value)
 
     @classmethod
     def class_name(cls) -> str:
@@ -68,6 +75,17 @@ class SurefootEmbedding(BaseEmbedding):
     @field_serializer("fallbacks")
     def _names(self, fallbacks: tuple[str | Target, ...]) -> list[str]:
         return [one.name if isinstance(one, Target) else one for one in fallbacks]
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """A copy with fields of its own over the same model underneath: limits and keys are shared, never copied."""
+        return super().__deepcopy__(sharing(memo, self._built, self.fallbacks, self.surefoot_cache, self.callback_manager))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes, which build a model of their own. Raises TypeError where a key or a given model would be in it."""
+        self._settings().check_portable(given=self._built is not None and self._built[0] is None, owner=type(self).__name__)
+        plain = self.model_copy()
+        plain._built = None  # noqa: SLF001 - a copy of itself
+        return super(SurefootEmbedding, plain).__getstate__()
 
     def _settings(self) -> Settings:
         return Settings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, Self
 
 from llama_index.core.base.llms.generic_utils import (
     achat_to_completion_decorator,
@@ -36,7 +36,7 @@ from llama_index.core.types import PydanticProgramMode
 
 from llama_index.llms.surefoot._translate import CONVERSIONS, Growing, messages_in, response_out, selections_out
 from surefoot import ChatModel, Policy, Secret, Target
-from surefoot.adapter import OWN_FIELDS, Settings, chat_model, key_of, own_words, request_of
+from surefoot.adapter import OWN_FIELDS, Settings, chat_model, key_of, own_words, request_of, sharing
 from surefoot.types import ChatReply, ChatRequest
 
 DEFAULT = Policy()
@@ -106,6 +106,17 @@ class Surefoot(FunctionCallingLLM):
     @field_serializer("fallbacks")
     def _names(self, fallbacks: tuple[str | Target, ...]) -> list[str]:
         return [one.name if isinstance(one, Target) else one for one in fallbacks]
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """A copy with fields of its own over the same model underneath: limits and keys are shared, never copied."""
+        return super().__deepcopy__(sharing(memo, self._built, self.fallbacks, self.surefoot_cache, self.callback_manager))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes, which build a model of their own. Raises TypeError where a key or a given model would be in it."""
+        self._settings().check_portable(given=self._built is not None and self._built[0] is None, owner=type(self).__name__)
+        plain = self.model_copy()
+        plain._built = None  # noqa: SLF001 - a copy of itself
+        return super(Surefoot, plain).__getstate__()
 
     def _settings(self) -> Settings:
         return Settings(

@@ -1,0 +1,65 @@
+"""Token counting as LangChain asks for it: trim_messages, summaries and splitters call these, and must not wait for a download."""
+
+from __future__ import annotations
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage, trim_messages
+from langchain_core.tools import tool
+
+from langchain_surefoot import ChatSurefoot
+from surefoot import ChatModel
+from surefoot.errors import BadRequest
+from surefoot.testing import Scripted
+from surefoot.tokens import estimate_input
+from surefoot.vocabulary import count_text
+
+TEXT = "The harbour office opens at a quarter past eight."
+
+
+@tool
+def weather(city: str) -> str:
+    """The weather of a city."""
+    return f"rain in {city}"
+
+
+@pytest.fixture
+def llm() -> ChatSurefoot:
+    return ChatSurefoot(model="anthropic:claude-haiku-4-5", api_key="k")
+
+
+def test_text_is_counted_without_a_tokenizer(llm):
+    """LangChain's default fetches GPT-2 over the network, and offline counts 0."""
+    assert llm.get_num_tokens(TEXT) == count_text(TEXT, model=llm.model)[0] > 5
+    assert llm.get_num_tokens("") == 0
+
+
+def test_messages_are_counted_as_our_limits_count_them():
+    """Roles, calls, results and the tools themselves: one number for what is trimmed and what is reserved."""
+    edge = Scripted()
+    llm = ChatSurefoot(chat=ChatModel(edge))
+    messages = [
+        HumanMessage(TEXT),
+        AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Izmir"}, "id": "c"}]),
+        ToolMessage("rain", tool_call_id="c"),
+    ]
+    llm.bind_tools([weather]).invoke(messages)
+    assert llm.get_num_tokens_from_messages(messages, tools=[weather]) == estimate_input(edge.requests[0], model=llm.model)
+    assert llm.get_num_tokens_from_messages(messages) < llm.get_num_tokens_from_messages(messages, tools=[weather])
+    with pytest.raises(BadRequest, match="weird"):
+        llm.get_num_tokens_from_messages([HumanMessage([{"type": "weird"}])])
+
+
+def test_messages_are_trimmed_by_the_model(llm):
+    """The system message and the newest turn stay."""
+    messages = [SystemMessage("Be brief."), HumanMessage(TEXT * 50), AIMessage(TEXT), HumanMessage("And then?")]
+    kept = trim_messages(messages, max_tokens=60, token_counter=llm, strategy="last", include_system=True)
+    assert kept == [messages[0], *messages[2:]]
+
+
+def test_ids_come_from_a_vocabulary_of_the_callers_alone(llm):
+    """Ids of GPT-2 mean nothing to any model here."""
+    with pytest.raises(NotImplementedError, match="custom_get_token_ids"):
+        llm.get_token_ids(TEXT)
+    own = ChatSurefoot(model="openai:m", api_key="k", custom_get_token_ids=lambda text: list(text.encode()))
+    assert (own.get_token_ids("ab"), own.get_num_tokens("ab")) == ([97, 98], 2)
+    assert own.get_num_tokens_from_messages([HumanMessage("ab")]) == len("Human: ab")
