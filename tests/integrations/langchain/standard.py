@@ -1,8 +1,8 @@
 # ruff: noqa: RUF012 - langchain-tests reads its settings off the class
 """langchain-tests' standard suites, set up once for every vendor: derive, name the model, say what the vendor cannot do.
 
-No standard test is overridden, and every test has an event loop of its own: no client is tied to one. `test_stream_time` is skipped
-everywhere: it is a benchmark over recorded cassettes, and the simulators answer anew.
+No standard test is overridden, and every test has an event loop of its own: no client is tied to one. `test_stream_time` streams from
+the simulators: its recorder leaves loopback alone, so nothing is recorded and nothing is timed.
 """
 
 from __future__ import annotations
@@ -53,6 +53,11 @@ class Integration(ChatModelIntegrationTests):
     supports_image_urls = True
     supports_pdf_inputs = True
     supports_anthropic_inputs = True
+    enable_vcr_tests = True
+
+    @pytest.fixture(scope="session")
+    def vcr_config(self) -> dict[str, Any]:
+        return {"ignore_localhost": True, "record_mode": "none"}
 
     @pytest.fixture(autouse=True)
     def _vendor(self, vendors: dict[str, WireSim]) -> None:
