@@ -12,6 +12,7 @@ from surefoot.errors import BadRequest, CircuitOpen, DeadlineTooNear, RateLimite
 from surefoot.events import RateLearned, Waited
 from surefoot.layers.deadline import Deadline
 from surefoot.layers.rate import Rate
+from surefoot.rules.bucket import AGEING_S
 from surefoot.stack import stack
 from surefoot.testing import Scripted, make_call
 from surefoot.types import Usage
@@ -84,6 +85,85 @@ async def test_order_of_arrival_is_kept_and_the_large_do_not_starve():
     ask = stack(edge, Rate(tokens_per_minute=600, estimate=lambda request: int(request.messages[0].text)))
     await together(ask, [make_call(str(size)) for size in sizes])
     assert [int(request.messages[0].text) for request in edge.requests] == sizes
+
+
+def texts(edge):
+    """What reached the provider, in order."""
+    return [request.messages[0].text for request in edge.requests]
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"requests_per_minute": 60}, {"tokens_per_minute": 600, "estimate": lambda _: 10}],
+    ids=["requests", "tokens"],
+)
+async def test_interactive_goes_before_batch_at_either_limit(limits):
+    """A person must not wait for the night's work, nor be refused for its length."""
+    edge = Scripted("fine", usage=Usage(input_tokens=10))
+    rate = Rate(**limits)
+    ask = stack(edge, rate)
+    jobs = [make_call(f"job {n}", priority="batch") for n in range(40)]
+    calls = [make_call("now"), *jobs, make_call("person", deadline_s=2.0), make_call("next", deadline_s=3.0)]
+    ended = await together(stack(ask, Deadline()), calls)
+    assert ended == ["fine"] * len(calls)
+    assert texts(edge) == ["now", "person", "next", *[f"job {n}" for n in range(40)]]
+    assert rate.idle()
+
+
+@pytest.mark.parametrize("tokens", [1, 300], ids=["small", "large"])
+async def test_batch_ages_and_is_not_starved(tokens):
+    """With twice the limit offered by interactive calls, a batch call of half a minute's tokens gets through after its age."""
+    edge, took = Scripted("fine", usage=Usage(input_tokens=1)), []
+    rate = Rate(tokens_per_minute=600, estimate=lambda request: tokens if request.messages[0].text == "job" else 1)
+    ask = stack(edge, rate)
+
+    async def job():
+        begun = now()
+        await read(ask, make_call("job", priority="batch"))
+        took.append(now() - begun)
+
+    async with asyncio.TaskGroup() as group:
+        for second in range(30):
+            for _ in range(20):
+                group.create_task(read(ask, make_call("person")))
+            if second == 5:
+                group.create_task(job())
+            await asyncio.sleep(1)
+    print(f"the batch call had its turn after {took[0]:.1f} s, {texts(edge).index('job')} before it")
+    assert AGEING_S <= took[0] <= 3 * AGEING_S
+    assert 0 < texts(edge).index("job") <= 320  # those who had come by then
+    assert rate.idle()
+
+
+async def test_whoever_comes_during_a_pause_keeps_his_class():
+    """Retry-After holds everybody; then the person goes first."""
+    edge = Scripted(RateLimited("slow down", retry_after_s=5), "fine")
+    rate = Rate(requests_per_minute=60)
+    ask = stack(edge, rate)
+    await fails(ask, RateLimited, call=make_call("first"))
+    job = asyncio.create_task(read(ask, make_call("job", priority="batch")))
+    await asyncio.sleep(3)
+    begun = now()
+    await read(ask, make_call("person"))
+    assert now() - begun == pytest.approx(3, abs=0.05)
+    await job
+    assert now() - begun == pytest.approx(4, abs=0.05)
+    assert texts(edge) == ["first", "person", "job"]
+
+
+async def test_whoever_finds_room_makes_no_future_and_no_timer(monkeypatch):
+    """The uncontended way is plain arithmetic, for either class."""
+    ask = stack(Scripted(), Rate(requests_per_minute=6e6, tokens_per_minute=6e9, estimate=lambda _: 10))
+    made, told = [], []
+    with monkeypatch.context() as patch:
+        for name in ("create_future", "call_later", "call_at", "call_soon", "create_task"):
+            patch.setattr(asyncio.get_running_loop(), name, lambda *_args, name=name, **_kwargs: made.append(name))
+        for priority in ("interactive", "batch"):
+            try:
+                ask(make_call(priority=priority)).send(None)
+            except StopIteration as ended:
+                told.append(ended.value.text)
+    assert (told, made) == (["ok", "ok"], [])
 
 
 async def test_what_is_refused_further_in_is_given_back():

@@ -111,6 +111,17 @@ class SlidingWindow:
         return self.per_minute, self.holds - self.used, self.window_s
 
 
+TPM = 1_000_000.0
+TWO_SECONDS = TPM / 30.0
+PROVIDERS: dict[str, Callable[[float], Provider]] = {
+    "token bucket of a minute": TokenBucket,
+    "token bucket of 2 s": lambda per_minute: TokenBucket(per_minute, holds_s=2.0),
+    "windows of 2 s": lambda per_minute: FixedWindow(per_minute, window_s=2.0, phase_s=0.7),
+    "windows of 60 s": lambda per_minute: FixedWindow(per_minute, phase_s=20.0),
+    "log of 60 s": SlidingWindow,
+}
+
+
 @dataclass
 class Client:
     """Closed-loop workers before a gate: each sends, waits for its answer, sends again."""
@@ -216,3 +227,14 @@ class Client:
                 self.gate.observe(now_s, limit=limit, remaining=remaining, reset_s=reset_s)
             else:
                 self.gate.observe(now_s, remaining=remaining, reset_s=reset_s)
+
+
+def sizes(mean: float) -> Callable[[random.Random], float]:
+    """Requests between half and one and a half of `mean`."""
+    return lambda rng: rng.uniform(0.5, 1.5) * mean
+
+
+def offer(gate: Bucket | Learned, provider: Provider, *, mean: float, times: float = 2.0, **options: object) -> Client:
+    """Ten minutes of `times` the limit."""
+    workers = max(3, math.ceil(times * TPM / 60.0 / mean * 0.55))
+    return Client(gate, provider, workers, sizes(mean), **options).run(600.0)  # type: ignore[arg-type]

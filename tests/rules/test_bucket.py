@@ -2,7 +2,6 @@
 
 import math
 import random
-import time
 from collections.abc import Callable
 
 import pytest
@@ -10,30 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from surefoot.rules.bucket import BURST_S, PACE, PAUSE_CEILING_S, PEAK_S, Bucket, Learned, Reservation
-from tests.rules.quota import Client, FixedWindow, Provider, SlidingWindow, TokenBucket
-
-TPM = 1_000_000.0
-TWO_SECONDS = TPM / 30.0
-PROVIDERS: dict[str, Callable[[float], Provider]] = {
-    "token bucket of a minute": TokenBucket,
-    "token bucket of 2 s": lambda per_minute: TokenBucket(per_minute, holds_s=2.0),
-    "windows of 2 s": lambda per_minute: FixedWindow(per_minute, window_s=2.0, phase_s=0.7),
-    "windows of 60 s": lambda per_minute: FixedWindow(per_minute, phase_s=20.0),
-    "log of 60 s": SlidingWindow,
-}
-
-
-def sizes(mean: float) -> Callable[[random.Random], float]:
-    """Requests between half and one and a half of `mean`."""
-    return lambda rng: rng.uniform(0.5, 1.5) * mean
-
-
-def offer(gate: Bucket | Learned, provider: Provider, *, mean: float, times: float = 2.0, **options: object) -> Client:
-    """Ten minutes of `times` the limit."""
-    workers = max(3, math.ceil(times * TPM / 60.0 / mean * 0.55))
-    return Client(gate, provider, workers, sizes(mean), **options).run(600.0)  # type: ignore[arg-type]
-
+from surefoot.layers import concurrency
+from surefoot.rules.bucket import AGEING_S, BURST_S, PACE, PAUSE_CEILING_S, PEAK_S, Bucket, Reservation
+from tests.rules.quota import PROVIDERS, TPM, TWO_SECONDS, Client, FixedWindow, TokenBucket, offer
 
 # ---- limits given -----------------------------------------------------------------------------------------------------------
 
@@ -149,123 +127,71 @@ def test_headers_below_the_given_limit_count_and_a_daily_limit_does_not() -> Non
     assert bucket.per_minute == 1000.0
 
 
-# ---- limits learned ---------------------------------------------------------------------------------------------------------
+# ---- two classes ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
-def test_a_limit_learned_from_headers_is_used_within_the_first_minute(name: str) -> None:
-    """The promise: >= 95 % within 60 s, <= 0.5 % refused, though nothing is known before the first answer."""
-    client = offer(Learned(), PROVIDERS[name](TPM), mean=0.015 * TWO_SECONDS, headers=True)
-    first, rest = client.used(TPM, 0, 60), client.used(TPM, 60, 600)
-    print(f"{name}: {first:.3f} used in the first minute, {rest:.4f} after, {client.rejected():.5f} refused")
-    assert first >= 0.95
-    assert rest >= 0.95
-    assert client.rejected() <= 0.005
+def drained(bucket: Bucket, waiting: list[Reservation], now_s: float) -> list[float]:
+    """The moments at which `waiting` may go, in their order."""
+    gone: dict[int, float] = {}
+    while len(gone) < len(waiting):
+        sleep_s = min(bucket.ready(one, now_s) for one in waiting if id(one) not in gone)
+        for one in waiting:
+            if one.at_s < math.inf:
+                gone.setdefault(id(one), now_s)
+        now_s += sleep_s
+    return [gone[id(one)] for one in waiting]
 
 
-@pytest.mark.parametrize("hints", [True, False], ids=["with Retry-After", "without"])
-@pytest.mark.parametrize(
-    ("name", "least", "most"),
-    [
-        ("token bucket of a minute", 0.98, 0.005),
-        ("token bucket of 2 s", 0.98, 0.005),
-        ("windows of 2 s", 0.95, 0.005),
-        ("windows of 60 s", 0.92, 0.012),
-        ("log of 60 s", 0.85, 0.012),
-    ],
-)
-def test_a_limit_learned_from_refusals_alone(name: str, hints: bool, least: float, most: float) -> None:
-    """As good as it gets without headers: what limits it is that a refusal is the only news, and that minute windows tell it late."""
-    client = offer(Learned(), PROVIDERS[name](TPM), mean=0.015 * TWO_SECONDS, hints=hints)
-    first, rest = client.used(TPM, 0, 60), client.used(TPM, 60, 600)
-    print(f"{name}, hints {hints}: {first:.3f} used in the first minute, {rest:.4f} after, {client.rejected():.5f} refused")
-    assert rest >= least
-    assert client.rejected() <= most
+def test_the_patient_let_others_pass_and_each_class_keeps_its_order() -> None:
+    """Whoever comes later but is not patient goes first."""
+    bucket = Bucket(60.0)
+    bucket.reserve(1.0, 0.0)
+    jobs = [bucket.reserve(1.0, 0.1 * n, patient=True) for n in range(3)]
+    people = [bucket.reserve(1.0, 0.5 + 0.1 * n) for n in range(3)]
+    assert [one.wait_s for one in people] == pytest.approx([n / PACE - 0.4 - 0.1 * n for n in (1, 2, 3)], abs=0.02)
+    at_s = drained(bucket, [*people, *jobs], 0.8)
+    assert at_s == sorted(at_s)
+    assert at_s == pytest.approx([n / PACE for n in range(1, 7)], abs=0.05)
 
 
-def test_below_the_limit_nobody_waits() -> None:
-    """Learning must cost nothing where there is nothing to learn."""
-    client = offer(Learned(), TokenBucket(TPM), mean=0.015 * TWO_SECONDS, times=0.5)
-    assert not client.refused
-    assert client.gate.per_minute == math.inf
+def test_the_wait_of_the_patient_counts_all_who_are_there() -> None:
+    """Else one with a near deadline would be let in to wait for nothing."""
+    bucket = Bucket(60.0)
+    bucket.reserve(1.0, 0.0)
+    for _ in range(5):
+        bucket.reserve(1.0, 0.0)
+    waits_s = [bucket.reserve(1.0, 0.0, patient=True).wait_s for _ in range(2)]
+    assert waits_s == pytest.approx([6 / PACE, 7 / PACE])
 
 
-def test_a_raised_limit_is_found_again() -> None:
-    """Tiers change: without refusals the pace grows ever faster."""
-
-    class Raised(TokenBucket):
-        def accepts(self, amount: float, now_s: float) -> bool:
-            if now_s > 200.0 and self.rate < TPM / 40.0:
-                self.rate *= 2.0
-            return super().accepts(amount, now_s)
-
-    client = offer(Learned(), Raised(TPM, holds_s=2.0), mean=0.015 * TWO_SECONDS, times=4.0)
-    print(f"limit doubled at 200 s: {client.used(2 * TPM, 400, 600):.3f} of the new one used from 400 s on")
-    assert client.used(2 * TPM, 400, 600) >= 0.85
+def test_the_patient_who_have_waited_long_enough_stand_where_they_would_have_then() -> None:
+    """Before all who come AGEING_S after them; so who keeps coming cannot starve them, however large they are."""
+    bucket = Bucket(60.0)
+    bucket.reserve(1.0, 0.0)
+    job = bucket.reserve(5.0, 0.0, patient=True)
+    before = [bucket.reserve(1.0, 0.5 * n) for n in range(20)]
+    after = [bucket.reserve(1.0, AGEING_S + 0.5 * n) for n in range(5)]
+    at_s = drained(bucket, [*before, job, *after], AGEING_S + 2.5)
+    assert at_s == sorted(at_s)
+    assert not job.patient
 
 
-def test_a_provider_that_refuses_everything_is_tried_ever_more_rarely_and_found_again() -> None:
-    """Shut for two minutes, no hint: trials one at a time, and the pace of before once it is open."""
-
-    class Shut(TokenBucket):
-        def accepts(self, amount: float, now_s: float) -> bool:
-            return not 100.0 <= now_s < 220.0 and super().accepts(amount, now_s)
-
-    client = offer(Learned(), Shut(TPM, holds_s=2.0), mean=0.015 * TWO_SECONDS, hints=False)
-    while_shut = sum(100.0 <= at_s < 220.0 for at_s in client.refused)
-    print(f"shut for 120 s: {while_shut} refused meanwhile, {client.used(TPM, 270, 600):.3f} used from 50 s after it")
-    assert while_shut <= 60
-    assert client.used(TPM, 270, 600) >= 0.9
-
-
-def test_a_refusal_after_a_quiet_hour_does_not_silence_the_client() -> None:
-    """One request in an hour, refused for others' traffic: the hour measured nothing, so fifty then get away within forty seconds."""
-    gate = Learned()
-    gate.settle(gate.reserve(500.0, 0.0), 500.0, 1.0)
-    gate.on_refusal(gate.reserve(500.0, 3600.0), 3600.1)
-    now_s = 3601.0
-    for reservation in [gate.reserve(500.0, now_s) for _ in range(50)]:
-        while sleep_s := gate.ready(reservation, now_s):
-            now_s += sleep_s
-    print(f"fifty away in {now_s - 3601.0:.1f} s")
-    assert now_s - 3601.0 <= 40.0
+def test_clocks_that_leap_neither_stop_nor_shuffle_the_patient() -> None:
+    """An hour ahead, all there have waited long enough; an hour back, time goes on from where it was."""
+    for leap_s in (3600.0, -3600.0):
+        bucket = Bucket(60.0)
+        bucket.reserve(1.0, 0.0)
+        jobs, people = [bucket.reserve(1.0, 0.0, patient=True) for _ in range(2)], [bucket.reserve(1.0, 0.0)]
+        person = bucket.reserve(1.0, leap_s)
+        order = [*people, *jobs, person] if leap_s > 0.0 else [*people, person, *jobs]
+        at_s = drained(bucket, order, leap_s)
+        assert at_s == sorted(at_s)
+        assert at_s[-1] <= leap_s + 5.0
 
 
-def test_a_machine_suspended_between_sending_and_refusal_does_not_slow_the_trials() -> None:
-    """An hour between the two is not how long a refusal takes."""
-    gate = Learned()
-    gate.on_refusal(gate.reserve(500.0, 0.0), 3600.0)
-    now_s = 3600.0
-    for reservation in [gate.reserve(500.0, now_s) for _ in range(10)]:
-        while sleep_s := gate.ready(reservation, now_s):
-            now_s += sleep_s
-    assert now_s - 3600.0 <= 60.0
-
-
-def test_a_limit_that_was_none_is_lifted() -> None:
-    """Back to what headers name, or to nothing; and what follows is measured anew."""
-    gate = Learned()
-    sent = [gate.reserve(100.0, 0.02 * n) for n in range(100)]
-    gate.on_refusal(sent[-1], 2.0)
-    assert gate.per_minute < math.inf
-    gate.lift(3.0)
-    assert (gate.per_minute, gate.shut) == (math.inf, False)
-    assert gate.reserve(1e6, 3.0).wait_s == 0.0
-    gate.observe(3.0, limit=600.0)
-    gate.lift(4.0)
-    assert gate.per_minute == 600.0
-
-
-def test_old_refusals_teach_nothing() -> None:
-    """Fifty in flight refused together are one piece of news, not fifty cuts."""
-    gate = Learned()
-    sent = [gate.reserve(100.0, 0.02 * n) for n in range(100)]
-    gate.on_refusal(sent[-50], 2.0)
-    pace = gate.per_minute
-    assert pace < math.inf
-    for reservation in sent[-49:]:
-        gate.on_refusal(reservation, 2.1)
-    assert gate.per_minute == pace
+def test_both_queues_age_alike() -> None:
+    """Whoever waits for a place and whoever waits for the limit are told the same."""
+    assert AGEING_S == concurrency.AGEING_S
 
 
 # ---- any order of events ----------------------------------------------------------------------------------------------------
@@ -280,7 +206,8 @@ class BucketMachine(RuleBasedStateMachine):
         super().__init__()
         self.bucket = Bucket(LIMIT)
         self.now_s = self.true_s = 0.0  # what the clock says; how long it has really been
-        self.waiting: list[Reservation] = []
+        self.waiting: list[Reservation] = []  # in the order in which they are to go
+        self.turns: dict[int, tuple[float, bool, int]] = {}
         self.gone: list[Reservation] = []
         self.log: list[tuple[float, float]] = []
         self.net = 0.0
@@ -292,14 +219,16 @@ class BucketMachine(RuleBasedStateMachine):
         self.log.append((self.true_s, reservation.amount))
         self.net += reservation.amount
 
-    @rule(amount=st.floats(0.0, 40.0))
-    def reserve(self, amount: float) -> None:
-        reservation = self.bucket.reserve(amount, self.now_s)
+    @rule(amount=st.floats(0.0, 40.0), patient=st.booleans())
+    def reserve(self, amount: float, patient: bool) -> None:
+        reservation = self.bucket.reserve(amount, self.now_s, patient=patient)
+        self.order += 1
+        self.turns[id(reservation)] = (reservation.since_s + AGEING_S * patient, not patient, self.order)
+        self.waiting.append(reservation)
+        self.waiting.sort(key=lambda one: self.turns[id(one)])
         if reservation.wait_s == 0.0:
-            assert not self.waiting, "a newcomer overtook"
+            assert self.waiting.pop(0) is reservation, "a newcomer overtook"
             self.note_gone(reservation)
-        else:
-            self.waiting.append(reservation)
 
     @rule(by_s=st.floats(0.0, 30.0))
     def sleep(self, by_s: float) -> None:
@@ -374,88 +303,3 @@ class BucketMachine(RuleBasedStateMachine):
 
 TestBucketMachine = BucketMachine.TestCase
 TestBucketMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-
-
-class LearnedMachine(RuleBasedStateMachine):
-    """A gate that learns must let everyone through in the end, whatever it is told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = Learned()
-        self.now_s = 0.0
-        self.waiting: list[Reservation] = []
-        self.gone: list[Reservation] = []
-
-    @rule(amount=st.floats(0.1, 1000.0), n=st.integers(1, 20))
-    def reserve(self, amount: float, n: int) -> None:
-        for _ in range(n):
-            reservation = self.gate.reserve(amount, self.now_s)
-            (self.waiting if reservation.wait_s else self.gone).append(reservation)
-
-    @rule(by_s=st.floats(0.0, 30.0))
-    def sleep(self, by_s: float) -> None:
-        until_s = self.now_s + by_s
-        while self.waiting:
-            sleep_s = self.gate.ready(self.waiting[0], self.now_s)
-            if not sleep_s:
-                self.gone.append(self.waiting.pop(0))
-            elif self.now_s + sleep_s > until_s:
-                break
-            else:
-                self.now_s += sleep_s
-        self.now_s = until_s
-
-    @precondition(lambda self: self.gone)
-    @rule(hint_s=st.none() | st.floats(0.0, 5.0), n=st.integers(1, 20))
-    def refuse(self, hint_s: float | None, n: int) -> None:
-        for reservation in self.gone[-n:]:
-            self.gate.on_refusal(reservation, self.now_s, retry_after_s=hint_s)
-        del self.gone[-n:]
-
-    @precondition(lambda self: self.gone)
-    @rule(n=st.integers(1, 20))
-    def settle(self, n: int) -> None:
-        for reservation in self.gone[:n]:
-            self.gate.settle(reservation, reservation.amount, self.now_s)
-        del self.gone[:n]
-
-    @rule(limit=st.none() | st.floats(10.0, 1e6), remaining=st.none() | st.floats(0.0, 1e6), reset_s=st.floats(0.0, 600.0))
-    def observe(self, limit: float | None, remaining: float | None, reset_s: float) -> None:
-        self.gate.observe(self.now_s, limit=limit, remaining=remaining, reset_s=reset_s)
-
-    @rule()
-    def lift(self) -> None:
-        self.gate.lift(self.now_s)
-
-    @rule(to_s=st.sampled_from([3600.0, -3600.0]))
-    def jump(self, to_s: float) -> None:
-        self.now_s += to_s
-
-    @invariant()
-    def the_pace_is_a_pace(self) -> None:
-        assert self.gate.per_minute > 0.0
-
-    def teardown(self) -> None:
-        """Nothing more is refused: then all get away, at the slowest at one such request a minute each."""
-        for _ in range(10_000):
-            if not self.waiting:
-                break
-            self.sleep(by_s=60.0)
-        assert not self.waiting
-
-
-TestLearnedMachine = LearnedMachine.TestCase
-TestLearnedMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
-
-
-@pytest.mark.parametrize("gate", [Bucket(6e7), Learned()], ids=["given", "unknown"])
-def test_the_good_path_is_cheap(gate: Bucket | Learned) -> None:
-    """Reserve, ready and settle; a bound far above the measured cost, so that a busy machine does not fail it."""
-    n, begin = 20_000, time.perf_counter()
-    for i in range(n):
-        reservation = gate.reserve(500.0, i * 0.001)
-        gate.ready(reservation, i * 0.001)
-        gate.settle(reservation, 480.0, i * 0.001)
-    each_us = (time.perf_counter() - begin) / n * 1e6
-    print(f"reserve + ready + settle: {each_us:.2f} us")
-    assert each_us < 40.0

@@ -1,4 +1,4 @@
-"""Requests and tokens per minute: whoever would exceed them waits, in order of arrival.
+"""Requests and tokens per minute: whoever would exceed them waits, interactive calls before batch calls, each in order of arrival.
 
 Each wire attempt passes two gates, both of `rules.bucket`. Tokens: an estimate is reserved, and the actual replaces it when the call is
 settled (refund or debt). Requests: one each. What a breaker or budget further in refuses is given back to both, or a dead target would
@@ -6,6 +6,7 @@ be asked no faster than its limit allows just to hear the refusal. No limiter we
 for it has no refund, its burst on top of its pace breaks a provider's 2 s windows, and its timer re-arms for a rounding error of 1e-16 s
 without end on a loop whose clock stands still between timers (virtual time).
 
+A batch call lets interactive calls pass until it has waited AGEING_S longer (`rules.bucket.queue`), as where places are waited for.
 Whoever has to wait longer than his deadline allows hears so at once, and one whose turn comes too late makes way (rules.admission).
 
 A limit that is not given is learned: from the headers of every answer (the edge leaves them in `call.tally.memo["rate_headers"]`), else
@@ -220,16 +221,16 @@ class _Passage:
     async def enter(self, amount: float | None, room: Rate) -> None:
         """Pass both gates; `amount` is the tokens to reserve, None for no matter."""
         tokens, requests = self.gates
-        loop = self.loop
+        loop, patient = self.loop, self.call.priority == "batch"
         now = self.begun_s
         if amount is not None:
-            self.tokens = tokens.reserve(amount, now)
+            self.tokens = tokens.reserve(amount, now, patient=patient)
             if self.tokens.wait_s:
                 room.judge(self, tokens.sure_wait_s(self.tokens, now), now)
                 await _turn(tokens, self.tokens, loop)
                 now = loop.time()
                 room.judge(self, 0.0, now)
-        self.requests = requests.reserve(1.0, now)
+        self.requests = requests.reserve(1.0, now, patient=patient)
         if self.requests.wait_s:
             room.judge(self, requests.sure_wait_s(self.requests, now), now)
             await _turn(requests, self.requests, loop)

@@ -1,0 +1,208 @@
+"""A limit that is given.
+
+Two rules bind at once. A token bucket that holds one second of the limit sets the long-run pace, and into it go refunds and debts. A
+sliding window of two seconds holds down the peaks, because a token bucket alone lets up to three seconds' worth into two: a provider that
+enforces 60 a minute as 2 in 2 s would refuse. All operations are O(1), amortised.
+"""
+
+import math
+from collections import deque
+
+from surefoot.rules.bucket.queue import GONE, OVER, QUEUED, Queue, Reservation
+
+BURST_S = 1.0  # what an idle client may send at once: one second of its limit, half of the shortest window we know to be enforced on tokens
+PEAK_S = 2.0  # no two seconds, wherever they begin, hold more than two seconds of the limit
+PEAK_MARGIN_S = 0.01  # requests overtake one another on the way by some milliseconds
+PACE = PEAK_S / (PEAK_S + PEAK_MARGIN_S)  # the long run gives up the same half percent, so that no minute holds more than a minute's worth
+FINE_SHARE = 1 / 10  # a request larger than this part of two seconds may straddle: who enforced so short a window could not serve it well
+ROOM_S = 4.0  # a provider that says it has so many seconds' worth left does not enforce two seconds
+ROOM_HOLDS_S = 10.0  # and is believed for so long
+PAUSE_CEILING_S = 300.0  # Envoy's cap for reset headers: one absurd Retry-After must not silence a target for a day
+MINUTE_S = 61.0  # what takes longer to become whole is no limit per minute
+_STEP_S = 1.0  # a clock behind by less is a reading some microseconds old; by more, it was set back
+_TURN_S = 0.02  # one who is not first asks no oftener: it cannot go before the first has gone
+_SOON_S = 1e-6  # waits below the resolution of an event loop's timer are none
+
+
+class Bucket:
+    """A limit of `per_minute`, spent in the order of `Queue`; inf is no limit.
+
+    Reserve, then ask `ready` and sleep as long as it says, until it says 0.0; then send, and `settle` with what it really cost. `cancel`
+    if nothing was sent. A request larger than a second of the limit goes when its turn comes and leaves a debt, so it never starves and
+    overtakes none of its class. Sleeping and asking is enough; to lose no millisecond, wake the `waiter` of `head` when one leaves the
+    queue. A reservation must end in settle, cancel or on_refusal, or those behind it wait for ever.
+    """
+
+    __slots__ = (
+        "_burst", "_fine", "_fine_share", "_given", "_level", "_log", "_paused_s", "_peak", "_per_minute", "_queue", "_rate",
+        "_roomy_s", "_skew_s", "_stamp_s", "_used", "gap_s", "gone_s", "sent",
+    )  # fmt: skip
+
+    def __init__(self, per_minute: float = math.inf, *, fine_share: float = FINE_SHARE) -> None:
+        self.sent = 0.0  # let go so far, less what was cancelled or refused, corrected by what was settled
+        self.gone_s = -math.inf  # when the last was let go
+        self.gap_s = 0.0  # least time between two requests let go, for trials
+        self._fine_share = fine_share
+        self._queue = Queue()
+        self._log: deque[tuple[float, float]] = deque()  # (when, amount) of the last two seconds
+        self._used = 0.0  # their sum
+        self._paused_s = -math.inf
+        self._roomy_s = -math.inf
+        self._skew_s = 0.0
+        self._stamp_s = -math.inf
+        self._level = 0.0
+        self._given = per_minute
+        self._tune(per_minute)
+        self._level = self._burst
+
+    @property
+    def per_minute(self) -> float:
+        """The limit now in force."""
+        return self._per_minute
+
+    @property
+    def paused(self) -> bool:
+        """Whether a pause holds, as of the last operation."""
+        return self._stamp_s < self._paused_s
+
+    def sure_wait_s(self, reservation: Reservation, now_s: float) -> float:
+        """Seconds until its turn that nothing will shorten but others who leave."""
+        del now_s
+        return reservation.wait_s
+
+    @property
+    def head(self) -> Reservation | None:
+        """Who goes next; None if nobody waits."""
+        return self._queue.head
+
+    def reserve(self, amount: float, now_s: float, *, patient: bool = False) -> Reservation:
+        """Claim `amount` (an estimate, >= 0); it may go at once if its `wait_s` is 0.0. `patient`: others go first (`Queue`)."""
+        now_s = self.refill(now_s)
+        reservation = Reservation(amount, now_s, patient=patient)
+        if self._queue.head is None and not self._wait_s(amount, now_s):
+            self._let_go(amount, now_s)
+            return reservation
+        reservation.state, reservation.at_s = QUEUED, math.inf
+        self._queue.join(reservation, now_s)
+        self._go_or_sleep_s(reservation, now_s)
+        return reservation
+
+    def ready(self, reservation: Reservation, now_s: float) -> float:
+        """0.0: go now. Else seconds to sleep before asking again (at most 1: limits, pauses and those ahead may change meanwhile)."""
+        return 0.0 if reservation.state != QUEUED else self._go_or_sleep_s(reservation, self.refill(now_s))
+
+    def settle(self, reservation: Reservation, actual: float, now_s: float) -> None:
+        """What it really cost: the difference is refunded, or owed by those who come."""
+        if reservation.state == GONE:
+            reservation.state = OVER
+            if actual != reservation.amount:
+                self._add(actual - reservation.amount, self.refill(now_s))
+
+    def cancel(self, reservation: Reservation, now_s: float) -> None:
+        """Nothing was sent, or it was refused: the claim is given back whole. After settle it does nothing."""
+        if reservation.state == GONE:
+            self._add(-reservation.amount, self.refill(now_s))
+        reservation.state = OVER
+        self._queue.trim()
+
+    def on_refusal(self, reservation: Reservation, now_s: float, *, retry_after_s: float | None = None) -> None:
+        """The provider refused it for its limit: give back, let what was saved up go, and wait as told."""
+        self.cancel(reservation, now_s)
+        self.pause(retry_after_s or 0.0, now_s)
+
+    def observe(self, now_s: float, *, limit: float | None = None, remaining: float | None = None, reset_s: float = 60.0) -> None:
+        """What an answer's headers say: `limit` per minute, how much `remaining` of it, whole again in `reset_s`.
+
+        A limit below the given one counts. Plenty left: the provider enforces no short windows, so the peaks need no watching for a while.
+        Too little for who is next: wait, as others spend too.
+        """
+        now_s = self.refill(now_s)
+        if limit is not None and reset_s <= MINUTE_S and (limit := min(limit, self._given)) != self._per_minute and limit > 0.0:
+            self._tune(limit)
+        if remaining is None:
+            return
+        if remaining > ROOM_S * self._rate:
+            self._roomy_s = now_s + ROOM_HOLDS_S
+        elif (head := self._queue.head) is not None and remaining < head.amount:
+            self.pause(min(reset_s, (head.amount - remaining) / self._rate), now_s - self._skew_s)
+
+    def pause(self, seconds: float, now_s: float) -> None:
+        """Let nothing go for `seconds` (at most 300), then begin from nothing saved up. The longer of two pauses holds."""
+        now_s = self.refill(now_s)
+        self._paused_s = max(self._paused_s, now_s + min(seconds, PAUSE_CEILING_S))
+        self._level = min(self._level, 0.0)
+
+    def retune(self, per_minute: float, now_s: float) -> None:
+        """Another limit from now on; nothing saved up under the old one is lost or multiplied."""
+        self.refill(now_s)
+        self._tune(per_minute)
+
+    def _tune(self, per_minute: float) -> None:
+        self._per_minute = per_minute
+        self._rate = per_minute / 60.0 * PACE
+        self._burst = self._rate * BURST_S
+        self._peak = per_minute / 60.0 * PEAK_S
+        self._fine = self._peak * self._fine_share
+        self._level = min(self._level, self._burst)
+
+    def refill(self, now_s: float) -> float:
+        """Add what has accrued; returns the bucket's own time, which neither runs back nor stands still when the clock does."""
+        now_s += self._skew_s
+        before_s = self._stamp_s
+        if now_s < before_s:
+            if before_s - now_s > _STEP_S:
+                self._skew_s += before_s - now_s
+            return before_s
+        self._stamp_s = now_s
+        since_s = now_s - max(before_s, self._paused_s)
+        if since_s > 0.0:
+            level = self._level + self._rate * since_s
+            self._level = min(level, self._burst)
+        return now_s
+
+    def _wait_s(self, amount: float, now_s: float) -> float:
+        """Seconds until `amount` could go if nothing stood before it; 0.0 is now."""
+        need = min(amount, self._burst)
+        wait_s = (need - self._level) / self._rate if self._level < need else 0.0
+        if now_s < self._paused_s:
+            wait_s += self._paused_s - now_s
+        log, old_s = self._log, now_s - (PEAK_S + PEAK_MARGIN_S)
+        while log and log[0][0] <= old_s:
+            self._used -= log.popleft()[1]
+        if not log:
+            self._used = 0.0
+        elif now_s >= self._roomy_s and (over := self._used - self._peak + (amount if amount <= self._fine else 0.0)) > 0.0:
+            for gone_s, spent in log:
+                over -= spent
+                if over <= 0.0:
+                    wait_s = max(wait_s, gone_s - old_s)
+                    break
+        return wait_s if wait_s > _SOON_S else 0.0
+
+    def _go_or_sleep_s(self, reservation: Reservation, now_s: float) -> float:
+        """0.0 and gone; or how long it may sleep: not beyond its turn, and not so long that the bucket overflows meanwhile."""
+        head = self._queue.head
+        wait_s, least_s = 0.0 if head is None else self._wait_s(head.amount, now_s), _SOON_S
+        if head is not reservation:
+            ahead = self._queue.ahead(reservation) + min(reservation.amount, self._burst)
+            wait_s, least_s = max(wait_s, (ahead - self._level) / self._rate), _TURN_S
+        elif not wait_s:
+            self._let_go(reservation.amount, now_s)
+            reservation.state, reservation.at_s, reservation.wait_s = GONE, now_s, 0.0
+            self._queue.trim()
+            return 0.0
+        reservation.wait_s = max(wait_s, least_s)
+        return min(reservation.wait_s, BURST_S)
+
+    def _let_go(self, amount: float, now_s: float) -> None:
+        self._add(amount, now_s)
+        self.gone_s = now_s
+        if self.gap_s:
+            self._paused_s = max(self._paused_s, now_s + self.gap_s)
+
+    def _add(self, amount: float, now_s: float) -> None:
+        """Spend `amount` (negative: give back)."""
+        self.sent += amount
+        self._level = min(self._level - amount, self._burst)
+        self._used += amount
+        self._log.append((now_s, amount))
