@@ -43,7 +43,7 @@ class Host:
         self._addresses: tuple[float, asyncio.Future[Any]] | None = None
         self._sweeping: asyncio.TimerHandle | None = None
 
-    async def send(self, request: bytes, *, inflate: bool = True) -> Response:
+    async def send(self, request: bytes) -> Response:
         """Send over an idle connection or a new one; returns with the head of the answer. Raises OSError or ProtocolError."""
         idle = self._idle
         connection: Connection | None = None
@@ -52,7 +52,7 @@ class Host:
             if connection.is_open:
                 break
             connection = None
-        response = (connection or await self._connect()).send(request, inflate=inflate)
+        response = (connection or await self._connect()).send(request)
         try:
             await response.head()
         except BaseException:

@@ -59,9 +59,9 @@ class Response:
 
     # What the connection calls
 
-    def begin(self, *, inflate: bool) -> None:
+    def begin(self) -> None:
         """The head is whole."""
-        if inflate and self.headers.get("content-encoding", "").lower() in {"gzip", "x-gzip", "deflate"}:
+        if self.headers.get("content-encoding", "").lower() in {"gzip", "x-gzip", "deflate"}:
             self._inflate = zlib.decompressobj(AUTO)
         self._rouse()
 
@@ -160,7 +160,6 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_head_bytes",
         "_host",
-        "_inflates",
         "_informs",
         "_names",
         "_parser",
@@ -179,14 +178,12 @@ class Connection(asyncio.Protocol):
         self._names: dict[str, str] = {}
         self._head_bytes = 0
         self._informs = False
-        self._inflates = True
         self._paused = False
         self.is_open = False
         self.idle_since = 0.0
 
-    def send(self, request: bytes, *, inflate: bool = True) -> Response:
-        """Write a request; its answer comes in by itself, a compressed body with `inflate` as what it was."""
-        self._inflates = inflate
+    def send(self, request: bytes) -> Response:
+        """Write a request; its answer comes in by itself, a compressed body as what it was."""
         response = self._response = Response(self)
         self._names, self._head_bytes = response.headers, 0
         self._transport.write(request)
@@ -273,7 +270,7 @@ class Connection(asyncio.Protocol):
             self._names.clear()
         elif response is not None:
             response.status = status
-            response.begin(inflate=self._inflates)
+            response.begin()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
