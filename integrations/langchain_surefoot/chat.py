@@ -25,7 +25,7 @@ from langchain_surefoot._fields import CHAT_FIELDS, FRAMEWORK_WORDS, key_field, 
 from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_out, messages_in, result_out, tool_choice_in
 from langchain_surefoot.errors import translated
 from surefoot import ChatModel, Policy, Target
-from surefoot.adapter import chat_model, key_variable, own_words, request_of, sharing
+from surefoot.adapter import chat_model, key_variable, own_words, request_of, sharing, stored
 from surefoot.tokens import estimate_input
 from surefoot.types import ChatReply, ChatRequest, Delta
 from surefoot.vocabulary import count_text
@@ -348,9 +348,12 @@ class ChatSurefoot(BaseChatModel):
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """References to a key, such as "file:PATH", are serialised as they are."""
+        """References to a key, such as "file:PATH", are serialised as they are; Targets as their plain settings, without keys."""
         where = reference(self.api_key)
-        return {"api_key": where} if where else {}
+        return {
+            **({"api_key": where} if where else {}),
+            **({"fallbacks": [stored(one) for one in self.fallbacks]} if self.fallbacks else {}),
+        }
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

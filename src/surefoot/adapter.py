@@ -154,8 +154,29 @@ def own_words(words: Mapping[str, Any], *, known: Collection[str], owner: str) -
             raise Misconfigured(f"{owner}: unknown field {word!r}; {hint}{own}")
         if value is None and word in AS_USUAL:
             continue
-        found[name] = value + 1 if word == "max_retries" else value
+        found[name] = value + 1 if word == "max_retries" else tuple(map(_target, value or ())) if name == "fallbacks" else value
     return found
+
+
+def stored(target: str | Target) -> str | dict[str, Any]:
+    """A fallback as it is stored: its name, or its plain settings, which `own_words` reads again. Keys, headers and options stay out."""
+    if not isinstance(target, Target):
+        return target
+    plain = Target(target.name)
+    kept = [field for field in Target.__struct_fields__ if field not in {"name", "headers", "options"}]
+    said = {field: value for field in kept if (value := getattr(target, field)) != getattr(plain, field) and not isinstance(value, Secret)}
+    return {"name": target.name, **said} if said else target.name
+
+
+def _target(one: Any) -> Any:
+    if not isinstance(one, Mapping):
+        return one
+    try:
+        return Target(**one)
+    except TypeError as wrong:
+        raise Misconfigured(
+            f"fallback {one.get('name', '')!r}: {wrong}; a Target's fields are {', '.join(Target.__struct_fields__)}"
+        ) from None
 
 
 def key_of(key: str | None) -> str | Secret | None:

@@ -7,6 +7,7 @@ import pickle  # noqa: TID251 - what process pools do to components
 from typing import Any
 
 import pytest
+from langchain_core.load import dumps, loads
 from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.schema import TextNode
 
@@ -14,6 +15,7 @@ from langchain_surefoot import ChatSurefoot, SurefootEmbeddings
 from llama_index.embeddings.surefoot import SurefootEmbedding
 from llama_index.llms.surefoot import Surefoot
 from surefoot import ChatModel, EmbedModel, Target
+from surefoot.errors import Misconfigured
 from surefoot.stores.memory import MemoryStore
 from surefoot.testing import Scripted
 
@@ -80,6 +82,24 @@ def test_what_a_pickle_would_spill_or_lose_is_told(make, fields, names, monkeypa
     monkeypatch.setenv("OPENAI_API_KEY", "sk-from-the-environment")
     with pytest.raises(TypeError, match=names):
         pickle.dumps(make(**fields))
+
+
+FAR = Target("openai:n", base_url="http://127.0.0.1:9/v1", api_key="sk-secret", concurrency=2, headers=(("x-key", "sk-secret"),))
+
+
+def test_a_stored_fallback_keeps_its_address_and_loses_its_key(monkeypatch):
+    """By its name alone it would be asked at the vendor's own address, with whatever key stands in the environment."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-from-the-environment")
+    want = ("openai:p", Target("openai:n", base_url="http://127.0.0.1:9/v1", concurrency=2))
+    for kind in (Surefoot, SurefootEmbedding):
+        data = kind("openai:m", fallbacks=["openai:p", FAR]).to_json()
+        assert kind.from_json(data).fallbacks == want
+        assert "sk-secret" not in data
+    text = dumps(ChatSurefoot(model="openai:m", fallbacks=["openai:p", FAR]))
+    assert loads(text, valid_namespaces=["langchain_surefoot"], allowed_objects="all").fallbacks == want
+    assert "sk-secret" not in text
+    with pytest.raises(Misconfigured, match="a Target's fields are"):
+        ChatSurefoot(model="openai:m", fallbacks=[{"name": "openai:n", "url": "http://127.0.0.1"}])
 
 
 def test_a_pipelines_component_works_after_the_journey(sim, monkeypatch):

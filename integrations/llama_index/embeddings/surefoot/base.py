@@ -9,7 +9,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field, PrivateAttr, SecretStr, field_serializer
 
 from surefoot import EmbedModel, Policy, Secret, Target
-from surefoot.adapter import OWN_FIELDS, Settings, embed_model, key_of, own_words, sharing
+from surefoot.adapter import OWN_FIELDS, Settings, embed_model, key_of, own_words, sharing, stored
 from surefoot.errors import Misconfigured
 
 DEFAULT = Policy()
@@ -73,8 +73,8 @@ class SurefootEmbedding(BaseEmbedding):
         return "SurefootEmbedding"
 
     @field_serializer("fallbacks")
-    def _names(self, fallbacks: tuple[str | Target, ...]) -> list[str]:
-        return [one.name if isinstance(one, Target) else one for one in fallbacks]
+    def _stored(self, fallbacks: tuple[str | Target, ...]) -> list[str | dict[str, Any]]:
+        return [stored(one) for one in fallbacks]
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """A copy with fields of its own over the same model underneath: limits and keys are shared, never copied."""

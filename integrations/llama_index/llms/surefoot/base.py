@@ -36,7 +36,7 @@ from llama_index.core.types import PydanticProgramMode
 
 from llama_index.llms.surefoot._translate import CONVERSIONS, Growing, messages_in, response_out, selections_out
 from surefoot import ChatModel, Policy, Secret, Target
-from surefoot.adapter import OWN_FIELDS, Settings, chat_model, key_of, own_words, request_of, sharing
+from surefoot.adapter import OWN_FIELDS, Settings, chat_model, key_of, own_words, request_of, sharing, stored
 from surefoot.types import ChatReply, ChatRequest
 
 DEFAULT = Policy()
@@ -104,8 +104,8 @@ class Surefoot(FunctionCallingLLM):
         return "Surefoot_LLM"
 
     @field_serializer("fallbacks")
-    def _names(self, fallbacks: tuple[str | Target, ...]) -> list[str]:
-        return [one.name if isinstance(one, Target) else one for one in fallbacks]
+    def _stored(self, fallbacks: tuple[str | Target, ...]) -> list[str | dict[str, Any]]:
+        return [stored(one) for one in fallbacks]
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """A copy with fields of its own over the same model underneath: limits and keys are shared, never copied."""
