@@ -92,7 +92,7 @@ class CircuitOpen(Refused):
 
 
 class QueueFull(Refused):
-    """More calls are waiting for this target than its queue holds."""
+    """More calls are waiting for this target than its queue holds, or longer than is sensible while another target is at hand."""
 
 
 class DeadlineTooNear(Refused):

@@ -8,10 +8,10 @@ from collections import deque
 
 import pytest
 
-from surefoot.errors import BadRequest, CircuitOpen, DeadlineTooNear, RateLimited
+from surefoot.errors import BadRequest, CircuitOpen, DeadlineTooNear, QueueFull, RateLimited
 from surefoot.events import RateLearned, Waited
 from surefoot.layers.deadline import Deadline
-from surefoot.layers.rate import Rate
+from surefoot.layers.rate import ELSEWHERE_S, Rate
 from surefoot.rules.bucket import AGEING_S
 from surefoot.stack import stack
 from surefoot.testing import Scripted, make_call
@@ -343,3 +343,25 @@ def test_waiters_of_a_dead_loop_stop_nobody():
     loop.close()
     assert asyncio.run(asyncio.wait_for(life(), 5)) == "ok"
     assert rate.idle()
+
+
+async def test_nobody_waits_long_for_a_paused_target_while_another_is_at_hand():
+    """Told to come back in 30 s, whoever has somebody else to ask goes there at once; a nightly job, and who has nobody, waits."""
+    ask = stack(Scripted(RateLimited("slow down", retry_after_s=30.0), "fine"), Rate(target="t"))
+    with pytest.raises(RateLimited):
+        await ask(make_call())
+    begun = now()
+    with pytest.raises(QueueFull, match="another target is at hand"):
+        await ask(make_call(others=True))
+    assert now() == begun
+    nightly, alone = await asyncio.gather(ask(make_call(others=True, priority="batch")), ask(make_call()))
+    assert (nightly.text, alone.text) == ("fine", "fine")
+    assert now() >= begun + 30.0
+
+
+async def test_a_short_wait_is_no_reason_to_go_elsewhere():
+    """The first target is the one that was wanted."""
+    ask = stack(Scripted(RateLimited("slow down", retry_after_s=ELSEWHERE_S / 2), "fine"), Rate(target="t"))
+    with pytest.raises(RateLimited):
+        await ask(make_call())
+    assert (await ask(make_call(others=True))).text == "fine"

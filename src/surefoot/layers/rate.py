@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any
 
 from surefoot.cutoff import deadline_of
-from surefoot.errors import AuthFailed, BadRequest, DeadlineTooNear, Fault, NotFound, QuotaExhausted, RateLimited, Refused
+from surefoot.errors import AuthFailed, BadRequest, DeadlineTooNear, Fault, NotFound, QueueFull, QuotaExhausted, RateLimited, Refused
 from surefoot.events import RateLearned, Waited, tell
 from surefoot.rules.admission import LEAST, USUAL, Admission
 from surefoot.rules.bucket import Bucket, Learned, Reservation
@@ -33,6 +33,7 @@ from surefoot.stack import Handler
 from surefoot.types import Call
 
 NOT_METERED = (BadRequest, AuthFailed, NotFound, QuotaExhausted)  # turned away at the door: no provider counts tokens for these
+ELSEWHERE_S = 8.0  # the ceiling of a retry's own waits: who has another target at hand waits no longer for this one
 LEAST_WAIT_S = 0.001  # less is the event loop's own business
 TELL_SHARE = 0.05  # a learned limit that moved by less is not told: it moves a little all the time
 
@@ -41,7 +42,8 @@ class Rate:
     """Paces one target: `Rate(target="openai:m", requests_per_minute=500, tokens_per_minute=200_000, estimate=estimate)`.
 
     Shared by everybody who asks that target. `estimate(request)` gives the tokens to reserve (input and likely output); without it tokens
-    are not limited. Raises DeadlineTooNear (nothing sent) when the wait leaves too little of the deadline for an answer.
+    are not limited. Raises DeadlineTooNear (nothing sent) when the wait leaves too little of the deadline for an answer, QueueFull when an
+    interactive call would wait longer than ELSEWHERE_S although another target is at hand (`call.others`).
     """
 
     def __init__(
@@ -125,13 +127,15 @@ class Rate:
             passage.settle(None if usage is None else usage.total_tokens)
 
     def judge(self, passage: _Passage, wait_s: float, now: float) -> None:
-        """Raise DeadlineTooNear if a turn `wait_s` from now is too late."""
+        """Raise DeadlineTooNear if a turn `wait_s` from now is too late, QueueFull if somebody else may answer long before it."""
         deadline, since_s = deadline_of(passage.call), passage.begun_s
         if deadline is not None and not self._admission.may_wait(now + wait_s - since_s, deadline - since_s, now):
             raise DeadlineTooNear(
                 f"{self.target}: its limits let the call go in {wait_s:.1f} s, too late for a deadline in {deadline - now:.1f} s; "
                 "nothing was sent"
             )
+        if wait_s > ELSEWHERE_S and passage.call.others and passage.call.priority != "batch":
+            raise QueueFull(f"{self.target}: its limits let the call go in {wait_s:.1f} s, and another target is at hand; nothing was sent")
 
     def _note(self, passage: _Passage, outcome: Outcome, now: float) -> None:
         """A call that had to wait is settled: those who wait now are judged by it."""
