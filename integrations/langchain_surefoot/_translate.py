@@ -216,8 +216,26 @@ def message_out(reply: ChatReply) -> AIMessage:
 
 
 def result_out(reply: ChatReply) -> ChatResult:
-    """`message_out` in the envelope LangChain's `_generate` returns."""
-    return ChatResult(generations=[ChatGeneration(message=message_out(reply))])
+    """`message_out` in the envelope LangChain's `_generate` returns; older callbacks read token counts off `llm_output`."""
+    message = message_out(reply)
+    return ChatResult(
+        generations=[ChatGeneration(message=message)], llm_output=output_out(message.response_metadata["model_name"], reply.usage)
+    )
+
+
+def output_out(model_name: str, usage: Usage) -> dict[str, Any]:
+    """Token counts in OpenAI's words, as `llm_output` and `response_metadata["token_usage"]` of the customary classes have them."""
+    counts = {"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens, "total_tokens": usage.total_tokens}
+    return {"token_usage": counts, "model_name": model_name}
+
+
+def outputs_joined(outputs: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """The `llm_output` of many answers: counts added up. Streamed answers have none."""
+    told = [output for output in outputs if output]
+    if not told:
+        return {}
+    names = told[0]["token_usage"]
+    return {"token_usage": {name: sum(one["token_usage"][name] for one in told) for name in names}, "model_name": told[0]["model_name"]}
 
 
 def chunks_out(delta: Delta) -> Iterator[ChatGenerationChunk]:

@@ -22,7 +22,7 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 from langchain_surefoot._fields import CHAT_FIELDS, FRAMEWORK_WORDS, key_field, reference, settings_of
-from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_out, messages_in, result_out, tool_choice_in
+from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_out, messages_in, outputs_joined, result_out, tool_choice_in
 from langchain_surefoot.errors import translated
 from surefoot import ChatModel, Policy, Target
 from surefoot.adapter import chat_model, key_variable, own_words, request_of, sharing, stored
@@ -304,6 +304,9 @@ class ChatSurefoot(BaseChatModel):
         if traits.context_tokens is not None:
             profile["max_input_tokens"] = traits.context_tokens
         return profile
+
+    def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:
+        return outputs_joined(llm_outputs)
 
     def get_num_tokens(self, text: str) -> int:
         """Tokens of `text`: exact where OpenAI's vocabulary is on this machine, else estimated; nothing is downloaded."""

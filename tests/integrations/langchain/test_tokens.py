@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage, trim_messages
+from langchain_core.outputs import LLMResult
 from langchain_core.tools import tool
 
 from langchain_surefoot import ChatSurefoot
@@ -54,6 +58,23 @@ def test_messages_are_trimmed_by_the_model(llm):
     messages = [SystemMessage("Be brief."), HumanMessage(TEXT * 50), AIMessage(TEXT), HumanMessage("And then?")]
     kept = trim_messages(messages, max_tokens=60, token_counter=llm, strategy="last", include_system=True)
     assert kept == [messages[0], *messages[2:]]
+
+
+def test_older_callbacks_find_token_counts_where_they_look():
+    """`llm_output["token_usage"]` is what handlers written for OpenAI's class read; `generate` adds up."""
+    told: list[Any] = []
+
+    class Handler(BaseCallbackHandler):
+        def on_llm_end(self, response: LLMResult, **_: Any) -> None:
+            told.append(response.llm_output)
+
+    llm = ChatSurefoot(chat=ChatModel(Scripted()), callbacks=[Handler()])
+    counts = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    assert llm.invoke("hi").response_metadata["token_usage"] == counts
+    assert told == [{"token_usage": counts, "model_name": "scripted:model"}]
+    both = llm.generate([[HumanMessage("a")], [HumanMessage("b")]])
+    assert both.llm_output["token_usage"] == {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
+    assert llm.generate([]).llm_output == {}
 
 
 def test_ids_come_from_a_vocabulary_of_the_callers_alone(llm):
