@@ -92,7 +92,7 @@ def _assistant(message: AIMessage, answered: set[str]) -> Message:
         ToolCall(
             id=call["id"] or "",
             name=call["name"],
-            arguments=json.dumps(call["args"], ensure_ascii=False),
+            arguments=_arguments(call["name"], call["args"]),
             signature=signatures.get(call["id"] or "", ""),
         )
         for call in message.tool_calls
@@ -109,6 +109,13 @@ def _assistant(message: AIMessage, answered: set[str]) -> Message:
         texts: tuple[Part, ...] = (Text(found),) if isinstance(found, str) and found else () if isinstance(found, str) else found
         found = (sealed, *(part for part in texts if not isinstance(part, Reasoning)))
     return Message(role="assistant", content=found, name=message.name or "", tool_calls=tuple(calls), cache=marks_cache(content))
+
+
+def _arguments(name: str, values: Any) -> str:
+    try:
+        return json.dumps(values, ensure_ascii=False)
+    except (TypeError, ValueError) as wrong:
+        raise BadRequest(f"call of {name!r}: its arguments are no JSON ({wrong}); nothing was sent") from wrong
 
 
 # --- options in --------------------------------------------------------------------------------------------------------------------

@@ -82,6 +82,13 @@ def test_tool_calls_and_results_keep_their_ids():
     )
 
 
+def test_arguments_that_are_no_json_are_told_before_anything_is_sent():
+    """People and middleware write calls, too."""
+    made = AIMessage("", tool_calls=[{"name": "weather", "args": {"day": {1, 2}}, "id": "c"}])
+    with pytest.raises(BadRequest, match="call of 'weather': its arguments are no JSON"):
+        messages_in([HumanMessage("x"), made])
+
+
 def test_a_legacy_function_message_is_a_tools_result():
     """Old histories still hold them."""
     assert one(FunctionMessage("5", name="f")) == Message.tool("5", tool_call_id="f", name="f")
