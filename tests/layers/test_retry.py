@@ -30,7 +30,7 @@ from surefoot.rules.backoff import RetryBudget
 from surefoot.rules.breaker import OPEN
 from surefoot.stack import stack
 from surefoot.testing import Scripted, make_call
-from tests.layers.helping import Heard, fails, now, read
+from tests.layers.helping import Heard, fails, now, read, together
 
 pytestmark = pytest.mark.looptime
 
@@ -176,6 +176,35 @@ async def test_retries_that_fail_are_owed_and_those_that_succeed_are_free():
             except Exhausted:
                 budget.succeeded()  # somebody else's success ends no debt but one
         assert (budget.level == budget.capacity) is is_whole, then
+
+
+async def test_cold_start_of_many_loses_nobody_to_the_budget():
+    """Of 500 begun at once 90 fail long before the first answer; ten minutes of traffic would have afforded their retries."""
+    numbers = iter(range(500))
+
+    async def provider(call):
+        if call.attempt == 1 and next(numbers) < 90:
+            await asyncio.sleep(0.02)
+            return Overloaded("busy")
+        await asyncio.sleep(5)
+        return "fine"
+
+    budget = RetryBudget()
+    assert set(await together(room(Scripted(provider), budget=budget), [make_call() for _ in range(500)])) == {"fine"}
+    assert budget.under_way == 0
+
+
+async def test_no_end_of_a_first_attempt_leaves_it_under_way():
+    """Answered, failed in any way or left alone: a count that only grows would widen the budget for ever."""
+    budget = RetryBudget()
+    for outcome, kind in ((Overloaded("down"), Exhausted), (BadRequest("no"), BadRequest)):
+        await fails(room(Scripted(outcome), budget=budget), kind)
+    waiting = asyncio.create_task(read(room(Scripted("fine", latency_s=5), budget=budget), make_call()))
+    await asyncio.sleep(1)
+    assert budget.under_way == 1
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert budget.under_way == 0
 
 
 async def test_dry_budget_saves_the_wait_too():

@@ -455,6 +455,19 @@ def test_hedges_are_one_call_in_twenty_and_give_way_to_retries() -> None:
     assert budget.allow_retry(100.0) > 0.0
 
 
+def test_many_calls_that_begin_at_once_are_afforded_more_while_they_are_under_way() -> None:
+    """A cold start of 500 has nothing behind it; once its first attempts have ended, it counts like any traffic."""
+    budget = RetryBudget()
+    for _ in range(500):
+        budget.called(0.0)
+    assert budget.capacity == 250.0
+    budget.under_way = 350
+    assert budget.capacity == CAPACITY
+    assert sum(budget.allow_retry(0.1) > 0.0 for _ in range(200)) == CAPACITY / COST
+    budget.under_way = 0
+    assert (budget.capacity, budget.level) == (250.0, 0.0)
+
+
 @pytest.mark.parametrize("jump_s", [3600.0, -3600.0, 1e9, -1e9])
 def test_a_clock_that_jumps_leaves_the_budget_working(jump_s: float) -> None:
     """Ahead, the traffic is forgotten; back, it is kept; either way new traffic is counted and old traffic leaves."""

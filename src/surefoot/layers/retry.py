@@ -82,6 +82,7 @@ class Retry:
         budget = self.budget
         if budget is not None:
             budget.called(asyncio.get_running_loop().time())
+            budget.under_way += 1
         try:
             answer = await inner(call)
         except SurefootError as error:
@@ -92,6 +93,9 @@ class Retry:
             if budget is not None:
                 budget.succeeded()
             return answer
+        finally:
+            if budget is not None:
+                budget.under_way -= 1
         return await _Course(self, call, inner, first).run()
 
 

@@ -25,6 +25,7 @@ GAIN = 1.0  # paid back by a success (botocore: by one at first try); five of th
 OWED_SHARE = 2.0  # where faults are slower than answers, those in flight at the end of a batch are mostly faults
 LEAST_EXTRAS = 3.0  # an idle client may still retry one call to the end (3 more attempts)
 SHARE = 0.1  # retries may add a tenth to recent traffic (SRE book, "Handling Overload": clients stay below 10 %)
+UNDER_WAY = 3.0  # calls of traffic that a first attempt under way stands for: of 500 begun at once, many fail before any is answered
 WINDOW_S = 600.0  # what "recent" means: LLM calls last minutes, so a window of seconds would forget the calls still under way
 HEDGE_SHARE = 0.05  # at most one call in twenty is asked twice: what a hedge at the p95 needs and no more
 HEDGE_BURST = 20.0  # hedges saved up for a clump of slow answers; a fifth of what the process may owe
@@ -145,7 +146,8 @@ class RetryBudget:
     A token bucket: an extra attempt costs 5 unless it succeeds, any success pays 1 back. So isolated faults are always retried and a long
     failure is not: the balance tips at 36 % faults. (botocore pays only for successes at first try and tips at 31 %: no margin for a
     provider with 30 % faults.) The capacity follows the traffic, `max(3 * cost, min(500, cost * 0.1 * calls in the last 10 min))`: a
-    fixed 500 lets a client of 0.2 calls/s send six times its traffic into an outage of a minute.
+    fixed 500 lets a client of 0.2 calls/s send six times its traffic into an outage of a minute. Each first attempt under way counts as
+    three calls more: many that begin at once have no traffic behind them, and a dead provider leaves none under way for long.
 
     Two accounts are kept. *Owed*: costs of extras that failed, up to twice the capacity. A cost falls due at the failure, not at the
     start with a refund to follow: with 500 calls in flight at 30 % faults some 150 retries are under way at any moment, and held costs of
@@ -156,7 +158,9 @@ class RetryBudget:
     nothing. Every operation is O(1), amortised.
     """
 
-    __slots__ = ("_at", "_ceiling", "_cost", "_from_s", "_hedges", "_owed", "_process", "_recent", "_since", "_slots", "_until_s")
+    __slots__ = (
+        "_at", "_ceiling", "_cost", "_from_s", "_hedges", "_owed", "_process", "_recent", "_since", "_slots", "_until_s", "under_way",
+    )  # fmt: skip
 
     def __init__(self, *, ceiling: float = CAPACITY, cost: float = COST, process: ProcessBudget | None = None) -> None:
         self._ceiling = ceiling
@@ -165,6 +169,7 @@ class RetryBudget:
         self._owed = 0.0
         self._since = 0.0
         self._hedges = 0.0
+        self.under_way = 0  # first attempts begun and not ended; kept by whoever makes them
         self._slots = [0] * _SLOTS
         self._at = 0
         self._recent = 0
@@ -173,8 +178,8 @@ class RetryBudget:
 
     @property
     def capacity(self) -> float:
-        """The most this budget affords, in tokens, given the calls of the last 10 minutes."""
-        return max(LEAST_EXTRAS * self._cost, min(self._ceiling, self._cost * SHARE * self._recent))
+        """The most this budget affords, in tokens, given the calls of the last 10 minutes and those whose first attempt is under way."""
+        return max(LEAST_EXTRAS * self._cost, min(self._ceiling, self._cost * SHARE * (self._recent + UNDER_WAY * self.under_way)))
 
     @property
     def level(self) -> float:
