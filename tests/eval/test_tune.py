@@ -19,6 +19,16 @@ def test_the_weight_goes_to_the_retriever_that_knows():
     assert choose(misled, knows, asked) < 0.5
 
 
+def test_a_lucky_question_does_not_move_the_weight_away_from_the_middle():
+    """One of a hundred questions is better served at an end; that is no evidence."""
+    asked = queries(100)
+    both = {query.id: {"right": 1.0, "wrong": 0.0, "none": -1.0} for query in asked}
+    misled_once = both | {"q7": {"wrong": 1.0, "right": 0.0, "none": -1.0}}
+    assert choose(both, misled_once, asked) == 0.5
+    half_wrong = both | {query.id: {"wrong": 9.0, "right": 0.0, "none": -1.0} for query in asked[::2]}
+    assert choose(both, half_wrong, asked) > 0.5
+
+
 def test_halves_share_no_article():
     """A weight must not have seen the article it is measured on."""
     documents = tuple(Text(id=f"d{n}", title="", text="x", group=f"g{n // 3}") for n in range(30))
