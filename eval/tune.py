@@ -78,14 +78,15 @@ def doctor(dense: Mapping[str, float], words: Mapping[str, float], mixed: Mappin
 
 
 def choose(dense: Found, words: Found, queries: Sequence[Query]) -> float:
-    """The dense share nearest to a half that is no more than one standard error worse than the best over `queries`.
+    """The plainest dense share within one standard error of the best over `queries`: one retriever alone, else nearest to a half.
 
     The optimum is flat and a dev split small: the very best weight is mostly luck (the one-standard-error rule, Breiman et al. 1984).
     """
     each = {weight: np.array(list(values(fused(_only(dense, queries), words, weight=weight), queries).values())) for weight in WEIGHTS}
     best = max(each.values(), key=np.mean)
     as_good = [weight for weight, one in each.items() if np.mean(best - one) <= np.std(best - one, ddof=1) / np.sqrt(len(best)) + 1e-9]
-    return min(as_good, key=lambda weight: abs(weight - 0.5))
+    alone = [weight for weight in as_good if weight in {0.0, 1.0}]
+    return max(alone, key=lambda weight: np.mean(each[weight])) if alone else min(as_good, key=lambda weight: abs(weight - 0.5))
 
 
 def values(run: Found, queries: Sequence[Query]) -> dict[str, float]:

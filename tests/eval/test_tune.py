@@ -19,14 +19,17 @@ def test_the_weight_goes_to_the_retriever_that_knows():
     assert choose(misled, knows, asked) < 0.5
 
 
-def test_a_lucky_question_does_not_move_the_weight_away_from_the_middle():
-    """One of a hundred questions is better served at an end; that is no evidence."""
+def test_a_lucky_question_does_not_move_the_weight():
+    """Where each knows half of the answers it is a half; where one knows all, that one alone; a question more or less is no evidence."""
     asked = queries(100)
-    both = {query.id: {"right": 1.0, "wrong": 0.0, "none": -1.0} for query in asked}
-    misled_once = both | {"q7": {"wrong": 1.0, "right": 0.0, "none": -1.0}}
-    assert choose(both, misled_once, asked) == 0.5
-    half_wrong = both | {query.id: {"wrong": 9.0, "right": 0.0, "none": -1.0} for query in asked[::2]}
-    assert choose(both, half_wrong, asked) > 0.5
+    sure, vague, wrong = ({"right": top, "wrong": 0.5, "none": 0.0} for top in (1.0, 0.4, 0.0))
+    first = {query.id: sure if n % 2 else vague for n, query in enumerate(asked)}
+    second = {query.id: vague if n % 2 else sure for n, query in enumerate(asked)}
+    assert choose(first, second, asked) == 0.5
+    assert choose(first, second | {"q1": wrong}, asked) == 0.5
+    knows = {query.id: sure for query in asked}
+    assert choose(knows, first, asked) == 1.0
+    assert choose(knows | {"q7": wrong}, first, asked) == 1.0
 
 
 def test_halves_share_no_article():
