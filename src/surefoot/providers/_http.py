@@ -127,8 +127,8 @@ def pooled_client(sdk: Any, *, connect_s: float | None) -> Any:
     """An HTTP client for `sdk` (the module openai or anthropic): over aiohttp, which keeps its pace with many calls in flight.
 
     Without the SDK's aiohttp extra, over its default transport: several times slower at 32 calls in flight, and httpx 0.28 loses
-    connections to cancelled calls. Our own connections (`_http1`) would cost less; they stay with the direct lane, which is asked for by name:
-    who takes the vendor's client gets its transport, too.
+    connections to cancelled calls. Our own connections (`_http1`) cost less; they stay with the direct lane: who takes the
+    vendor's client gets its transport, too.
     """
     http = http_module(sdk.DefaultAsyncHttpxClient)
     limits = http.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEEPALIVE_S)
