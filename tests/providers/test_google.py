@@ -502,16 +502,6 @@ async def test_connecting_has_a_time_limit_of_its_own(edge):
     await swallowed.aclose()
 
 
-async def test_a_redirect_does_not_carry_the_key_away(edge, sim):
-    """The key stands in a header of its own, which HTTP libraries take along to any host."""
-    with GeminiSim() as elsewhere:
-        target = f"{elsewhere.url}/v1beta/models/gemini-3-flash:generateContent"
-        sim.script(WireFault(name="moved", status=307, headers=(("location", target),), body=b""))
-        with pytest.raises(BadRequest):
-            await edge.chat(asking())
-        assert not elsewhere.requests
-
-
 async def test_a_server_that_does_not_stream_is_read_all_the_same(edge, sim):
     """Some gateways ignore the wish; a whole answer is a stream of one piece."""
     sim.script(OK.but(body=chunk({"text": "whole"}, finish="STOP", usageMetadata={"promptTokenCount": 1}), content_type="application/json"))

@@ -1,32 +1,24 @@
-"""The SDK lane: a raw, unread answer over a vendor SDK's own client.
+"""The SDK lane: what a vendor's SDK writes, sent over its own kind of HTTP client, and the answer unread.
 
-The SDK keeps what it is good at: auth, addresses, headers, proxies, connections. Bodies and answers are ours. openai and anthropic share
-this low-level call: `client.post(path, content=..., cast_to=<raw response>)` with the header that asks for an unread body. Their retries
-and timeouts are switched off where the client is built (connecting excepted): time belongs to the timeout layer, retries to the retry
-layer.
+The SDK keeps what it is good at: addresses, headers, how a key is shown; and its HTTP library what that is good at: proxies, connections.
+Bodies and answers are ours. Neither retries, nor do they time anything but connecting: time belongs to the timeout layer, retries to the
+retry layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Any
 
 from surefoot.providers._faults import Door
+from surefoot.providers._pattern import Patterns, Recorder
 from surefoot.secret import Secret
 
 CONNECT_S = 5.0  # TCP and TLS take 3 round trips; 5 s is three SYN retransmissions
 CONNECTIONS = 10_000  # the concurrency layer bounds what is in flight; a pool smaller than that would be a second, hidden queue
 KEEPALIVE_S = 30.0  # reused within a burst, gone before a load balancer (60 s is common) hangs up on us in mid-request
 UNREAD = {"X-Stainless-Raw-Response": "stream"}
-
-_opened: ContextVar[list[Any]] = ContextVar("surefoot_opened")  # the responses of the request this task is sending
-
-
-async def _note(response: Any) -> None:
-    """An event hook of the HTTP client: a response has begun."""
-    _opened.get([]).append(response)
 
 
 class SdkAnswer:
@@ -65,43 +57,36 @@ class SdkAnswer:
 
 
 class SdkLane:
-    """Posts through a vendor SDK's async client, one loop at a time; connections open with the first call."""
+    """Posts what a vendor's SDK would, over an HTTP client of its library; lives on one loop, connections open with the first call.
 
-    def __init__(
-        self, client: Any, *, response_type: type[Any], status_error: type[Exception], sign: Callable[[str], dict[str, str]] | None = None
-    ) -> None:
-        self._client = client
-        self._sign = sign  # headers beside those the SDK makes of its `api_key`
-        self._response_type = response_type
-        self._status_error = status_error
+    `write(path)` has the SDK write a request to `path` (see `_pattern`); `pool` sends it with our body and the key in it.
+    """
+
+    def __init__(self, pool: Any, write: Callable[[str], Awaitable[Any]]) -> None:
+        self._pool = pool
+        self._http = http_module(type(pool))
+        self._patterns = Patterns(write)
 
     async def post(self, path: str, body: bytes, key: Secret | None) -> SdkAnswer:
         """Send `body` once. An answer with any status is an answer; what the transport raises passes through (stand in a Door)."""
-        client = self._client
-        headers = UNREAD
-        if key is not None:
-            # Set just before the request is signed: a rotated key is used at once, and no frame's locals hold it.
-            client.api_key = key.reveal()
-            if self._sign is not None:
-                headers = UNREAD | self._sign(key.reveal())
-        opened: list[Any] = []
-        token = _opened.set(opened)
-        try:
-            response = await client.post(path, content=body, cast_to=self._response_type, options={"headers": headers})
-        except self._status_error as failed:
-            response = failed.response  # type: ignore[attr-defined]  # the SDK has read its body
-        except BaseException:
-            for left in opened:
-                await left.aclose()  # the SDK leaves an error's answer open when reading it is cancelled or fails
-            raise
-        finally:
-            _opened.reset(token)
-        return SdkAnswer(response)
+        pattern = await self._patterns.of(path)
+        return SdkAnswer(await self._pool.send(pattern.request(self._http, body, key), stream=True))
 
     async def aclose(self) -> None:
         """Close all connections."""
         with Door("closing"):
-            await self._client.close()
+            await self._pool.aclose()
+
+
+def writing(client: Any, recorder: Recorder, **headers: str) -> Callable[[str], Awaitable[Any]]:
+    """How openai's and anthropic's clients, made with `recorder`, write a request: by the low-level call that both have."""
+    response_type = http_module(type(recorder.client)).Response
+
+    async def write(path: str) -> Any:
+        await client.post(path, content=b"{}", cast_to=response_type, options={"headers": UNREAD | headers})
+        return recorder.request
+
+    return write
 
 
 def lowered(raw: Any) -> dict[str, str]:
@@ -118,22 +103,29 @@ def http_module(client_type: type[Any]) -> Any:
     raise TypeError(f"{client_type.__module__}.{client_type.__name__} stands on neither httpx nor httpx2")
 
 
-def timeouts(sdk: Any, *, connect_s: float | None) -> Any:
-    """The client's own timeouts: connecting only. Answers are timed by the timeout layer, which pings do not fool."""
-    return http_module(sdk.DefaultAsyncHttpxClient).Timeout(None, connect=connect_s)
+def timeouts(http: Any, *, connect_s: float | None) -> Any:
+    """A client's own timeouts: connecting only. Answers are timed by the timeout layer, which pings do not fool."""
+    return http.Timeout(None, connect=connect_s)
 
 
 def pooled_client(sdk: Any, *, connect_s: float | None) -> Any:
     """An HTTP client for `sdk` (the module openai or anthropic): over aiohttp, which keeps its pace with many calls in flight.
 
     Without the SDK's aiohttp extra, over its default transport: several times slower at 32 calls in flight, and httpx 0.28 loses
-    connections to cancelled calls. Our own connections (`_http1`) cost less; they stay with the direct lane: who takes the
-    vendor's client gets its transport, too.
+    connections to cancelled calls.
     """
     http = http_module(sdk.DefaultAsyncHttpxClient)
-    limits = http.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEEPALIVE_S)
-    options = {"limits": limits, "timeout": timeouts(sdk, connect_s=connect_s), "event_hooks": {"response": [_note]}}
+    options = pool_options(http, connect_s=connect_s)
     try:
         return sdk.DefaultAioHttpClient(**options)
     except RuntimeError:  # the aiohttp extra is not installed
         return sdk.DefaultAsyncHttpxClient(**options)
+
+
+def pool_options(http: Any, *, connect_s: float | None) -> dict[str, Any]:
+    """What our HTTP clients of `http` (httpx or httpx2) have in common."""
+    return {
+        "limits": http.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEEPALIVE_S),
+        "timeout": timeouts(http, connect_s=connect_s),
+        "follow_redirects": False,  # a key in a header of its own would follow to any host
+    }

@@ -14,7 +14,8 @@ from surefoot.providers._anthropic_wire import MAX_TOKENS, Dialect, chat_body
 from surefoot.providers._direct import DirectLane
 from surefoot.providers._exchange import Exchange, Lane, missing_extra, no_stream, options_of, texts
 from surefoot.providers._faults import Door, fault_of, malformed, request_id
-from surefoot.providers._http import CONNECT_S, SdkLane, http_module, pooled_client, timeouts
+from surefoot.providers._http import CONNECT_S, SdkLane, http_module, pooled_client, timeouts, writing
+from surefoot.providers._pattern import STAND_IN, Recorder
 from surefoot.providers._sse import Answer
 from surefoot.secret import KeySource
 from surefoot.settle import Replay, Stream, split
@@ -93,16 +94,17 @@ def _sdk(target: Target, headers: dict[str, str], connect_s: float | None) -> Sd
         import anthropic
     except ImportError as error:
         raise missing_extra(target, "anthropic", "anthropic") from error
+    http = http_module(anthropic.DefaultAsyncHttpxClient)
+    recorder = Recorder(http)
     client = anthropic.AsyncAnthropic(
-        api_key="not-given",  # the real one is set at each request; given, so that no profile on disk is read
+        api_key=STAND_IN,  # given, so that no profile on disk is read
         base_url=target.base_url or None,  # None: the SDK reads ANTHROPIC_BASE_URL
         max_retries=0,
-        timeout=timeouts(anthropic, connect_s=connect_s),
+        timeout=timeouts(http, connect_s=connect_s),  # of which it writes a header
         default_headers=headers,
-        http_client=pooled_client(anthropic, connect_s=connect_s),
+        http_client=recorder.client,
     )
-    response_type = http_module(anthropic.DefaultAsyncHttpxClient).Response
-    return SdkLane(client, response_type=response_type, status_error=anthropic.APIStatusError)
+    return SdkLane(pooled_client(anthropic, connect_s=connect_s), writing(client, recorder))
 
 
 def _direct(target: Target, headers: dict[str, str], connect_s: float | None) -> DirectLane:

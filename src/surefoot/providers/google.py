@@ -1,9 +1,8 @@
 """Google's Gemini API, and gateways that speak it, by `base_url`.
 
 The SDK has no public call that takes a body and gives an unread answer back; what is public is the HTTP client it sends through
-(`HttpOptions.httpx_async_client`). So the SDK gets one that sends our bytes in place of its own, to the address and with the headers it
-made, keeps the answer for us, and gives the SDK an empty one. What the SDK would make of a cut stream or an empty body never comes up,
-nor do its retries or its timeouts in milliseconds. The direct lane sends the same over a shared aiohttp session.
+(`HttpOptions.httpx_async_client`). So it gets one that keeps what it would send, and our bytes go to that address with those headers.
+What the SDK would make of a cut stream or an empty body never comes up, nor do its retries or its timeouts in milliseconds.
 
 Vertex AI is another API under the same SDK (no keys but tokens of a service account, an address for each region, other embeddings) and
 is not spoken here: `project` and `location` are refused. Its OpenAI-compatible address works as an `openai:` target, see VERTEX.
@@ -11,8 +10,6 @@ is not spoken here: `project` and `location` are refused. Its OpenAI-compatible 
 
 from __future__ import annotations
 
-from contextlib import suppress
-from contextvars import ContextVar
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -24,10 +21,11 @@ from surefoot.providers._exchange import Exchange, Lane, missing_extra, no_strea
 from surefoot.providers._faults import Door, fault_of, malformed
 from surefoot.providers._google_read import ChatReader, chat_reply, vectors
 from surefoot.providers._google_wire import DIMENSIONS, Dialect, chat_body, embed_body, path_of
-from surefoot.providers._http import CONNECT_S, CONNECTIONS, KEEPALIVE_S, SdkAnswer
+from surefoot.providers._http import CONNECT_S, SdkLane, pool_options
 from surefoot.providers._openai_read import Asked
+from surefoot.providers._pattern import STAND_IN, Recorder
 from surefoot.providers._sse import Answer
-from surefoot.secret import KeySource, Secret
+from surefoot.secret import KeySource
 from surefoot.settle import Replay, Stream, split
 from surefoot.target import Target
 from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedRequest, Traits
@@ -92,7 +90,7 @@ class GoogleEdge:
             max_batch_tokens=options["max_batch_tokens"],
             max_text_tokens=options["max_text_tokens"] or MAX_TEXT_TOKENS.get(model),
         )
-        lane: Lane = _direct(target, options) if target.lane == "direct" else SdkLane(target, options)
+        lane: Lane = _direct(target, options) if target.lane == "direct" else _sdk(target, options)
         self._exchange = Exchange(target, keys, lane, variable="GEMINI_API_KEY")
 
     def _space(self, dimensions: int | None, *, is_unit: bool) -> str:
@@ -162,87 +160,38 @@ class GoogleEdge:
         await self._exchange.aclose()
 
 
-class _Errand:
-    """What one task wants sent, and what came back."""
-
-    __slots__ = ("body", "key", "path", "response")
-
-    def __init__(self, path: str, body: bytes, key: Secret | None) -> None:
-        self.path = path
-        self.body = body
-        self.key = key
-        self.response: Any = None
+_STAND_IN_MODEL = "stand-in"  # of the SDK's own request, of which only the address and the headers are used
 
 
-_errand: ContextVar[_Errand] = ContextVar("surefoot_google_errand")
-_STAND_IN = "stand-in"  # the model of the SDK's own request, of which only the address and the headers are used
+def _sdk(target: Target, options: dict[str, Any]) -> SdkLane:
+    try:
+        from google import genai
+        from google.genai import types
+    except ImportError as error:
+        raise missing_extra(target, "google-genai", "google") from error
+    is_new = not genai.__version__.startswith(("0.", "1.", "2.")) and find_spec("httpx2") is not None
+    http = import_module("httpx2" if is_new else "httpx")
+    recorder = Recorder(http)
+    client = genai.Client(
+        api_key=STAND_IN,
+        vertexai=False,
+        http_options=types.HttpOptions(
+            base_url=target.base_url or None,  # None: the SDK reads GOOGLE_GEMINI_BASE_URL
+            api_version=options["api_version"],
+            headers=dict(target.headers) or None,
+            httpx_async_client=recorder.client,
+            retry_options=types.HttpRetryOptions(attempts=1),
+        ),
+    )
 
+    async def write(path: str) -> Any:
+        """By the SDK's shortest way to its client; it knows no call that takes a path."""
+        await client.aio.models.count_tokens(model=_STAND_IN_MODEL, contents="-")
+        request = recorder.request
+        request.url = http.URL(str(request.url).rpartition(f"/models/{_STAND_IN_MODEL}:")[0] + path)
+        return request
 
-def _carrier(http: Any) -> Any:
-    """A client class of `http` (httpx or httpx2) that sends the current errand in place of the SDK's request."""
-
-    class Carrier(http.AsyncClient):  # type: ignore[misc]
-        async def send(self, request: Any, **options: Any) -> Any:
-            del options
-            errand = _errand.get()
-            root = str(request.url).rpartition(f"/models/{_STAND_IN}:")[0]
-            headers = {name: value for name, value in request.headers.items() if name not in {"content-length", "host", KEY_HEADER}}
-            real = self.build_request("POST", root + errand.path, content=errand.body, headers=headers)
-            if errand.key is not None:
-                real.headers[KEY_HEADER] = errand.key.reveal()
-            errand.response = await super().send(real, stream=True)
-            return http.Response(200, json={}, request=request)
-
-    return Carrier
-
-
-class SdkLane:
-    """Posts through google-genai's client. A reference to it is kept: the SDK closes a client that is collected."""
-
-    def __init__(self, target: Target, options: dict[str, Any]) -> None:
-        try:
-            from google import genai
-            from google.genai import types
-        except ImportError as error:
-            raise missing_extra(target, "google-genai", "google") from error
-        is_new = not genai.__version__.startswith(("0.", "1.", "2.")) and find_spec("httpx2") is not None
-        http = import_module("httpx2" if is_new else "httpx")
-        self._http = _carrier(http)(
-            timeout=http.Timeout(None, connect=options["connect_s"]),  # answers are timed by the timeout layer
-            limits=http.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEEPALIVE_S),
-            follow_redirects=False,  # a key in a header of its own would follow to any host
-        )
-        self._client = genai.Client(
-            api_key="not-given",  # the real one is set at each request
-            vertexai=False,
-            http_options=types.HttpOptions(
-                base_url=target.base_url or None,  # None: the SDK reads GOOGLE_GEMINI_BASE_URL
-                api_version=options["api_version"],
-                headers=dict(target.headers) or None,
-                httpx_async_client=self._http,
-                retry_options=types.HttpRetryOptions(attempts=1),
-            ),
-        )
-
-    async def post(self, path: str, body: bytes, key: Secret | None) -> SdkAnswer:
-        """Send `body` once. An answer with any status is an answer; what the transport raises passes through (stand in a Door)."""
-        errand = _Errand(path, body, key)
-        token = _errand.set(errand)
-        try:
-            await self._client.aio.models.count_tokens(model=_STAND_IN, contents="-")  # the SDK's shortest way to its client
-        except BaseException:
-            if errand.response is not None:
-                await errand.response.aclose()
-            raise
-        finally:
-            _errand.reset(token)
-        return SdkAnswer(errand.response)
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        with suppress(SurefootError), Door("closing"):
-            await self._http.aclose()
-            self._client.close()
+    return SdkLane(http.AsyncClient(**pool_options(http, connect_s=options["connect_s"])), write)
 
 
 def _direct(target: Target, options: dict[str, Any]) -> DirectLane:

@@ -13,9 +13,10 @@ from surefoot.errors import SurefootError
 from surefoot.providers._direct import DirectLane
 from surefoot.providers._exchange import Exchange, Lane, missing_extra, no_stream, options_of, texts
 from surefoot.providers._faults import Door, fault_of, malformed, request_id
-from surefoot.providers._http import CONNECT_S, SdkLane, http_module, pooled_client, timeouts
+from surefoot.providers._http import CONNECT_S, SdkLane, http_module, pooled_client, timeouts, writing
 from surefoot.providers._openai_read import Asked, ChatReader, chat_reply, vectors
 from surefoot.providers._openai_wire import Dialect, chat_body, embed_body
+from surefoot.providers._pattern import STAND_IN, Recorder
 from surefoot.providers._sse import Answer
 from surefoot.secret import KeySource
 from surefoot.settle import Replay, Stream, split
@@ -150,20 +151,22 @@ def _sdk(target: Target, options: dict[str, Any]) -> SdkLane:
         import openai
     except ImportError as error:
         raise missing_extra(target, "openai", "openai") from error
+    http = http_module(openai.DefaultAsyncHttpxClient)
+    recorder = Recorder(http)
+    version = options["api_version"]
+    headers = _azure(STAND_IN) if version else {}
     client = openai.AsyncOpenAI(
-        api_key="not-given",  # the real one is set at each request
+        api_key=STAND_IN,
         base_url=target.base_url or None,  # None: the SDK reads OPENAI_BASE_URL
         organization=options["organization"],
         project=options["project"],
         max_retries=0,
-        timeout=timeouts(openai, connect_s=options["connect_s"]),
+        timeout=timeouts(http, connect_s=options["connect_s"]),  # of which it writes a header
         default_headers=dict(target.headers),
-        default_query={"api-version": options["api_version"]} if options["api_version"] else None,
-        http_client=pooled_client(openai, connect_s=options["connect_s"]),
+        default_query={"api-version": version} if version else None,
+        http_client=recorder.client,
     )
-    response_type = http_module(openai.DefaultAsyncHttpxClient).Response
-    sign = _azure if options["api_version"] else None
-    return SdkLane(client, response_type=response_type, status_error=openai.APIStatusError, sign=sign)
+    return SdkLane(pooled_client(openai, connect_s=options["connect_s"]), writing(client, recorder, **headers))
 
 
 def _azure(key: str) -> dict[str, str]:

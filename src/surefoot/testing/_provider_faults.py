@@ -145,6 +145,17 @@ async def closes_when_cancelled(it: Provider) -> None:
 
 
 @needing(FAULTS, "chat", "server")
+async def follows_no_redirect(it: Provider) -> None:
+    """A key that stands in a header of its own, or a prompt, would follow to any host: told as a Fault, and nobody else is asked."""
+    with type(it.server)() as elsewhere:
+        for status in (302, 307, 308):
+            for stream in (False, True):
+                it.script([WireFault(name="moved", status=status, headers=(("location", f"{elsewhere.url}/v1/moved"),), body=b"")])
+                await it.failure(f"HTTP {status}", it.ask(it.request(), stream=stream), errors.Fault)
+        assert not elsewhere.requests, "a redirect was followed"
+
+
+@needing(FAULTS, "chat", "server")
 async def keeps_what_limits_are_told(it: Provider) -> None:
     """A refusal for haste carries the provider's hint, in seconds, wherever the vendor writes it."""
     for name, hint_s in (("retry_after_hint", 1.0), ("retry_after_long", 121.0)):
