@@ -1,7 +1,7 @@
 """Await something, but not beyond a moment: the timer under `deadline` and `timeout`.
 
-One `loop.call_at` handle and no task of its own: `asyncio.timeout` costs a context manager, a reschedule and a second frame for the
-same thing. Every cancel of ours is taken back on every exit, so a caller's TaskGroup or timeout never sees it.
+No task of its own, no context manager, and for most calls no timer of the loop's either (`surefoot.lines`). Every cancel of ours is taken
+back on every exit, so a caller's TaskGroup or timeout never sees it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from surefoot.errors import SurefootError
+from surefoot.lines import Line
 from surefoot.settle import Outcome, Stream
 from surefoot.types import Call
 
@@ -29,36 +30,88 @@ def deadline_of(call: Call[Any]) -> float | None:
     return None if moment == math.inf else moment
 
 
-class _Timer:
-    """A moment that either cancels the task that waits for the answer or, once there is a stream, fails the stream."""
+class Cut:
+    """A moment that either cancels the task that waits for the answer or, once there is a stream, fails the stream.
 
-    __slots__ = ("_failure", "_stream", "_task", "fired", "handle")
+    The failure is `why(call, seconds, target)`, made when it happens: its message may tell what happened meanwhile.
+    """
 
-    def __init__(self, task: asyncio.Task[Any], failure: Callable[[], SurefootError]) -> None:
-        self._task = task
-        self._failure = failure
+    __slots__ = ("_call", "_cancels", "_handle", "_line", "_stream", "_target", "_task", "_why", "fired", "is_over", "moment", "seconds")
+
+    def __init__(
+        self, moment: float, seconds: float, why: Callable[[Any, float, str], SurefootError], call: Any = None, target: str = ""
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.moment = moment
+        self.seconds = seconds
+        self._why = why
+        self._call = call
+        self._target = target
+        self._task: asyncio.Task[Any] | None = task
+        self._cancels = task.cancelling()
         self._stream: Stream | None = None
+        self._handle: asyncio.TimerHandle | None = None
+        self._line: Line | None = None
         self.fired = False
-        self.handle: asyncio.TimerHandle | None = None
+        self.is_over = False
 
-    def fire(self) -> None:
-        """The moment has come."""
+    def alone(self, loop: asyncio.AbstractEventLoop) -> Cut:
+        """Set, with a timer of its own."""
+        self._handle = loop.call_at(self.moment, self.come)
+        return self
+
+    def stand(self, line: Line) -> None:
+        """Set, in `line`."""
+        self._line = line
+
+    def come(self) -> None:
+        """The moment is here; a line has let go of it."""
+        self._line = None
+        if self.is_over:
+            return
         if self._stream is not None:
-            self._stream.fail(self._failure())
+            self._stream.fail(self._why(self._call, self.seconds, self._target))
             return
         self.fired = True
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
-    def follow(self, stream: Stream) -> None:
-        """From now on fail `stream`, read or unread, until it is settled."""
-        self._stream = stream
-        stream.watch(self.stop)
+    def raised(self, error: BaseException) -> None:
+        """No answer came but `error`. Raises the failure if that was our doing; else nothing, and `error` is to be raised again."""
+        task, failure = self._task, (self._why, self._call, self.seconds, self._target)
+        self.stop()
+        if not self.fired or task is None:
+            return
+        ours_alone = task.uncancel() <= self._cancels
+        if isinstance(error, asyncio.CancelledError) and not ours_alone:
+            return  # the caller gave up in the same moment: that wins
+        why, *what = failure
+        raise why(*what) from error
+
+    def answered(self, value: Any, *, settled: bool) -> None:
+        """The answer is here; if it is a stream and `settled`, go on until that is over, read or unread."""
+        if self.fired and self._task is not None:  # it came although it was cancelled; late, but whole
+            self._task.uncancel()
+        if settled and isinstance(value, Stream):
+            self._task = None
+            self._stream = value
+            value.watch(self.stop)
+        else:
+            self.stop()
 
     def stop(self, _outcome: Outcome | None = None) -> None:
-        """Nothing is left to cut off."""
-        if self.handle is not None:
-            self.handle.cancel()  # also one that is due in this very step: the loop skips it
-            self.handle = None  # a cancelled handle stays in the loop's heap until its time; it must not hold the call
+        """Nothing is left to cut off; nothing of the call is held."""
+        if self.is_over:
+            return
+        self.is_over = True
+        self._task = self._stream = self._call = None
+        if self._handle is not None:
+            self._handle.cancel()  # also one that is due in this very step: the loop skips it
+            self._handle = None
+        elif self._line is not None:
+            self._line.one_is_over()
+            self._line = None
 
 
 async def cutoff(answer: Awaitable[R], *, moment: float, failure: Callable[[], SurefootError], settled: bool = False) -> R:
@@ -67,25 +120,11 @@ async def cutoff(answer: Awaitable[R], *, moment: float, failure: Callable[[], S
     `settled`: if the answer is a Stream, go on watching until it is settled, and close it with `failure()` at `moment` even when nobody
     is reading. A cancellation by anybody else passes through as itself.
     """
-    task = asyncio.current_task()
-    assert task is not None
-    cancels = task.cancelling()
-    timer = _Timer(task, failure)
-    timer.handle = asyncio.get_running_loop().call_at(moment, timer.fire)
+    cut = Cut(moment, 0.0, lambda *_: failure()).alone(asyncio.get_running_loop())
     try:
         value = await answer
     except BaseException as error:
-        timer.stop()
-        if not timer.fired:
-            raise
-        ours_alone = task.uncancel() <= cancels
-        if isinstance(error, asyncio.CancelledError) and not ours_alone:
-            raise  # the caller gave up in the same moment: that wins
-        raise failure() from error
-    if timer.fired:  # the answer came although it was cancelled; late, but whole
-        task.uncancel()
-    if settled and isinstance(value, Stream):
-        timer.follow(value)
-    else:
-        timer.stop()
+        cut.raised(error)
+        raise
+    cut.answered(value, settled=settled)
     return value

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from asyncio import get_running_loop
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -190,9 +191,7 @@ def tell(call: Call[Any], kind: type[E], /, **fields: Any) -> None:
     listeners = call.tally.listeners
     if not listeners:
         return
-    import asyncio  # only when somebody listens
-
-    event = kind(call_id=call.tally.call_id, at_s=asyncio.get_running_loop().time(), **fields)
+    event = kind(call_id=call.tally.call_id, at_s=get_running_loop().time(), **fields)
     for listener in listeners:
         try:
             listener(event)

@@ -199,7 +199,8 @@ class ChatModel(_Model):
         return call_of(request, options, stream=stream, listeners=self._listeners)
 
     def _ask(self, request: ChatRequest, options: Mapping[str, Any]) -> Coroutine[Any, Any, ChatReply]:
-        return self._handle(self._call(request, options))
+        call, handler = self._call(request, options), self._rooms.ready()
+        return self._handle(call) if handler is None else handler(call)  # type: ignore[return-value]  # the first room is a coroutine
 
     async def _handle(self, call: Any) -> Any:
         handler = self._rooms.ready() or await self._rooms.open()

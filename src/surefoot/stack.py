@@ -11,10 +11,13 @@ is the target's, and a hedge pays twice. resume, opt-in, stands outside fallback
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from types import CoroutineType
 from typing import Any, Protocol, TypeAlias
 
+from surefoot.settle import Outcome, Stream
 from surefoot.types import Call
 
 CALL_ORDER = ("trace", "deadline", "cache", "semantic", "coalesce", "resume", "window", "batch", "fallback")
@@ -26,8 +29,67 @@ Handler: TypeAlias = Callable[[Call[Any]], Awaitable[Any]]  # ChatRequest | Embe
 class Layer(Protocol):
     """A room: waits, calls `inner`, settles. It may carry `describe() -> str` with its settings, no secrets."""
 
+    def __call__(self, call: Call[Any], inner: Handler) -> Awaitable[Any]:
+        """Handle `call`, usually by awaiting `inner(call)`: an async function, or a plain one that gives what is to be awaited."""
+
+
+class Gate:
+    """A room that holds something from entry until the call is settled, told in plain functions: a row of gates is one coroutine.
+
+    Ten coroutines inside one another cost a call more than what the gates do, and with 10,000 calls the garbage collector visits them all.
+    """
+
+    def enter(self, call: Call[Any], now: float) -> Any:
+        """What is held for `call`; where it has to wait, a coroutine that gives it. Raises a Refused. `now`: the loop's clock, seconds."""
+        raise NotImplementedError
+
+    def answered(self, call: Call[Any], now: float) -> None:
+        """The call has an answer, and it is a stream."""
+
+    def leave(self, call: Call[Any], held: Any, outcome: Outcome, now: float) -> None:
+        """The call is settled: give back what was held. Called once for each entry."""
+        raise NotImplementedError
+
     async def __call__(self, call: Call[Any], inner: Handler) -> Any:
-        """Handle `call`, usually by awaiting `inner(call)`."""
+        """The gate alone."""
+        return await through((self,), call, inner)
+
+
+async def through(gates: Sequence[Gate], call: Call[Any], inner: Handler) -> Any:
+    """Enter each gate, ask, and when the call is settled leave them, the last entered first: also those before one that refuses."""
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    held: list[Any] = []
+    try:
+        for gate in gates:
+            what = gate.enter(call, now)
+            if type(what) is CoroutineType:
+                what = await what
+                now = loop.time()
+            held.append(what)
+        answer = await inner(call)
+    except BaseException as error:
+        _leave(gates, call, held, Outcome(error=error))
+        raise
+    if isinstance(answer, Stream):
+        for gate in gates:
+            gate.answered(call, loop.time())
+        answer.watch(partial(_leave, gates, call, held))
+    else:
+        _leave(gates, call, held, Outcome(reply=answer))
+    return answer
+
+
+def _leave(gates: Sequence[Gate], call: Call[Any], held: list[Any], outcome: Outcome) -> None:
+    """Leave all that are held, once; one that fails keeps nobody else in."""
+    now = asyncio.get_running_loop().time()
+    try:
+        while held:
+            what = held.pop()
+            gates[len(held)].leave(call, what, outcome, now)
+    finally:
+        if held:
+            _leave(gates, call, held, outcome)
 
 
 class Stack:
@@ -40,8 +102,16 @@ class Stack:
         self.layers = layers
         self.name = name
         ask = edge
+        gates: tuple[Gate, ...] = ()
         for layer in reversed(layers):
+            if isinstance(layer, Gate):
+                gates = (layer, *gates)
+                continue
+            if gates:
+                ask, gates = partial(through, gates, inner=ask), ()
             ask = partial(layer, inner=ask)
+        if gates:
+            ask = partial(through, gates, inner=ask)
         self._ask = ask
 
     def __call__(self, call: Call[Any]) -> Awaitable[Any]:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
 from surefoot.events import AttemptEnded, tell
-from surefoot.settle import Outcome, settle
-from surefoot.stack import Handler
+from surefoot.settle import Outcome
+from surefoot.stack import Gate
 from surefoot.types import Attempt as AttemptRecord
 from surefoot.types import Call, ChatReply, Tally, Usage
 
@@ -23,7 +22,7 @@ Price: TypeAlias = Callable[[Usage, str], float | None]  # tokens and the answer
 Guess: TypeAlias = Callable[[Any, str | None], Usage]  # a request and the text that arrived (None: unknown) -> tokens, flagged as estimated
 
 
-class Attempt:
+class Attempt(Gate):
     """Writes the trail: `Attempt(target="openai:m", price=price)`.
 
     `price(usage, model)` gives US dollars, or None where the price is unknown. A steerer that wants to know when the wire attempt
@@ -41,11 +40,10 @@ class Attempt:
         """One line for `describe()`."""
         return f"attempt: recorded, {'priced' if self.price is not None else 'no price'}"
 
-    async def __call__(self, call: Call[Any], inner: Handler) -> Any:
-        """Ask once."""
+    def enter(self, call: Call[Any], now: float) -> AttemptRecord:
+        """Write down that the attempt begins."""
         tally = call.tally
         tally.attempts += 1
-        now = asyncio.get_running_loop().time()
         record = AttemptRecord(
             number=tally.attempts,
             target=self.target,
@@ -57,11 +55,12 @@ class Attempt:
         waiting = tally.memo.get("on_dispatch") if tally.memo else None
         if waiting and not call.hedged and (told := waiting.pop(asyncio.current_task(), None)) is not None:
             told()
-        return await settle(inner(call), partial(self._ended, call, record))
+        return record
 
-    def _ended(self, call: Call[Any], record: AttemptRecord, outcome: Outcome) -> None:
+    def leave(self, call: Call[Any], held: AttemptRecord, outcome: Outcome, now: float) -> None:
         """The attempt is settled."""
-        record.seconds = asyncio.get_running_loop().time() - record.started_s
+        record = held
+        record.seconds = now - record.started_s
         error = outcome.error
         if outcome.cancelled:
             record.error = "CancelledError"

@@ -12,21 +12,20 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from surefoot.errors import AttemptTimedOut, CircuitOpen, ConnectionLost, Exhausted, Interrupted, MalformedReply, Overloaded
 from surefoot.events import BreakerClosed, BreakerOpened, tell
 from surefoot.rules.breaker import HALF_OPEN, LEAST_CALLS, OPEN_S, RATIO, WINDOW_S, Permit, Refusal
 from surefoot.rules.breaker import Breaker as Rule
-from surefoot.settle import Outcome, settle
-from surefoot.stack import Handler
+from surefoot.settle import Outcome
+from surefoot.stack import Gate
 from surefoot.types import Call
 
 FAILURES = (Overloaded, ConnectionLost, AttemptTimedOut, MalformedReply)
 
 
-class Breaker:
+class Breaker(Gate):
     """One target's breaker: `Breaker(target="openai:m", window_s=30, least_calls=10, ratio=0.5, open_s=5)`.
 
     Shared by everybody who asks that target. Raises CircuitOpen (nothing sent) with the seconds until the next chance in
@@ -65,18 +64,19 @@ class Breaker:
         """The settings, for `describe()`."""
         return f"breaker: opens at {self._settings}; now {self.rule.state}"
 
-    async def __call__(self, call: Call[Any], inner: Handler) -> Any:
-        """Ask, if the target is to be asked."""
-        permit = self.rule.admit(asyncio.get_running_loop().time(), self.draw())
+    def enter(self, call: Call[Any], now: float) -> Permit:
+        """Let the call go, if the target is to be asked."""
+        del call
+        permit = self.rule.admit(now, self.draw())
         if isinstance(permit, Refusal):
             raise CircuitOpen(
                 f"{self.target}: {permit.failed} of the last {permit.begun} calls failed; next trial in {permit.wait_s:.1f} s",
                 retry_after_s=permit.wait_s,
             )
         self._out += 1
-        return await settle(inner(call), partial(self._judge, call, permit))
+        return permit
 
-    def _judge(self, call: Call[Any], permit: Permit, outcome: Outcome) -> None:
+    def leave(self, call: Call[Any], held: Permit, outcome: Outcome, now: float) -> None:
         """The call is settled: was it the target's doing?"""
         self._out -= 1
         rule, error = self.rule, outcome.error
@@ -85,10 +85,10 @@ class Breaker:
         elif isinstance(error, Exhausted):
             error = error.last
         if not outcome.complete and not isinstance(error, FAILURES):
-            rule.drop(permit)
+            rule.drop(held)
             return
         was = rule.state
-        opened = rule.record(permit, ok=outcome.complete, now_s=asyncio.get_running_loop().time())
+        opened = rule.record(held, ok=outcome.complete, now_s=now)
         if opened:
             failures, calls, wait_s = rule.last_opening
             tell(call, BreakerOpened, target=self.target, failures=failures, calls=calls, wait_s=wait_s)

@@ -7,7 +7,6 @@ stream that is cut or left early settles with what was used, by the provider's c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -15,8 +14,8 @@ from msgspec import Struct
 from surefoot.errors import BudgetExceeded, Misconfigured
 from surefoot.events import BudgetWarning, tell
 from surefoot.rules.purse import Purse
-from surefoot.settle import Outcome, settle
-from surefoot.stack import Handler
+from surefoot.settle import Outcome
+from surefoot.stack import Gate
 from surefoot.target import SpendLimit
 from surefoot.types import Call
 
@@ -52,7 +51,11 @@ class LocalAccounts:
         self._purses: dict[str, Purse] = {}
 
     async def reserve(self, account: str, amount_usd: float, *, limit_usd: float, force: bool) -> Hold | None:
-        """Set aside at once."""
+        """Set aside; here at once."""
+        return self.hold(account, amount_usd, limit_usd=limit_usd, force=force)
+
+    def hold(self, account: str, amount_usd: float, *, limit_usd: float, force: bool) -> Hold | None:
+        """`reserve` for callers that need not wait."""
         purse = self._purses.get(account)
         if purse is None:
             purse = self._purses[account] = Purse(limit_usd)
@@ -76,7 +79,7 @@ class LocalAccounts:
         return all(purse.reserved_usd < 1e-9 for purse in self._purses.values())
 
 
-class Budget:
+class Budget(Gate):
     """Keeps spending within `limits`: `Budget(target="openai:m", limits=(SpendLimit(usd=5),), accounts=LocalAccounts(), ...)`.
 
     `clock` gives seconds since 1970, needed for periods: a day on a bill is a calendar's day, not the loop's. `upper(request)` is what an
@@ -99,6 +102,7 @@ class Budget:
         self.target = target
         self.limits = tuple(limits)
         self.accounts: Accounts = LocalAccounts() if accounts is None else accounts
+        self._hold = getattr(self.accounts, "hold", None)  # of accounts in this process, which nobody has to wait for
         self._upper = upper or (lambda _: 0.0)
         self._price = price or (lambda _usage, _model: None)
         self._clock = clock or (lambda: 0.0)
@@ -116,38 +120,59 @@ class Budget:
         """True if nothing is reserved here."""
         return self.accounts.idle()
 
-    async def __call__(self, call: Call[Any], inner: Handler) -> Any:
-        """Ask, if every account has room."""
+    def enter(self, call: Call[Any], now: float) -> Any:
+        """Set aside what the attempt may cost in every account it concerns."""
+        del now
         if not self.limits:
-            return await inner(call)
+            return (0.0, ())
         amount = self._upper(call.request)
+        if self._hold is None:
+            return self._enter_elsewhere(call, amount)
         taken: list[Hold] = []
         try:
             for limit in self.limits:
                 account = limit.account(call, now_epoch_s=self._clock())
                 if account is not None:
-                    taken.append(await self._reserve(call, limit, account, amount))
+                    hold = self._hold(account, amount, limit_usd=limit.usd, force=limit.mode == "soft")
+                    taken.append(self._checked(call, limit, account, amount, hold))
         except BaseException:
             self._settle(taken, 0.0)
             raise
-        return await settle(inner(call), partial(self._ended, call, taken, amount))
+        return (amount, taken)
 
-    async def _reserve(self, call: Call[Any], limit: SpendLimit, account: str, amount: float) -> Hold:
-        soft = limit.mode == "soft"
-        hold = await self.accounts.reserve(account, amount, limit_usd=limit.usd, force=soft)
+    async def _enter_elsewhere(self, call: Call[Any], amount: float) -> tuple[float, list[Hold]]:
+        """The same, where the accounts are kept by somebody who has to be asked."""
+        taken: list[Hold] = []
+        try:
+            for limit in self.limits:
+                account = limit.account(call, now_epoch_s=self._clock())
+                if account is not None:
+                    hold = await self.accounts.reserve(account, amount, limit_usd=limit.usd, force=limit.mode == "soft")
+                    taken.append(self._checked(call, limit, account, amount, hold))
+        except BaseException:
+            self._settle(taken, 0.0)
+            raise
+        return (amount, taken)
+
+    def _checked(self, call: Call[Any], limit: SpendLimit, account: str, amount: float, hold: Hold | None) -> Hold:
+        """`hold`, if there was room for it; a warning where there is little left."""
         if hold is None:
             raise BudgetExceeded(
                 f"{self.target}: the budget of ${limit.usd:g} for {account.rstrip('|')} has no room for about ${amount:.6f}; nothing was "
                 "sent. Raise the limit, wait for its next period, or ask a cheaper target"
             )
-        share = WARN_SHARE if not soft else 1.0
+        share = WARN_SHARE if limit.mode != "soft" else 1.0
         if hold.total_usd > share * limit.usd and account not in self._warned:
             self._warned.add(account)
             tell(call, BudgetWarning, what=account, spent_usd=hold.total_usd, limit_usd=limit.usd)
         return hold
 
-    def _ended(self, call: Call[Any], taken: list[Hold], amount: float, outcome: Outcome) -> None:
-        self._settle(taken, self._actual(call, amount, outcome))
+    def leave(self, call: Call[Any], held: Any, outcome: Outcome, now: float) -> None:
+        """The attempt is settled: the actual cost takes the estimate's place."""
+        del now
+        amount, taken = held
+        if taken:
+            self._settle(taken, self._actual(call, amount, outcome))
 
     def _actual(self, call: Call[Any], amount: float, outcome: Outcome) -> float:
         usage = outcome.usage
@@ -166,6 +191,6 @@ class Budget:
             return amount
         return cost
 
-    def _settle(self, taken: list[Hold], actual: float) -> None:
+    def _settle(self, taken: Sequence[Hold], actual: float) -> None:
         for hold in taken:
             self.accounts.settle(hold, actual)

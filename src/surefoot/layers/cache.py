@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -126,33 +126,54 @@ class Cache:
                 return kept.reply
         return None
 
-    async def __call__(self, call: Call[Any], inner: Handler) -> Any:
+    def __call__(self, call: Call[Any], inner: Handler) -> Awaitable[Any]:
         """The kept answer, or ask and keep what comes."""
         request = call.request
         if isinstance(request, EmbedRequest):
-            return await self.vectors(call, inner)
+            return self.vectors(call, inner)
         if not self.may_keep(request):
-            return await inner(call)
+            return inner(call)
         tally = call.tally
         if not tally.digest:
             tally.digest = digest(request)
         prefixes = self._prefixes.get(call.tenant) or self._prefixes_of(call.tenant)
+        if self._recall is None:
+            return self._look_up(call, inner, prefixes)
         why = "absent"
         for prefix in prefixes[: self.equals]:
             key = prefix + tally.digest
-            kept = self._recall(key) if self._recall is not None else await self._fetch(key)
-            if isinstance(kept, Kept):
-                age_s = self.clock() - kept.at_s
-                if age_s < self._surely_fresh_s or age_s < self._fresh_s(key):
-                    return await self._serve(call, key, kept.reply)
-                if age_s < self._fresh_s(key) + self.stale_s:
-                    self._refresh(call, inner, key)
-                    return await self._serve(call, key, kept.reply, stale=True)
-                why = "expired"
-            elif kept is not None:
-                why = kept
-        tell(call, CacheMiss, key=prefixes[0] + tally.digest, why=why)
-        return await self._ask(call, inner, prefixes)
+            served, why = self._usable(call, inner, key, self._recall(key), why)
+            if served is not None:
+                return served
+        return self._missed(call, inner, prefixes, why)
+
+    async def _look_up(self, call: Call[ChatRequest], inner: Handler, prefixes: tuple[str, ...]) -> Any:
+        """The same with a store that has to be waited for."""
+        why = "absent"
+        for prefix in prefixes[: self.equals]:
+            key = prefix + call.tally.digest
+            served, why = self._usable(call, inner, key, await self._fetch(key), why)
+            if served is not None:
+                return await served
+        return await self._missed(call, inner, prefixes, why)
+
+    def _usable(self, call: Call[ChatRequest], inner: Handler, key: str, kept: object, why: str) -> tuple[Awaitable[Any] | None, str]:
+        """How to serve what is kept under `key`, if it may be served; why not."""
+        if not isinstance(kept, Kept):
+            return None, kept if isinstance(kept, str) else why
+        age_s = self.clock() - kept.at_s
+        if age_s < self._surely_fresh_s or age_s < self._fresh_s(key):
+            return self._serve(call, key, kept.reply), why
+        if age_s < self._fresh_s(key) + self.stale_s:
+            self._refresh(call, inner, key)
+            return self._serve(call, key, kept.reply, stale=True), why
+        return None, "expired"
+
+    def _missed(self, call: Call[ChatRequest], inner: Handler, prefixes: tuple[str, ...], why: str) -> Awaitable[Any]:
+        """Nothing was kept that may be served."""
+        if call.tally.listeners:
+            tell(call, CacheMiss, key=prefixes[0] + call.tally.digest, why=why)
+        return self._ask(call, inner, prefixes)
 
     # Chat: asking and keeping
 

@@ -17,16 +17,19 @@ from __future__ import annotations
 import asyncio
 import copy
 import math
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeAlias
 
 from surefoot.digest import digest
 from surefoot.errors import ConnectionLost, SurefootError
 from surefoot.events import Coalesced, tell
+from surefoot.lines import Line, Lines
 from surefoot.settle import Stream, prime
 from surefoot.stack import Handler
 from surefoot.types import Call, ChatReply, ChatRequest, Delta
 
 LINGER_S = 1.0  # a look into a store of bytes takes a millisecond, on a machine that is busy a good part of a second
+Key: TypeAlias = tuple[str, str, str, bool]  # digest, tenant, priority, whether a stream
 WHOLE = ("stop", "tool_calls")  # what a cache would keep; a cut or refused answer serves only those who waited for it
 
 
@@ -39,11 +42,12 @@ class Coalesce:
     def __init__(self, *, always: bool = False, cached: bool = False) -> None:
         self.always = always
         self.cached = cached
-        self._flights: dict[tuple[str, bool], _Flight] = {}
+        self._flights: dict[Key, _Flight] = {}
+        self._lines = Lines()
 
     def idle(self) -> bool:
         """True if nothing is in flight."""
-        return all(flight.is_over for flight in self._flights.values())
+        return all(flight.has_landed for flight in self._flights.values())
 
     def describe(self) -> str:
         """One line for `describe()`."""
@@ -51,24 +55,23 @@ class Coalesce:
             return "coalesce: every identical call in flight"
         return f"coalesce: identical calls in flight, temperature 0{' or unset' if self.cached else ''}"
 
-    async def __call__(self, call: Call[Any], inner: Handler) -> Any:
+    def __call__(self, call: Call[Any], inner: Handler) -> Awaitable[Any]:
         """Ask, or join who is asking."""
         if not self._may_share(call):
-            return await inner(call)
+            return inner(call)
         tally = call.tally
         if not tally.digest:
             tally.digest = digest(call.request)
-        key = (f"{tally.digest}:{call.priority}:{call.tenant}", call.stream)
+        key = (tally.digest, call.tenant, call.priority, call.stream)
         loop = asyncio.get_running_loop()
         flight = self._flights.get(key)
-        if flight is None or flight.loop is not loop:  # a flight of a loop that has died lands nowhere
-            flight = self._flights[key] = _Flight(self._flights, key, loop, linger_s=LINGER_S if self.cached else 0.0)
+        is_first = flight is None or flight.loop is not loop  # a flight of a loop that has died lands nowhere
+        if flight is None or is_first:
+            flight = self._flights[key] = _Flight(self._flights, key, loop, self._lines if self.cached else None)
             flight.depart(inner, call)
-            is_first = True
         else:
             tell(call, Coalesced, key=tally.digest)
-            is_first = False
-        return await flight.board(call, is_first=is_first)
+        return flight.board(call, is_first=is_first)
 
     def _may_share(self, call: Call[Any]) -> bool:
         if self.always or not isinstance(call.request, ChatRequest):
@@ -78,18 +81,24 @@ class Coalesce:
 
 
 class _Flight:
-    """One call under way for everybody on board."""
+    """One call under way for everybody on board; then, for a moment, its answer alone."""
 
-    __slots__ = ("_aboard", "_answer", "_call", "_error", "_flights", "_inner", "_key", "_linger_s", "_task", "_waiting", "is_over", "loop")
+    __slots__ = (
+        "_aboard", "_answer", "_call", "_error", "_flights", "_key", "_lines", "_task", "_waiting",
+        "has_landed", "is_over", "loop", "moment", "seconds",
+    )  # fmt: skip
 
-    def __init__(
-        self, flights: dict[tuple[str, bool], _Flight], key: tuple[str, bool], loop: asyncio.AbstractEventLoop, *, linger_s: float
-    ) -> None:
+    def __init__(self, flights: dict[Key, _Flight], key: Key, loop: asyncio.AbstractEventLoop, lines: Lines | None) -> None:
         self.loop = loop
-        self._linger_s = linger_s
-        self.is_over = False
+        self.moment = 0.0
+        self.seconds = LINGER_S
+        self.has_landed = False
+        self.is_over = False  # nobody can get on
+        self._lines = lines  # in which it lingers
         self._flights = flights
         self._key = key
+        self._call: Call[Any] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._aboard = 0
         self._waiting: list[asyncio.Future[None]] = []
         self._answer: Any = None
@@ -97,10 +106,8 @@ class _Flight:
 
     def depart(self, inner: Handler, call: Call[Any]) -> None:
         """Ask, in a task of its own; the first caller's tally keeps the books."""
-        self._inner = inner
         self._call = call
-        self._task = self.loop.create_task(self._fly())
-        self._task.add_done_callback(self._land)
+        self._task = self.loop.create_task(self._fly(inner, call))
 
     async def board(self, call: Call[Any], *, is_first: bool) -> Any:
         """Wait for the answer; a stream is given as one of the caller's own."""
@@ -121,17 +128,17 @@ class _Flight:
         self.leave()
         return self._answer
 
-    async def news(self) -> None:
-        """Sleep until the answer, the next delta or the end has come."""
+    def news(self) -> asyncio.Future[None]:
+        """What to await until the answer, the next delta or the end has come."""
         future = self.loop.create_future()
         self._waiting.append(future)
-        await future
+        return future
 
     def leave(self) -> None:
         """One caller fewer; the last one out ends the flight."""
         self._aboard -= 1
-        if self._aboard == 0 and not self.is_over:
-            self._close()
+        if self._aboard == 0 and self._task is not None:
+            self.come()
             self._task.cancel()
 
     def failure(self, *, is_first: bool) -> BaseException:
@@ -157,50 +164,66 @@ class _Flight:
 
     def _extend(self, call: Call[Any]) -> None:
         """The latest waiter's deadline holds for everybody inside: see `cutoff.deadline_of`."""
-        own, memo = self._call.deadline, self._call.tally.memo
-        if own is not None:
-            theirs = math.inf if call.deadline is None else call.deadline
-            if theirs > memo.get("deadline", own):
-                memo["deadline"] = theirs
-
-    async def _fly(self) -> None:
-        """Ask; read a stream to its end, telling everybody of each delta."""
-        answer = await self._inner(self._call)
-        self._answer = answer
-        if not isinstance(answer, Stream):
-            self._end()  # now and not when the task lands: between the two, somebody could still get on
+        if self._call is None or self._call.deadline is None:
             return
-        self._tell()
+        theirs, memo = math.inf if call.deadline is None else call.deadline, self._call.tally.memo
+        if theirs > memo.get("deadline", self._call.deadline):
+            memo["deadline"] = theirs
+
+    async def _fly(self, inner: Handler, call: Call[Any]) -> None:
+        """Ask; read a stream to its end, telling everybody of each delta."""
         try:
-            async for _ in answer:
+            answer = self._answer = await inner(call)
+            if isinstance(answer, Stream):
+                self._tell()
+                await self._read(answer)
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
+            self._error = error
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised to those on board
+            self._error = error
+        finally:
+            self._land()
+
+    async def _read(self, stream: Stream) -> None:
+        try:
+            async for _ in stream:
                 self._tell()
         finally:
-            await answer.aclose()
+            await stream.aclose()
 
     def _tell(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
 
-    def _land(self, task: asyncio.Task[None]) -> None:
-        """Over: by answer, end, failure, or because nobody is left."""
-        self._error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        self._end()
-
-    def _end(self) -> None:
-        if not self.is_over:
-            self.is_over = True
-            if self._linger_s and self._error is None and _is_whole(self._answer):
-                self.loop.call_later(self._linger_s, self._close)
-            else:
-                self._close()
+    def _land(self) -> None:
+        """Over: by answer, end, failure, or because nobody is left. Of the call nothing is held any more."""
+        self.has_landed = True
+        self._task = self._call = None
+        if self._lines is not None and not self.is_over and self._error is None and _is_whole(self._answer):
+            self.moment = self.loop.time() + LINGER_S
+            self._lines.put(self, self.loop)
+        else:
+            self.come()
         self._tell()
 
-    def _close(self) -> None:
+    # While it lingers: see `surefoot.lines`
+
+    def come(self) -> None:
         """Take no more passengers."""
+        self.is_over = True
         if self._flights.get(self._key) is self:
             del self._flights[self._key]
+
+    def stand(self, line: Line) -> None:
+        """It is never over before its moment."""
+
+    def alone(self, loop: asyncio.AbstractEventLoop) -> None:
+        """With a timer of its own."""
+        loop.call_at(self.moment, self.come)
 
 
 def _is_whole(answer: Any) -> bool:
@@ -229,7 +252,7 @@ class _Seat:
         """The next delta; the stream's own error or end after the last."""
         flight = self._flight
         while self._at >= len(flight.deltas):
-            if flight.is_over:
+            if flight.has_landed:
                 self._leave()
                 if flight.has_failed:
                     raise flight.failure(is_first=self._is_first)

@@ -18,7 +18,6 @@ import asyncio
 import math
 from collections import deque
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from surefoot.cutoff import deadline_of
@@ -28,8 +27,8 @@ from surefoot.rules.admission import LEAST, USUAL, Admission
 from surefoot.rules.aimd import Limit
 from surefoot.rules.noise import Noise
 from surefoot.rules.quantile import Quantile
-from surefoot.settle import Outcome, settle
-from surefoot.stack import Handler
+from surefoot.settle import Outcome
+from surefoot.stack import Gate
 from surefoot.types import Call
 
 QUEUE_SIZE = 1000  # at 1 s a call on 20 places that is 50 s of work; beyond it, waiting is a lie
@@ -50,7 +49,7 @@ class _Waiter:
         self.since_s = since_s
 
 
-class Concurrency:
+class Concurrency(Gate):
     """At most so many calls in flight: `Concurrency(target="openai:m", limit=20)`, shared by everybody who asks that target.
 
     `limit` fixed, or `adaptive` (rules.aimd), or neither: unbounded. Raises QueueFull when `queue_size` calls are waiting already,
@@ -102,20 +101,17 @@ class Concurrency:
             return f"concurrency: adaptive, now {self.limit:g} places, queue of {self.queue_size}"
         return "concurrency: unbounded" if self._fixed is None else f"concurrency: {self.limit:g} places, queue of {self.queue_size}"
 
-    async def __call__(self, call: Call[Any], inner: Handler) -> Any:
-        """Ask when there is a place."""
+    def enter(self, call: Call[Any], now: float) -> Any:
+        """Take a place, or wait for one."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._move(loop)
         if self.in_flight < self.limit and not self._urgent and not self._patient:
             self.in_flight += 1
-            if self.adaptive is None:
-                return await settle(inner(call), partial(self._leave, self._life))
-            return await settle(inner(call), partial(self._learn, call, self._life, loop.time()))
-        await self._wait(call, loop)
-        return await settle(inner(call), partial(self._leave_after_wait, call, self._life, loop.time()))
+            return (self._life, now, False)
+        return self._wait(call, loop)
 
-    async def _wait(self, call: Call[Any], loop: asyncio.AbstractEventLoop) -> None:
+    async def _wait(self, call: Call[Any], loop: asyncio.AbstractEventLoop) -> tuple[object, float, bool]:
         """Queue until a place is given; whoever gives it has counted it already."""
         if self.waiting >= self.queue_size:
             raise QueueFull(f"{self.target}: {self.waiting} calls are waiting for {self.limit:g} places; ask again later or elsewhere")
@@ -144,36 +140,34 @@ class Concurrency:
         tell(call, Waited, target=self.target, room="concurrency", wait_s=wait_s)
         if not has_place:
             raise DeadlineTooNear(f"{self.target}: after {wait_s:.1f} s in the queue too little is left for an answer; nothing was sent")
+        return (life, now + wait_s, True)
 
     def _is_late(self, waiter: _Waiter, turn_s: float) -> bool:
         """Whether a turn at `turn_s` comes too late for its deadline."""
         deadline, since_s = deadline_of(waiter.call), waiter.since_s
         return deadline is not None and not self._admission.may_wait(turn_s - since_s, deadline - since_s, turn_s)
 
-    def _leave(self, life: object, _outcome: Outcome) -> None:
-        """The call is settled: its place goes to the next."""
-        self._give_back(life)
-
-    def _leave_after_wait(self, call: Call[Any], life: object, started_s: float, outcome: Outcome) -> None:
-        """The call is settled, and it had to wait: those who wait now are judged by it."""
-        now = asyncio.get_running_loop().time()
-        self._admission.note(now - started_s, now, answered=outcome.complete, cut_off=_is_cut_off(call, outcome, now))
-        self._learn(call, life, started_s, outcome)
-
-    def _learn(self, call: Call[Any], life: object, started_s: float, outcome: Outcome) -> None:
-        """The call is settled: what does it say about the limit? Whatever is neither success nor overload says nothing."""
-        rule, error = self.adaptive, outcome.error
+    def leave(self, call: Call[Any], held: tuple[object, float, bool], outcome: Outcome, now: float) -> None:
+        """The call is settled: its place goes to the next, and if it had to wait, those who wait now are judged by it."""
+        life, started_s, has_waited = held
+        if has_waited:
+            self._admission.note(now - started_s, now, answered=outcome.complete, cut_off=_is_cut_off(call, outcome, now))
+        rule = self.adaptive
         if rule is not None and life is self._life:
-            was, now = rule.limit, asyncio.get_running_loop().time()
-            if outcome.complete:
-                rule.on_success(self.in_flight)
-                if rule.is_news(started_s, now):
-                    self._noise.passed()
-            elif isinstance(error.__cause__ if isinstance(error, Interrupted) else error, OVERLOADS) or _is_cut_off(call, outcome, now):
-                self._heed(rule, started_s, now)
-            if rule.limit != was:
-                tell(call, LimitChanged, target=self.target, limit=rule.limit, cause=type(error).__name__ if error is not None else "")
+            self._learn(call, rule, started_s, outcome, now)
         self._give_back(life)
+
+    def _learn(self, call: Call[Any], rule: Limit, started_s: float, outcome: Outcome, now: float) -> None:
+        """What does a settled call say about the limit? Whatever is neither success nor overload says nothing."""
+        was, error = rule.limit, outcome.error
+        if outcome.complete:
+            rule.on_success(self.in_flight)
+            if rule.is_news(started_s, now):
+                self._noise.passed()
+        elif isinstance(error.__cause__ if isinstance(error, Interrupted) else error, OVERLOADS) or _is_cut_off(call, outcome, now):
+            self._heed(rule, started_s, now)
+        if rule.limit != was:
+            tell(call, LimitChanged, target=self.target, limit=rule.limit, cause=type(error).__name__ if error is not None else "")
 
     def _heed(self, rule: Limit, started_s: float, now: float) -> None:
         """An overload: a cut, unless it would have come with fewer in flight, too; then earlier cuts are undone."""

@@ -11,8 +11,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from surefoot.cutoff import cutoff
+from surefoot.cutoff import Cut
 from surefoot.errors import DeadlineExceeded, DeadlineTooNear, SurefootError
+from surefoot.lines import Lines
 from surefoot.stack import Handler
 from surefoot.types import Call
 
@@ -23,11 +24,12 @@ class Deadline:
     """Ends the call at its deadline: `Deadline(deadline_s=60)`; a call's own `deadline_s` goes first, None is none.
 
     Raises DeadlineTooNear if nothing had been sent by then, DeadlineExceeded otherwise; a stream under way is closed with it, also when
-    nobody reads it. No task and no lock: one timer a call.
+    nobody reads it. No task, no lock, and one timer for a whole line of calls.
     """
 
     def __init__(self, *, deadline_s: float | None = DEADLINE_S) -> None:
         self.deadline_s = deadline_s
+        self._lines = Lines()
 
     def describe(self) -> str:
         """The setting, for `describe()`."""
@@ -38,15 +40,21 @@ class Deadline:
         seconds = self.deadline_s if call.deadline_s is None else call.deadline_s
         if seconds is None and call.deadline is None:
             return await inner(call)
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         moment = _earlier(None if seconds is None else now + seconds, call.deadline)
         if moment <= now:
             raise DeadlineTooNear(f"a deadline of {moment - now:g} s leaves no time to ask; nothing was sent")
 
-        def failure() -> SurefootError:
-            return _passed(call, moment - now)
-
-        return await cutoff(inner(replace(call, deadline=moment)), moment=moment, failure=failure, settled=True)
+        cut = Cut(moment, moment - now, _passed, call)
+        self._lines.put(cut, loop)
+        try:
+            answer = await inner(replace(call, deadline=moment))
+        except BaseException as error:
+            cut.raised(error)
+            raise
+        cut.answered(answer, settled=True)
+        return answer
 
 
 def _earlier(one: float | None, other: float | None) -> float:
@@ -56,7 +64,7 @@ def _earlier(one: float | None, other: float | None) -> float:
     return min(one, other)
 
 
-def _passed(call: Call[Any], seconds: float) -> SurefootError:
+def _passed(call: Call[Any], seconds: float, _target: str) -> SurefootError:
     """The error that says what the time went into."""
     tally = call.tally
     if tally.attempts == 0:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from surefoot.cutoff import deadline_of
@@ -28,8 +27,8 @@ from surefoot.rules.bucket import Bucket, Learned, Reservation
 from surefoot.rules.headroom import headroom
 from surefoot.rules.noise import Noise
 from surefoot.rules.quantile import Quantile
-from surefoot.settle import Outcome, Stream
-from surefoot.stack import Handler
+from surefoot.settle import Outcome
+from surefoot.stack import Gate
 from surefoot.types import Call
 
 NOT_METERED = (BadRequest, AuthFailed, NotFound, QuotaExhausted)  # turned away at the door: no provider counts tokens for these
@@ -38,7 +37,7 @@ LEAST_WAIT_S = 0.001  # less is the event loop's own business
 TELL_SHARE = 0.05  # a learned limit that moved by less is not told: it moves a little all the time
 
 
-class Rate:
+class Rate(Gate):
     """Paces one target: `Rate(target="openai:m", requests_per_minute=500, tokens_per_minute=200_000, estimate=estimate)`.
 
     Shared by everybody who asks that target. `estimate(request)` gives the tokens to reserve (input and likely output); without it tokens
@@ -76,39 +75,47 @@ class Rate:
         limits = (("requests", self.requests_per_minute), ("tokens", self.tokens_per_minute))
         return "rate: " + ", ".join(f"{what} {'learned' if given is None else f'{given:g} a minute'}" for what, given in limits)
 
-    async def __call__(self, call: Call[Any], inner: Handler) -> Any:
-        """Ask when the limits allow it."""
+    def enter(self, call: Call[Any], now: float) -> Any:
+        """Claim what the attempt needs of both limits, or wait for it."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._move(loop)
-        passage = _Passage(call, loop, self._tokens, self._requests)
-        begun = passage.begun_s
+        passage = _Passage(call, loop, now, self._tokens, self._requests)
         self._open += 1
         try:
-            await passage.enter(None if self.estimate is None else self.estimate(call.request), self)
+            if passage.enter(None if self.estimate is None else self.estimate(call.request)):
+                return passage
         except BaseException:
-            passage.give_back()
-            self._open -= 1
+            self._left(passage)
             raise
-        if (waited_s := loop.time() - begun) > LEAST_WAIT_S:
-            tell(call, Waited, target=self.target, room="rate", wait_s=waited_s)
-            passage.turn_s = begun + waited_s
-        try:
-            answer = await inner(call)
-        except BaseException as error:
-            self._heed(call)
-            self._over(passage, Outcome(error=error))
-            raise
-        self._heed(call)
-        if isinstance(answer, Stream):
-            answer.watch(partial(self._over, passage))
-        else:
-            self._over(passage, Outcome(reply=answer))
-        return answer
+        return self._wait(passage)
 
-    def _over(self, passage: _Passage, outcome: Outcome) -> None:
+    async def _wait(self, passage: _Passage) -> _Passage:
+        """Wait until both gates let it go."""
+        try:
+            await passage.wait(self)
+        except BaseException:
+            self._left(passage)
+            raise
+        waited_s = passage.loop.time() - passage.begun_s
+        if waited_s > LEAST_WAIT_S:
+            tell(passage.call, Waited, target=self.target, room="rate", wait_s=waited_s)
+            passage.turn_s = passage.begun_s + waited_s
+        return passage
+
+    def _left(self, passage: _Passage) -> None:
+        """Nothing was sent."""
+        passage.give_back()
+        self._open -= 1
+
+    def answered(self, call: Call[Any], now: float) -> None:
+        """A stream has begun: its headers are news, long before it ends."""
+        self._heed(call, now)
+
+    def leave(self, call: Call[Any], held: _Passage, outcome: Outcome, now: float) -> None:
         """The attempt is settled: the actual replaces the estimate."""
-        loop = self._loop
+        self._heed(call, now)
+        passage, loop = held, self._loop
         if loop is None or passage.loop is not loop:
             return  # its loop has died, and its reservations with it
         self._open -= 1
@@ -116,15 +123,15 @@ class Rate:
         if self._watched is not None and outcome.complete and passage.is_news(self._watched):
             self._noise.passed()
         if passage.turn_s is not None:
-            self._note(passage, outcome, loop.time())
+            self._note(passage, outcome, now)
         if isinstance(error, RateLimited):
-            self._refused(passage, error, loop.time())
+            self._refused(passage, error, now)
         elif isinstance(error, Refused):
             passage.give_back()
         elif isinstance(error, NOT_METERED):
-            passage.settle(0.0)
+            passage.settle(0.0, now)
         else:  # without usage the estimate stands: a call that broke off was probably counted
-            passage.settle(None if usage is None else usage.total_tokens)
+            passage.settle(None if usage is None else usage.total_tokens, now)
 
     def judge(self, passage: _Passage, wait_s: float, now: float) -> None:
         """Raise DeadlineTooNear if a turn `wait_s` from now is too late, QueueFull if somebody else may answer long before it."""
@@ -172,13 +179,12 @@ class Rate:
         elif noise.put_back() is not None:
             gate.lift(now)
 
-    def _heed(self, call: Call[Any]) -> None:
+    def _heed(self, call: Call[Any], now: float) -> None:
         """Read the headers the edge left behind."""
         memo = call.tally.memo
         headers: Mapping[str, str] | None = memo.pop("rate_headers", None) if memo else None  # once: they age
         if not headers or self._loop is None:
             return
-        now = self._loop.time()
         for what, gate in (("tokens", self._tokens), ("requests", self._requests)):
             room = headroom(headers, what)
             if room is None:
@@ -213,40 +219,51 @@ class _Passage:
 
     __slots__ = ("begun_s", "call", "gates", "loop", "requests", "tokens", "turn_s")
 
-    def __init__(self, call: Call[Any], loop: asyncio.AbstractEventLoop, tokens: Bucket | Learned, requests: Bucket | Learned) -> None:
+    def __init__(
+        self, call: Call[Any], loop: asyncio.AbstractEventLoop, now: float, tokens: Bucket | Learned, requests: Bucket | Learned
+    ) -> None:
         self.call = call
         self.loop = loop
-        self.begun_s = loop.time()
+        self.begun_s = now
         self.turn_s: float | None = None  # when it was let go, if it had to wait
         self.gates = (tokens, requests)
         self.tokens: Reservation | None = None
         self.requests: Reservation | None = None
 
-    async def enter(self, amount: float | None, room: Rate) -> None:
-        """Pass both gates; `amount` is the tokens to reserve, None for no matter."""
+    def enter(self, amount: float | None) -> bool:
+        """Claim both; `amount` is the tokens to reserve, None for no matter. False: `wait`, for the first that is short."""
         tokens, requests = self.gates
-        loop, patient = self.loop, self.call.priority == "batch"
-        now = self.begun_s
+        now, patient = self.begun_s, self.call.priority == "batch"
         if amount is not None:
             self.tokens = tokens.reserve(amount, now, patient=patient)
             if self.tokens.wait_s:
-                room.judge(self, tokens.sure_wait_s(self.tokens, now), now)
-                await _turn(tokens, self.tokens, loop)
-                now = loop.time()
-                room.judge(self, 0.0, now)
+                return False
         self.requests = requests.reserve(1.0, now, patient=patient)
+        return not self.requests.wait_s
+
+    async def wait(self, room: Rate) -> None:
+        """Pass what `enter` did not."""
+        tokens, requests = self.gates
+        loop, now = self.loop, self.begun_s
+        if self.tokens is not None and self.tokens.wait_s:
+            room.judge(self, tokens.sure_wait_s(self.tokens, now), now)
+            await _turn(tokens, self.tokens, loop)
+            now = loop.time()
+            room.judge(self, 0.0, now)
+        if self.requests is None:
+            self.requests = requests.reserve(1.0, now, patient=self.call.priority == "batch")
         if self.requests.wait_s:
             room.judge(self, requests.sure_wait_s(self.requests, now), now)
             await _turn(requests, self.requests, loop)
             room.judge(self, 0.0, loop.time())
 
-    def settle(self, spent: float | None) -> None:
+    def settle(self, spent: float | None, now: float) -> None:
         """Sent: `spent` is the tokens it cost, None if nobody said."""
         tokens, requests = self.gates
-        now = self.loop.time()
         if self.tokens is not None:
             tokens.settle(self.tokens, self.tokens.amount if spent is None else spent, now)
-            _rouse(tokens)
+            if tokens.head is not None:
+                _rouse(tokens)
         if self.requests is not None:
             requests.settle(self.requests, 1.0, now)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from surefoot.cutoff import cutoff, deadline_of
+from surefoot.cutoff import Cut, deadline_of
 from surefoot.errors import AttemptTimedOut, SurefootError
+from surefoot.lines import Lines
 from surefoot.settle import Stream
 from surefoot.stack import Handler
 from surefoot.types import Call, ChatRequest
@@ -35,6 +36,7 @@ class Timeout:
         self.first_token_s = first_token_s
         self.idle_s = idle_s
         self.whole_s = whole_s
+        self._lines = Lines()
 
     def describe(self) -> str:
         """The settings, for `describe()`."""
@@ -42,18 +44,21 @@ class Timeout:
 
     async def __call__(self, call: Call[Any], inner: Handler) -> Any:
         """Ask, and watch the clock."""
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         deadline = deadline_of(call)
         limit_s = self._limit_s(call, None if deadline is None else deadline - now)
         if limit_s is None or (deadline is not None and deadline <= now + limit_s):
             answer = await inner(call)  # the deadline comes first and has its own timer
         else:
-
-            def failure() -> SurefootError:
-                what = "first token" if call.stream else "answer"
-                return AttemptTimedOut(f"{self.target}: no {what} within {limit_s:g} s", target=self.target)
-
-            answer = await cutoff(inner(call), moment=now + limit_s, failure=failure)
+            cut = Cut(now + limit_s, limit_s, _late, call, self.target)
+            self._lines.put(cut, loop)
+            try:
+                answer = await inner(call)
+            except BaseException as error:
+                cut.raised(error)
+                raise
+            cut.answered(answer, settled=False)
         if self.idle_s is not None and isinstance(answer, Stream):
             answer.guard_silence(self.idle_s)
         return answer
@@ -69,6 +74,11 @@ class Timeout:
         if limit_s is not None and call.others and left_s is not None:
             return min(limit_s, left_s / 2)
         return limit_s
+
+
+def _late(call: Call[Any], seconds: float, target: str) -> SurefootError:
+    what = "first token" if call.stream else "answer"
+    return AttemptTimedOut(f"{target}: no {what} within {seconds:g} s", target=target)
 
 
 def _shown(seconds: float | None) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -55,17 +56,17 @@ class Trace:
         try:
             answer = await inner(call)
         except BaseException as error:
-            self._ended(call, Outcome(error=error), started)
+            self._ended(call, Outcome(error=error), started=started)
             raise
         if isinstance(answer, Stream):
             answered = asyncio.get_running_loop().time()
-            answer.watch(lambda outcome: self._ended(call, outcome, started, first_token_s=answered - started))
+            answer.watch(partial(self._ended, call, started=started, first_token_s=answered - started))
             return answer
         reply = summed(answer, call.tally)
-        self._ended(call, Outcome(reply=reply), started)
+        self._ended(call, Outcome(reply=reply), started=started)
         return reply
 
-    def _ended(self, call: Call[Any], outcome: Outcome, started: float, *, first_token_s: float | None = None) -> None:
+    def _ended(self, call: Call[Any], outcome: Outcome, *, started: float, first_token_s: float | None = None) -> None:
         """The call is settled."""
         tally = call.tally
         stream = outcome.stream
