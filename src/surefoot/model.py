@@ -150,7 +150,14 @@ class ChatModel(_Model):
 
     async def ainvoke(self, prompt: ChatInput, /, **options: Unpack[ChatOptions]) -> ChatReply:
         """Ask, from any event loop. Errors as for `invoke`."""
-        return await runtime.arun(self._ask(chat_request(prompt, options), options))
+        asked = self._ask(chat_request(prompt, options), options)
+        if not runtime.is_home():
+            return await runtime.arun(asked)
+        try:  # as `arun`, without a coroutine of its own between every caller and every call
+            return await asked
+        except asyncio.CancelledError as cancelled:
+            runtime.check_stray(cancelled)
+            raise
 
     def stream(self, prompt: ChatInput, /, **options: Unpack[ChatOptions]) -> ChatStreamSync:
         """Ask for a stream of Delta; iterate it, then read its `.reply`. Leaving early drops the connection.

@@ -37,9 +37,11 @@ __all__ = [
     "AsyncStream",
     "adopt",
     "arun",
+    "check_stray",
     "generation",
     "home",
     "in_thread",
+    "is_home",
     "loop_factory",
     "on_exit",
     "pipe",
@@ -136,15 +138,12 @@ async def arun(coro: Coroutine[Any, Any, T]) -> T:
     Cancelled, it waits until the call is over: as if awaited directly, down to a call that answers its cancellation with a value.
     Raises ConnectionLost if something other than the caller cancelled the call.
     """
-    current = _process.home
-    if current is not None and current.loop is asyncio.get_running_loop():
+    if is_home():
         try:
             return await coro
         except asyncio.CancelledError as cancelled:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            raise stray(cancelled) from cancelled
+            check_stray(cancelled)
+            raise
     try:
         crossing = Crossing(coro, _reachable())
     except BaseException:
@@ -159,14 +158,26 @@ async def arun(coro: Coroutine[Any, Any, T]) -> T:
     return crossing.result()
 
 
+def is_home() -> bool:
+    """Whether the running loop is the home: its calls cross nothing."""
+    current = _process.home
+    return current is not None and current.loop is asyncio.get_running_loop()
+
+
+def check_stray(cancelled: asyncio.CancelledError) -> None:
+    """Raise ConnectionLost for a cancellation that this task was not asked for."""
+    task = asyncio.current_task()
+    if task is not None and not task.cancelling():
+        raise stray(cancelled) from cancelled
+
+
 async def pipe(open_stream: Coroutine[Any, Any, AsyncStream[T]], *, depth: int = DEPTH) -> AsyncStream[T]:
     """Open a stream on the home loop, to be read here, on whatever loop this is; on the home loop itself, simply open it.
 
     At most `depth` items are read ahead: after that the home loop stops asking the stream until the reader has taken half of them. An
     error of the stream reaches the reader after the items before it. Closing, cancelling or dropping the reader closes the stream, once.
     """
-    current = _process.home
-    if current is not None and current.loop is asyncio.get_running_loop():
+    if is_home():
         return await arun(open_stream)
     try:
         piped = Pipe(open_stream, _reachable(), depth)

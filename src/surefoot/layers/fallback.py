@@ -14,7 +14,7 @@ Embeddings move only within one embedding space id: equal dimensions are not an 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -74,16 +74,22 @@ class Fallback:
         """One line for `describe()`; the targets follow."""
         return f"fallback: {len(self.handlers)} targets, in order of preference"
 
-    async def __call__(self, call: Call[Any], inner: Handler | None = None) -> Any:  # noqa: ARG002 - it has handlers instead of an inner one
+    def __call__(self, call: Call[Any], inner: Handler | None = None) -> Awaitable[Any]:  # noqa: ARG002 - it has handlers instead
         """Ask the first target that can answer; the next ones as far as needed."""
         rest = self._able(call.request)
+        if len(rest) == 1:  # its errors are the call's: nobody else can help
+            return self.handlers[rest[0]](self._addressed(call, rest[0]))
+        return self._ask(call, rest)
+
+    async def _ask(self, call: Call[Any], rest: Sequence[int]) -> Any:
+        """The targets `rest`, in order."""
         if call.tally.memo and (broken := call.tally.memo.get("broken")):  # resume: elsewhere first
             rest = sorted(rest, key=lambda index: self.names[index] in broken)
         errors: list[SurefootError] = []
         while True:
             index, rest = rest[0], rest[1:]
             try:
-                asked = call if index == 0 or not isinstance(call.request, ChatRequest) else self._without_the_firsts_own(call, index)
+                asked = self._addressed(call, index)
                 answer = await self.handlers[index](replace(asked, others=True) if rest else asked)
             except SurefootError as error:
                 failure = error
@@ -100,9 +106,11 @@ class Fallback:
             call.tally.next_wait_s = 0.0
             tell(call, FellBack, target=self.names[index], next_target=self.names[rest[0]], cause=type(last).__name__)
 
-    def _without_the_firsts_own(self, call: Call[Any], index: int) -> Call[Any]:
-        """`call` for a later target: a model named for this request, and another vendor's extra fields, are the first target's own."""
+    def _addressed(self, call: Call[Any], index: int) -> Call[Any]:
+        """`call` for target `index`: a model named for this request, and another vendor's extra fields, are the first target's own."""
         request = call.request
+        if index == 0 or not isinstance(request, ChatRequest):
+            return call
         foreign = self.names[index].partition(":")[0] != self.names[0].partition(":")[0]
         if not request.model and not (foreign and request.extra):
             return call
