@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot._token_weights import FEATURES, WEIGHTS, counts
+from surefoot._token_weights import FEATURES, WEIGHTS, counts, plain
 from surefoot.tokens import SAMPLE, estimate, estimate_input, estimate_message, estimate_text, estimate_window, family, guess_usage
 from surefoot.types import ChatRequest, EmbedRequest, Image, Message, Schema, Tool, ToolCall
 from surefoot.vocabulary import counter
@@ -43,6 +43,12 @@ def test_any_text_has_at_least_one_token_and_no_more_than_its_bytes_are_worth(te
     model = {"claude": "claude-2", "other": ""}.get(kind, kind)
     assert 1 <= estimate_text(text, model=model) <= 1 + 3 * len(text.encode("utf-8", "replace"))
     assert len(counts(text)) == len(FEATURES) == len(WEIGHTS[kind])
+
+
+@given(st.text(st.characters(codec="ascii")), st.sampled_from(sorted(WEIGHTS)))
+def test_the_short_way_for_plain_text_counts_the_same(text, kind):
+    """Most prompts take it; the weights were fitted on the long one."""
+    assert plain(text, WEIGHTS[kind]) == pytest.approx(sum(w * n for w, n in zip(WEIGHTS[kind], counts(text), strict=True)), abs=1e-9)
 
 
 def test_a_long_text_is_judged_by_samples_from_all_over():

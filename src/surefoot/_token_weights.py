@@ -103,3 +103,15 @@ def counts(text: str) -> tuple[float, ...]:
     if (latin1 + latin_a) * ACCENTS > lower + upper and sum(map(text.count, ENGLISH)) * STOP_SHARE < words:
         return (0, 0, *rest, latin1, latin_a, *others, words, lower, 0, 1)
     return (words, lower, *rest, latin1, latin_a, *others, 0, 0, 0, 1)
+
+
+def plain(text: str, weights: tuple[float, ...]) -> float:
+    """The weighted sum of `counts` for a text of ASCII alone: most prompts are, and most features are not in them."""
+    marks = text.encode().translate(_CLASSES)
+    count = marks.count
+    words = len(text.split())
+    upper, digits, punct, spaces, lines = count(b"u"), count(b"d"), count(b"p"), count(b"s"), count(b"n")
+    tokens = weights[0] * words + weights[1] * (len(marks) - upper - digits - punct - spaces - lines) + weights[6] * lines + weights[-1]
+    if punct:
+        tokens += weights[4] * punct - weights[5] * count(b"pp")
+    return tokens + weights[2] * upper + weights[3] * digits + weights[7] * max(0, spaces + lines - words)

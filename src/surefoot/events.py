@@ -24,14 +24,14 @@ logger = logging.getLogger("surefoot")
 QUEUE_SIZE = 10_000  # a subscriber this far behind is stuck; further events are dropped and counted, calls go on
 
 
-class Event(Struct, frozen=True, kw_only=True):
+class Event(Struct, frozen=True, kw_only=True, gc=False):
     """What all events share: `at_s` is the home loop's clock."""
 
     call_id: str = ""
     at_s: float = 0.0
 
 
-class CallStarted(Event, frozen=True, kw_only=True):
+class CallStarted(Event, frozen=True, kw_only=True, gc=False):
     """A call entered the first room."""
 
     kind: str = "chat"
@@ -39,7 +39,7 @@ class CallStarted(Event, frozen=True, kw_only=True):
     tenant: str = ""
 
 
-class CallEnded(Event, frozen=True, kw_only=True):
+class CallEnded(Event, frozen=True, kw_only=True, gc=False):
     """A call was settled; `error` is a class name or "". `seconds` runs to settled, `first_token_s` to answered."""
 
     target: str = ""
@@ -57,7 +57,7 @@ class CallEnded(Event, frozen=True, kw_only=True):
     trail: tuple[Attempt, ...] = ()
 
 
-class AttemptEnded(Event, frozen=True, kw_only=True):
+class AttemptEnded(Event, frozen=True, kw_only=True, gc=False):
     """One wire attempt was settled."""
 
     attempt: Attempt
@@ -65,7 +65,7 @@ class AttemptEnded(Event, frozen=True, kw_only=True):
     tags: tuple[tuple[str, str], ...] = ()
 
 
-class Retried(Event, frozen=True, kw_only=True):
+class Retried(Event, frozen=True, kw_only=True, gc=False):
     """The same target is asked again after `wait_s`."""
 
     target: str
@@ -74,7 +74,7 @@ class Retried(Event, frozen=True, kw_only=True):
     cause: str
 
 
-class FellBack(Event, frozen=True, kw_only=True):
+class FellBack(Event, frozen=True, kw_only=True, gc=False):
     """The next target is asked, because `target` failed with `cause`."""
 
     target: str
@@ -82,20 +82,20 @@ class FellBack(Event, frozen=True, kw_only=True):
     cause: str
 
 
-class Hedged(Event, frozen=True, kw_only=True):
+class Hedged(Event, frozen=True, kw_only=True, gc=False):
     """A second runner was sent after `delay_s` without an answer."""
 
     target: str
     delay_s: float
 
 
-class HedgeWon(Event, frozen=True, kw_only=True):
+class HedgeWon(Event, frozen=True, kw_only=True, gc=False):
     """The second runner answered first; the first one was closed."""
 
     target: str
 
 
-class BreakerOpened(Event, frozen=True, kw_only=True):
+class BreakerOpened(Event, frozen=True, kw_only=True, gc=False):
     """A target is left alone for `wait_s`: `failures` of the last `calls` failed."""
 
     target: str
@@ -104,13 +104,13 @@ class BreakerOpened(Event, frozen=True, kw_only=True):
     wait_s: float
 
 
-class BreakerClosed(Event, frozen=True, kw_only=True):
+class BreakerClosed(Event, frozen=True, kw_only=True, gc=False):
     """A target answered its trials and is used again."""
 
     target: str
 
 
-class LimitChanged(Event, frozen=True, kw_only=True):
+class LimitChanged(Event, frozen=True, kw_only=True, gc=False):
     """The adaptive concurrency limit of a target moved."""
 
     target: str
@@ -118,7 +118,7 @@ class LimitChanged(Event, frozen=True, kw_only=True):
     cause: str = ""
 
 
-class RateLearned(Event, frozen=True, kw_only=True):
+class RateLearned(Event, frozen=True, kw_only=True, gc=False):
     """A rate limit was learned from the provider's answers."""
 
     target: str
@@ -126,7 +126,7 @@ class RateLearned(Event, frozen=True, kw_only=True):
     per_minute: float
 
 
-class Waited(Event, frozen=True, kw_only=True):
+class Waited(Event, frozen=True, kw_only=True, gc=False):
     """A call waited in a queue (`room`: concurrency or rate) before it was sent."""
 
     target: str
@@ -134,7 +134,7 @@ class Waited(Event, frozen=True, kw_only=True):
     wait_s: float
 
 
-class CacheHit(Event, frozen=True, kw_only=True):
+class CacheHit(Event, frozen=True, kw_only=True, gc=False):
     """An answer came from the cache; `stale` if it was past its time and served instead of an error or while being refreshed.
 
     `semantic`: it answered the same question in other words, and `similarity` is the cosine of the two.
@@ -146,20 +146,20 @@ class CacheHit(Event, frozen=True, kw_only=True):
     similarity: float | None = None
 
 
-class CacheMiss(Event, frozen=True, kw_only=True):
+class CacheMiss(Event, frozen=True, kw_only=True, gc=False):
     """The cache had no usable answer; `why` is "absent", "corrupt", "store down", ..."""
 
     key: str
     why: str = "absent"
 
 
-class Coalesced(Event, frozen=True, kw_only=True):
+class Coalesced(Event, frozen=True, kw_only=True, gc=False):
     """The call joined an identical one already in flight."""
 
     key: str
 
 
-class BudgetWarning(Event, frozen=True, kw_only=True):
+class BudgetWarning(Event, frozen=True, kw_only=True, gc=False):
     """A soft budget was passed, or a price is unknown and was estimated."""
 
     what: str
@@ -167,7 +167,7 @@ class BudgetWarning(Event, frozen=True, kw_only=True):
     limit_usd: float = 0.0
 
 
-class Trimmed(Event, frozen=True, kw_only=True):
+class Trimmed(Event, frozen=True, kw_only=True, gc=False):
     """A prompt of about `tokens` tokens did not fit `window`: `messages` of it were left out, or summed up, by the rule `how`."""
 
     how: str
@@ -176,7 +176,7 @@ class Trimmed(Event, frozen=True, kw_only=True):
     window: int
 
 
-class Resumed(Event, frozen=True, kw_only=True):
+class Resumed(Event, frozen=True, kw_only=True, gc=False):
     """A broken stream was restarted on another target after `characters` had been delivered."""
 
     target: str

@@ -69,27 +69,27 @@ async def through(gates: Sequence[Gate], call: Call[Any], inner: Handler) -> Any
             held.append(what)
         answer = await inner(call)
     except BaseException as error:
-        _leave(gates, call, held, Outcome(error=error))
+        _leave(gates, call, held, loop, Outcome(error=error))
         raise
     if isinstance(answer, Stream):
         for gate in gates:
             gate.answered(call, loop.time())
-        answer.watch(partial(_leave, gates, call, held))
+        answer.watch(partial(_leave, gates, call, held, loop))
     else:
-        _leave(gates, call, held, Outcome(reply=answer))
+        _leave(gates, call, held, loop, Outcome(reply=answer))
     return answer
 
 
-def _leave(gates: Sequence[Gate], call: Call[Any], held: list[Any], outcome: Outcome) -> None:
-    """Leave all that are held, once; one that fails keeps nobody else in."""
-    now = asyncio.get_running_loop().time()
+def _leave(gates: Sequence[Gate], call: Call[Any], held: list[Any], loop: asyncio.AbstractEventLoop, outcome: Outcome) -> None:
+    """Leave all that are held, once; one that fails keeps nobody else in. `loop` is the call's own: it may have died meanwhile."""
+    now = loop.time()
     try:
         while held:
             what = held.pop()
             gates[len(held)].leave(call, what, outcome, now)
     finally:
         if held:
-            _leave(gates, call, held, outcome)
+            _leave(gates, call, held, loop, outcome)
 
 
 class Stack:

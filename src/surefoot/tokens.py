@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import lru_cache
 from operator import mul
 
-from surefoot._token_weights import FAMILIES, WEIGHTS, counts
+from surefoot._token_weights import FAMILIES, WEIGHTS, counts, plain
 from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Usage
 
 MESSAGE_TOKENS = 4  # role and separators, from the OpenAI cookbook
@@ -37,7 +37,8 @@ def estimate_text(text: str, *, model: str = "") -> int:
         step = SAMPLE // 4
         picked = "".join(text[at : at + step] for at in (0, size // 3, 2 * size // 3, size - step))
         return int(estimate_text(picked, model=model) * size / len(picked))
-    tokens: float = sum(map(mul, WEIGHTS[family(model)], counts(text)))
+    weights = WEIGHTS[family(model)]
+    tokens: float = plain(text, weights) if text.isascii() else sum(map(mul, weights, counts(text)))
     return max(1, round(tokens))
 
 

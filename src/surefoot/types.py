@@ -1,4 +1,8 @@
-"""Frozen records that travel through the rooms: what is asked, how, and what came back."""
+"""Frozen records that travel through the rooms: what is asked, how, and what came back.
+
+`gc=False`: plain data never refers back to itself, so a cache of 100,000 answers is nothing the garbage collector need visit. A Call, whose
+tally may hold anything, is not among them.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +38,13 @@ def clean(text: str) -> str:
     return text
 
 
-class Text(Struct, frozen=True, tag="text"):
+class Text(Struct, frozen=True, tag="text", gc=False):
     """A run of text inside a message of several parts."""
 
     text: str
 
 
-class Image(Struct, frozen=True, kw_only=True, tag="image"):
+class Image(Struct, frozen=True, kw_only=True, tag="image", gc=False):
     """A picture: its bytes with their media type, or an address the provider fetches itself."""
 
     data: bytes = b""
@@ -49,7 +53,7 @@ class Image(Struct, frozen=True, kw_only=True, tag="image"):
     detail: str = ""
 
 
-class File(Struct, frozen=True, kw_only=True, tag="file"):
+class File(Struct, frozen=True, kw_only=True, tag="file", gc=False):
     """A document such as a PDF, or a sound: its bytes with media type and name."""
 
     data: bytes
@@ -57,7 +61,7 @@ class File(Struct, frozen=True, kw_only=True, tag="file"):
     name: str = ""
 
 
-class Reasoning(Struct, frozen=True, kw_only=True, tag="reasoning"):
+class Reasoning(Struct, frozen=True, kw_only=True, tag="reasoning", gc=False):
     """What the model thought; `signature` is the vendor's own seal, sent back untouched."""
 
     text: str = ""
@@ -67,7 +71,7 @@ class Reasoning(Struct, frozen=True, kw_only=True, tag="reasoning"):
 Part: TypeAlias = Text | Image | File | Reasoning
 
 
-class ToolCall(Struct, frozen=True, kw_only=True):
+class ToolCall(Struct, frozen=True, kw_only=True, gc=False):
     """A call the model wants made; `arguments` is the JSON text as it came. `error` is set when it is not valid JSON."""
 
     id: str
@@ -84,7 +88,7 @@ class ToolCall(Struct, frozen=True, kw_only=True):
         return value
 
 
-class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Message(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One turn of a conversation."""
 
     role: Role
@@ -141,7 +145,7 @@ def _content(content: str | Sequence[Part | str]) -> str | tuple[Part, ...]:
     return tuple(Text(clean(part)) if isinstance(part, str) else part for part in content)
 
 
-class Tool(Struct, frozen=True, kw_only=True):
+class Tool(Struct, frozen=True, kw_only=True, gc=False):
     """A tool the model may call; `parameters` is its JSON Schema as text, key order kept as given."""
 
     name: str
@@ -155,7 +159,7 @@ class Tool(Struct, frozen=True, kw_only=True):
         return cls(name=name, description=description, parameters=msgspec.json.encode(parameters).decode(), strict=strict)
 
 
-class Schema(Struct, frozen=True, kw_only=True):
+class Schema(Struct, frozen=True, kw_only=True, gc=False):
     """The shape the answer must have; `schema` is JSON Schema text, or empty for any JSON object (JSON mode)."""
 
     name: str = "answer"
@@ -168,7 +172,7 @@ class Schema(Struct, frozen=True, kw_only=True):
         return cls(name=name, schema=msgspec.json.encode(schema).decode(), strict=strict)
 
 
-class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """WHAT is asked of a chat model: hashable, digested. None means: the provider's own default."""
 
     messages: tuple[Message, ...]
@@ -186,7 +190,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     extra: str = ""  # provider-specific fields as JSON object text, passed through untouched
 
 
-class EmbedRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class EmbedRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """WHAT is asked of an embedding model: the texts, and whether they are documents or a query."""
 
     texts: tuple[str, ...]
@@ -196,7 +200,7 @@ class EmbedRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     extra: str = ""
 
 
-class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Tokens billed. Inputs include cached ones; outputs include reasoning. `estimated`: counted by us, not by the provider."""
 
     input_tokens: int = 0
@@ -214,7 +218,7 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.input_tokens + self.output_tokens
 
 
-class ToolCallDelta(Struct, frozen=True, kw_only=True):
+class ToolCallDelta(Struct, frozen=True, kw_only=True, gc=False):
     """A piece of a tool call; pieces with the same `index` belong together, `arguments` are concatenated."""
 
     index: int
@@ -224,7 +228,7 @@ class ToolCallDelta(Struct, frozen=True, kw_only=True):
     signature: str = ""
 
 
-class Delta(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Delta(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A piece of a streamed answer. The last one carries `finish_reason`; `marker` names what happened ("resumed") beside text."""
 
     text: str = ""
@@ -243,7 +247,7 @@ class Delta(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return bool(self.text or self.tool_calls or self.reasoning)
 
 
-class Attempt(Struct, kw_only=True):
+class Attempt(Struct, kw_only=True, gc=False):
     """One wire attempt in a call's trail. Times are seconds of the loop's clock; `error` is the class name, "" for success."""
 
     number: int
@@ -257,7 +261,7 @@ class Attempt(Struct, kw_only=True):
     cost_usd: float | None = None
 
 
-class ChatReply(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ChatReply(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A whole answer. `attempts` counts wire attempts (0 for a cache hit), `cost_usd` sums them; None means the price is unknown."""
 
     text: str = ""
@@ -288,7 +292,7 @@ class ChatReply(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return Message(role="assistant", content=parts, tool_calls=self.tool_calls)
 
 
-class EmbedReply(Struct, frozen=True, kw_only=True):
+class EmbedReply(Struct, frozen=True, kw_only=True, gc=False):
     """Vectors, one row a text, in order: float32 [len(texts), dim]."""
 
     vectors: Any  # a Matrix; numpy is imported only where vectors are made
@@ -343,7 +347,7 @@ class Call(Struct, Generic[Q], frozen=True, kw_only=True):
     tags: tuple[tuple[str, str], ...] = ()
 
 
-class Traits(Struct, frozen=True, kw_only=True):
+class Traits(Struct, frozen=True, kw_only=True, gc=False):
     """What one target can do, as its provider knows it; None or empty means unknown, which is taken as yes."""
 
     is_local: bool = False

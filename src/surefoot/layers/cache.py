@@ -15,6 +15,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from hashlib import blake2b
+from sys import getsizeof
 from typing import Any
 
 import msgspec
@@ -47,13 +48,14 @@ TTL_S = 86_400.0  # a day: prompts and models change by the day, a conversation'
 JITTER = 0.1  # share of the time-to-live by which rows expire earlier, so that what was filled together does not empty together
 WHOLE = ("stop", "tool_calls")  # ended by itself; "length" is cut, the others are refusals or defects
 TENANTS = 10_000  # key prefixes remembered; beyond that they are computed anew
+RECORD_BYTES = 400  # a reply's record, or a tool call's, with its usage and short names
 NO_HELP = (BadRequest, ContextTooLong, ContentRefused, InvalidOutput, Unsupported)  # an old answer does not mend a wrong question
 
 _log = logging.getLogger("surefoot.cache")
 _encoder = msgspec.msgpack.Encoder()
 
 
-class Kept(Struct, frozen=True, array_like=True):
+class Kept(Struct, frozen=True, array_like=True, gc=False):
     """An answer and the wall-clock second it was kept at."""
 
     at_s: float
@@ -224,11 +226,11 @@ class Cache:
         if _under_way(self._writing.get(key)):
             return  # a thousand calls shared one answer: one of them keeps it
         kept = Kept(self.clock(), replace(reply, attempts=0, cost_usd=0.0, cached=True, trail=()))
-        raw, ttl_s = _encoder.encode(kept), self.ttl_s + self.stale_s
+        ttl_s = self.ttl_s + self.stale_s
         if self._remember is not None:
-            self._remember(key, kept, size_bytes=len(raw), ttl_s=ttl_s)
+            self._remember(key, kept, size_bytes=_size_bytes(reply), ttl_s=ttl_s)
             return
-        task = self._writing[key] = self.later(self.store.set(key, sealed(key, raw), ttl_s=ttl_s))
+        task = self._writing[key] = self.later(self.store.set(key, sealed(key, _encoder.encode(kept)), ttl_s=ttl_s))
         task.add_done_callback(lambda _: self._writing.pop(key, None))
         if turn is not None:
             turn.write = task
@@ -341,9 +343,17 @@ class Cache:
 
 def is_whole(reply: ChatReply) -> bool:
     """True if `reply` ended by itself, says something, and every tool call in it can be made."""
-    if reply.finish_reason not in WHOLE or any(call.error for call in reply.tool_calls):
+    if reply.finish_reason not in WHOLE or (reply.tool_calls and reply.invalid_tool_calls):
         return False
     return bool(reply.tool_calls or reply.text.strip())
+
+
+def _size_bytes(reply: ChatReply) -> int:
+    """What `reply` takes in memory, about: its texts, and a record for each part."""
+    size = RECORD_BYTES + getsizeof(reply.text) + getsizeof(reply.reasoning) + getsizeof(reply.signature)
+    for call in reply.tool_calls:
+        size += RECORD_BYTES + getsizeof(call.arguments) + getsizeof(call.signature)
+    return size
 
 
 def _under_way(task: asyncio.Task[None] | None) -> bool:
