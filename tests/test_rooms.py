@@ -30,27 +30,12 @@ def test_embedding_models_of_two_spaces_do_not_stand_in_for_each_other():
         EmbedModel(one, two).describe()
 
 
-def test_policy_reaches_the_connect_timeout():
-    """A setting that is read by nobody lies."""
-    chat = ChatModel(Target("openai:m", base_url="http://127.0.0.1:9/v1", api_key="k"), policy=Policy(connect_s=1.5))
-    chat.describe()
-    assert dict(chat._rooms._doors[0].edge.target.options)["connect_s"] == 1.5
-
-
 def test_local_embedding_has_no_deadline_but_one_that_is_set():
     """Ten thousand texts take this machine minutes; a default of two would throw away all that was done."""
     assert "deadline: none" in EmbedModel("local:multilingual-e5-small").describe()
     assert "deadline: 30 s" in EmbedModel("local:multilingual-e5-small", policy=Policy(deadline_s=30)).describe()
     assert "deadline: 120 s" in ChatModel("local:extractive").describe()
     assert "deadline: 120 s" in EmbedModel(Target("openai:m", base_url="http://127.0.0.1:9/v1")).describe()
-
-
-def test_an_edge_needs_the_right_door():
-    """A thing that cannot chat is no chat target."""
-    with pytest.raises(Misconfigured, match="an edge with chat"):
-        ChatModel(object())
-    with pytest.raises(Misconfigured, match="empty"):
-        ChatModel([])
 
 
 def test_a_new_home_gets_new_rooms():

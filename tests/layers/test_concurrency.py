@@ -6,6 +6,7 @@ import asyncio
 import random
 
 import pytest
+from msgspec.structs import replace
 
 from surefoot.errors import BadRequest, CircuitOpen, DeadlineTooNear, Overloaded, QueueFull, RateLimited
 from surefoot.events import LimitChanged, Waited
@@ -358,3 +359,18 @@ async def test_fixed_limit_never_moves():
     room = Concurrency(limit=20, adaptive=Limit(8))
     await fails(stack(Scripted(RateLimited("slow down")), room), RateLimited, times=5)
     assert room.limit == 20
+
+
+async def test_nobody_queues_for_a_failing_target_with_another_at_hand():
+    """In an outage an adaptive limit falls to one place: everybody would wait in line for the next failure."""
+    edge = Scripted(STALL, "fine")
+    room = Concurrency(target="t", limit=1, failing=lambda: True)
+    first = asyncio.create_task(stack(edge, room)(make_call()))
+    await asyncio.sleep(1)
+    with pytest.raises(QueueFull, match="another target"):
+        await stack(edge, room)(replace(make_call(), others=True))
+    alone = asyncio.create_task(stack(edge, room)(make_call()))
+    await asyncio.sleep(1)
+    assert room.waiting == 1
+    first.cancel()
+    assert (await alone).text == "fine"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from msgspec.structs import replace
 
 from surefoot.errors import (
     AuthFailed,
@@ -284,3 +285,23 @@ asyncio.run(stack(Scripted(), Retry())(make_call()))
 sys.exit("tenacity" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "src"}, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("others", "wire_calls"), [(True, 1), (False, 3)])
+async def test_nobody_waits_for_a_failing_target_with_another_at_hand(others, wire_calls):
+    """A busy window takes up to half a minute to open the breaker: a backoff for each call meanwhile. Alone, waiting may still help."""
+    edge, begun = Scripted(Overloaded("busy")), now()
+    ask = room(edge, failing=lambda: True)
+    await fails(ask, SurefootError, call=replace(make_call(), others=others))
+    assert edge.calls == wire_calls
+    assert (now() == begun) is others
+
+
+async def test_what_fails_now_and_then_is_asked_again_before_another_is():
+    """The first target is the preferred one: a blip is no reason to leave it."""
+    breaker = Breaker(target="t")
+    edge = Scripted(*("fine", Overloaded("busy"), "fine") * 5)
+    ask = stack(edge, Retry(target="t", draw=lambda: 0.5, failing=breaker.is_failing), breaker, Attempt(target="t"))
+    for _ in range(10):
+        assert await read(ask, replace(make_call(), others=True)) == "fine"
+    assert edge.calls == 15

@@ -20,6 +20,7 @@ from surefoot.rules.breaker import (
     OPEN_CEILING_S,
     OPEN_S,
     RAMPING,
+    ROW,
     TRIAL_FORGOTTEN_S,
     TRIALS,
     WINDOW_S,
@@ -39,6 +40,21 @@ def call(breaker: Breaker, now_s: float, *, ok: bool | None, draw: float = 0.5) 
     else:
         breaker.record(permit, ok=ok, now_s=now_s)
     return True
+
+
+def test_failing_is_five_in_a_row_and_ends_with_the_first_success():
+    """Between the first failure and the opening a busy window may lie for half a minute."""
+    breaker = Breaker()
+    for _ in range(1_000):
+        call(breaker, 0.0, ok=True)
+    for count in range(1, ROW + 1):
+        assert not breaker.failing
+        call(breaker, 1.0, ok=False)
+        call(breaker, 1.0, ok=None)  # whoever left says nothing
+        assert breaker.failing is (count == ROW)
+    assert breaker.state == CLOSED
+    call(breaker, 1.0, ok=True)
+    assert not breaker.failing
 
 
 def opened(now_s: float = 0.0) -> Breaker:

@@ -56,6 +56,10 @@ class Breaker(Gate):
         """True while the target is being tried: retries cost more then."""
         return self.rule.on_trial
 
+    def is_failing(self) -> bool:
+        """True while nothing but failures comes from the target: who has another one at hand need not wait for this one."""
+        return self.rule.failing
+
     def shut_s(self) -> float:
         """Seconds for which the target is asked by nobody: whoever would wait for less need not wait at all."""
         return self.rule.shut_s(asyncio.get_running_loop().time())

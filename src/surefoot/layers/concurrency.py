@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -53,8 +54,9 @@ class Concurrency(Gate):
     """At most so many calls in flight: `Concurrency(target="openai:m", limit=20)`, shared by everybody who asks that target.
 
     `limit` fixed, or `adaptive` (rules.aimd), or neither: unbounded. Raises QueueFull when `queue_size` calls are waiting already,
-    DeadlineTooNear when a call that has to wait could not be answered in time (nothing sent, either way). Without contention a call costs
-    two additions: no lock, no future.
+    DeadlineTooNear when a call that has to wait could not be answered in time (nothing sent, either way); QueueFull also when it would wait
+    for a target from which, as `failing()` says, only failures come while another one is at hand (`call.others`). Without contention a call
+    costs two additions: no lock, no future.
     """
 
     def __init__(
@@ -65,10 +67,12 @@ class Concurrency(Gate):
         adaptive: Limit | None = None,
         queue_size: int = QUEUE_SIZE,
         ageing_s: float = AGEING_S,
+        failing: Callable[[], bool] | None = None,
     ) -> None:
         self.target = target
         self.queue_size = queue_size
         self.ageing_s = ageing_s
+        self.failing = failing
         self.adaptive = adaptive if limit is None else None
         self.in_flight = 0
         self._fixed = limit
@@ -109,6 +113,8 @@ class Concurrency(Gate):
         if self.in_flight < self.limit and not self._urgent and not self._patient:
             self.in_flight += 1
             return (self._life, now, False)
+        if call.others and self.failing is not None and self.failing():
+            raise QueueFull(f"{self.target}: nothing but failures, no place free, and another target at hand; nothing was sent")
         return self._wait(call, loop)
 
     async def _wait(self, call: Call[Any], loop: asyncio.AbstractEventLoop) -> tuple[object, float, bool]:

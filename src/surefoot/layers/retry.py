@@ -38,8 +38,8 @@ class Retry:
     `throttled_base_s`; a hint is a floor. What cannot begin before the deadline is not waited for, nor a hint above `hint_ceiling_s` (above
     `ceiling_s` when `call.others`: the next target may answer now): the fault is raised at once, so that fallback moves on. `budget` is
     shared with the target's hedges; `half_open()` says whether its breaker is on trial (retries cost more then), `shut_s()` for how many
-    seconds it lets nobody in: no wait ends at a closed door. Raises the fault itself after one attempt, Exhausted with every failure in
-    order after several.
+    seconds it lets nobody in: no wait ends at a closed door, and `failing()` whether nothing but failures comes: then who has another
+    target at hand waits for none of them. Raises the fault itself after one attempt, Exhausted with every failure in order after several.
     """
 
     def __init__(  # noqa: PLR0913 - one number of the policy each
@@ -55,6 +55,7 @@ class Retry:
         budget: RetryBudget | None = None,
         half_open: Callable[[], bool] | None = None,
         shut_s: Callable[[], float] | None = None,
+        failing: Callable[[], bool] | None = None,
         draw: Callable[[], float] | None = None,
     ) -> None:
         self.target = target
@@ -67,6 +68,7 @@ class Retry:
         self.budget = budget
         self.half_open = half_open
         self.shut_s = shut_s
+        self.failing = failing
         self.draw = draw or random.Random().random  # noqa: S311 - jitter, not a secret
 
     def describe(self) -> str:
@@ -196,6 +198,8 @@ class _Course:
         if call.others and self._attempt >= room.attempts_per_target:
             return True
         if room.shut_s is not None and room.shut_s() > self._wait_s:
+            return True
+        if call.others and room.failing is not None and room.failing():
             return True
         return room.budget is not None and room.budget.level < COST
 

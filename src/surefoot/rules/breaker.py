@@ -18,6 +18,7 @@ LEAST_CALLS = 10  # fewer prove nothing
 RATIO = 0.5  # LiteLLM's and resilience4j's
 BEARABLE = 0.3  # faults that retries still make good: among few calls half may fail by chance (of ten, once in 7),
 SURE = 4.0  # so the failures must also be four standard deviations above these: 9 of 10, 15 of 20; from 84 calls on half is enough
+ROW = 5  # failures one after the other: Envoy's consecutive_5xx; at 30 % faults two calls in a thousand find it so by chance
 OPEN_S = 5.0  # Polly's and LiteLLM's: long enough for a restart's first second to pass, short enough to go unnoticed by most
 OPEN_CEILING_S = 7.0  # doubling ends here, not at the usual 60: it is what a recovery within 15 s leaves after jitter, a trial and the ramp
 JITTER = 0.2  # the next trial is up to a fifth later, each client by its own draw: 50 who opened together come back over a second
@@ -64,7 +65,7 @@ class Breaker:
 
     __slots__ = (
         "_at", "_begun", "_begun_now", "_born_s", "_credit", "_credit_s", "_end_s", "_failed", "_failed_now", "_from_s", "_last_s",
-        "_least_calls", "_open_ceiling_s", "_open_s", "_opened_s", "_permit", "_ramp_s", "_ratio", "_skew_s", "_steady", "_trial_s",
+        "_least_calls", "_open_ceiling_s", "_open_s", "_opened_s", "_permit", "_ramp_s", "_ratio", "_row", "_skew_s", "_steady", "_trial_s",
         "_trials", "_until_s", "_wait_s", "_was", "_width_s", "state",
     )  # fmt: skip
 
@@ -92,6 +93,7 @@ class Breaker:
         self._at = 0
         self._begun, self._failed = [0] * _SLOTS, [0] * _SLOTS
         self._begun_now = self._failed_now = 0  # their sums
+        self._row = 0  # failures since the last success
         self._opened_s = self._until_s = -math.inf
         self._trials = 0  # begun and not ended, in this half-open time
         self._trial_s = self._ramp_s = self._credit_s = -math.inf
@@ -121,6 +123,7 @@ class Breaker:
         """The call ended; `ok` False is the target's failure. True if this failure opened the breaker."""
         if permit is not self._permit:
             return False
+        self._row = 0 if ok else self._row + 1
         if self.state is HALF_OPEN:
             now_s = self._now(now_s)
             if not ok:
@@ -154,6 +157,11 @@ class Breaker:
     def on_trial(self) -> bool:
         """Whether the target is being tried: half-open or ramp. Retries cost more then."""
         return self.state is HALF_OPEN or self.state is RAMPING
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last calls failed one after the other: too little to shut the target, enough not to wait for it."""
+        return self._row >= ROW
 
     def shut_s(self, now_s: float) -> float:
         """Seconds for which nobody at all is let in, as far as known now; 0.0 when not open."""
