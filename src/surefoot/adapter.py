@@ -5,7 +5,6 @@ An adapter translates in, calls the model, translates out. What differs between 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from threading import Lock
@@ -148,6 +147,8 @@ def own_words(words: Mapping[str, Any], *, known: Collection[str], owner: str) -
     for word, value in words.items():
         name = word if word in known else "attempts" if word == "max_retries" else CUSTOMARY.get(word, word)
         if name not in known:
+            import difflib
+
             near = difflib.get_close_matches(word, [*known, *CUSTOMARY, "max_retries"], n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
             own = " (a field of the provider's own goes into extra={...})" if "extra" in known else ""

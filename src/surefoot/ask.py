@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import difflib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -106,6 +105,8 @@ def _message(value: Any) -> Message:
 
 def _option(name: str, value: Any) -> Any:
     if name not in CHAT_OPTIONS:
+        import difflib
+
         near = difflib.get_close_matches(name, [*CHAT_OPTIONS, *CALL_OPTIONS], n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise BadRequest(f"unknown option {name!r}: {hint}provider-specific fields go into extra={{...}}")

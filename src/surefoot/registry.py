@@ -5,7 +5,6 @@ Strangers register a provider through the entry-point group `surefoot.providers`
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -94,6 +93,8 @@ def provider(name: str) -> ProviderEntry:
     """The entry of provider `name`. Raises Misconfigured for an unknown one (with the nearest known) or a missing extra."""
     entry = PROVIDERS.get(name) or _strangers().get(name)
     if entry is None:
+        import difflib
+
         known = sorted({*PROVIDERS, *_strangers()})
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
