@@ -5,18 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.output_parsers import BaseOutputParser, JsonOutputParser, PydanticOutputParser
+from langchain_core.output_parsers import BaseOutputParser
 from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
-from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
@@ -26,9 +25,10 @@ from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_ou
 from langchain_surefoot.errors import translated
 from surefoot import ChatModel, Policy, Target
 from surefoot.adapter import chat_model, key_variable, own_words, request_of, sharing, stored
-from surefoot.tokens import estimate_input
 from surefoot.types import ChatReply, ChatRequest, Delta
-from surefoot.vocabulary import count_text
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool  # LangChain's own chat model leaves it out, too: nothing here needs it at run time
 
 DEFAULT = Policy()
 LANGSMITH_PROVIDERS = {"google": "google_genai"}  # LangSmith's word, by which it finds prices
@@ -249,6 +249,8 @@ class ChatSurefoot(BaseChatModel):
                 else JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
             )
         elif method in {"json_schema", "json_mode"}:
+            from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
+
             wanted = response_format(schema, strict=strict) if method == "json_schema" else {"type": "json_object"}
             extra_tools = kwargs.pop("tools", None)
             words = {"response_format": wanted, "ls_structured_output_format": traced, **kwargs}
@@ -312,6 +314,8 @@ class ChatSurefoot(BaseChatModel):
         """Tokens of `text`: exact where OpenAI's vocabulary is on this machine, else estimated; nothing is downloaded."""
         if self.custom_get_token_ids is not None:
             return len(self.custom_get_token_ids(text))
+        from surefoot.vocabulary import count_text
+
         return count_text(text, model=self.model)[0] if text else 0
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
@@ -321,6 +325,8 @@ class ChatSurefoot(BaseChatModel):
         """
         if self.custom_get_token_ids is not None:
             return super().get_num_tokens_from_messages(messages, tools)
+        from surefoot.tokens import estimate_input
+
         with translated(1):
             request = ChatRequest(messages=messages_in(messages), tools=CONVERSIONS["tools"](tools))
         return estimate_input(request, model=self.model)
