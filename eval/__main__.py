@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-SECTIONS = ("overhead", "streams", "cache", "embed", "goodput", "tail", "outage", "import", "scale", "torture")
+SECTIONS = ("overhead", "transport", "streams", "cache", "embed", "goodput", "tail", "outage", "import", "scale", "torture")
 MODULES = {"import": "imports"}  # where a section's name is no name of a module
 
 

@@ -1,6 +1,8 @@
 """How cost moves as work grows: calls in flight 1 to 10,000, cache entries 10^3 to 10^6, targets 1 to 100; what 10,000 calls at once hold.
 
-Rooms alone, around an edge that answers after a moment, so that nothing but ours can grow. The 10,000 calls at once go over the wire: the
+Rooms alone, around an edge that answers after a moment, so that nothing but ours can grow: ours, and what Python's garbage collector makes
+of it. Two more curves tell them apart: the same calls with the collector told once, at start-up, to leave alone what is there and to come
+more rarely (TUNED), and the driver alone, whose calls wait for a future and nothing else. The 10,000 calls at once go over the wire: the
 direct lane, 10,000 connections to a server that answers after three seconds.
 
     python -m eval bench scale
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import resource
 import statistics
@@ -29,7 +32,14 @@ ENTRIES = (1_000, 10_000, 100_000, 1_000_000)
 TARGETS = (1, 10, 100)
 CALLS = 2_000
 AT_ONCE = 10_000
-PARTS = ("in flight", "cache entries", "fallback targets", "equal targets")
+TUNED = (20_000, 50, 100)  # gc.set_threshold after gc.freeze(): what a service with thousands of calls in flight may say at start-up
+IN_FLIGHT_TUNED, DRIVER = "in flight, collector tuned", "in flight, the driver alone"
+PARTS = ("in flight", IN_FLIGHT_TUNED, DRIVER, "cache entries", "fallback targets", "equal targets")
+SIZES: dict[str, tuple[int, ...]] = dict.fromkeys(PARTS, IN_FLIGHT) | {
+    "cache entries": ENTRIES,
+    "fallback targets": TARGETS,
+    "equal targets": TARGETS,
+}
 
 
 class Waiting(Null):
@@ -48,18 +58,19 @@ class Waiting(Null):
         return self.reply
 
 
-async def _in_flight(width: int) -> float:
+async def _in_flight(width: int, *, alone: bool = False) -> float:
     """CPU-us a call with `width` under way at any time: all are let in, then all are answered, again and again."""
     from surefoot import ChatModel, Policy, runtime
 
     runtime.adopt()
     edge = Waiting()
     chat = ChatModel(edge, policy=Policy(queue_size=AT_ONCE), cache="memory")
+    ask: Any = edge.chat if alone else chat.ainvoke
     turns = max(2, 4_000 // width)
     spent = 0.0
     for turn in range(turns):
         began = time.process_time()
-        tasks = [asyncio.create_task(chat.ainvoke(f"question {turn} {i}")) for i in range(width)]
+        tasks = [asyncio.create_task(ask(f"question {turn} {i}")) for i in range(width)]
         while len(edge.waiting) < width:  # noqa: ASYNC110 - tasks start at their own pace
             await asyncio.sleep(0)
         for future in edge.waiting:
@@ -137,8 +148,11 @@ def _rss_mb() -> float:
 
 
 def _part(name: str, size: int) -> float:
-    if name == "in flight":
-        return asyncio.run(_in_flight(size))
+    if name in {"in flight", IN_FLIGHT_TUNED, DRIVER}:
+        if name == IN_FLIGHT_TUNED:
+            gc.freeze()
+            gc.set_threshold(*TUNED)
+        return asyncio.run(_in_flight(size, alone=name == DRIVER))
     if name == "cache entries":
         return asyncio.run(_entries(size))
     return asyncio.run(_targets(size, equal=name == "equal targets"))
@@ -148,9 +162,8 @@ def run(*, rounds: int = 5) -> dict[str, Any]:
     """Every size of every part in a process of its own; medians."""
     from tqdm import tqdm
 
-    sizes = {"in flight": IN_FLIGHT, "cache entries": ENTRIES, "fallback targets": TARGETS, "equal targets": TARGETS}
-    jobs = [(name, size) for name in PARTS for size in sizes[name]]
-    samples: dict[str, dict[int, list[float]]] = {name: {size: [] for size in sizes[name]} for name in PARTS}
+    jobs = [(name, size) for name in PARTS for size in SIZES[name]]
+    samples: dict[str, dict[int, list[float]]] = {name: {size: [] for size in SIZES[name]} for name in PARTS}
     with tqdm(total=rounds * len(jobs) + 1, unit="run", desc="scale", dynamic_ncols=True) as bar:
         for _ in range(rounds):
             for name, size in jobs:
@@ -171,10 +184,11 @@ def _python(*arguments: str) -> str:
 
 def table(result: dict[str, Any]) -> str:
     """The result as Markdown."""
-    lines = ["| CPU-us a call | by size | most over least |", "|---|---|---|"]
+    lines = ["| CPU-us a call | by size | most over least | last over first |", "|---|---|---|---|"]
     for name, points in result["curves"].items():
         shown = ", ".join(f"{int(size):,}: {value:.1f}" for size, value in points.items())
-        lines.append(f"| {name} | {shown} | {result['most_over_least'][name]:.2f} |")
+        first, *_, last = points.values()
+        lines.append(f"| {name} | {shown} | {result['most_over_least'][name]:.2f} | {last / first:.2f} |")
     held = result["at_once"]
     well = f"{held['answered']:,} answered, {held['attempts']:,} attempts"
     lines += ["", f"{AT_ONCE:,} calls in flight over the wire: {held['mb']:.0f} MB above idle, {well}. Load {result['load']}."]

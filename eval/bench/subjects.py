@@ -112,6 +112,25 @@ def raw(setting: Setting) -> Subject:
     return Subject(ask, None, embed)
 
 
+def httpx2(setting: Setting, *, http2: bool) -> Subject:
+    """Nothing but httpx2 and msgspec; HTTP/2 to the address of `setting.spare`, by prior knowledge."""
+    import httpx2 as http
+    import msgspec
+
+    limits = http.Limits(max_connections=None, max_keepalive_connections=None)
+    client = http.AsyncClient(http1=not http2, http2=http2, limits=limits, timeout=None, trust_env=False)
+    headers = {"authorization": "Bearer bench", "content-type": "application/json"}
+    address = f"{setting.spare if http2 else setting.url}/chat/completions"
+    words = prompts(setting)
+
+    async def ask() -> int:
+        body = msgspec.json.encode({"model": MODEL, "messages": messages(next(words))})
+        answer = await client.post(address, content=body, headers=headers)
+        return len(msgspec.json.decode(answer.content)["choices"])
+
+    return Subject(ask)
+
+
 def policies(**changes: Any) -> dict[str, Any]:
     """All policies on: retry, deadline, timeouts, breaker, adaptive concurrency, rate limits, budget, a memory cache that misses."""
     from surefoot import Policy

@@ -21,6 +21,7 @@ from eval.bench import cookbook, frameworks, subjects
 from eval.bench.subjects import Setting, Subject
 
 BARE, AIOHTTP, RAW = "openai SDK, default client", "openai SDK, aiohttp client", "aiohttp + msgspec, nothing else"
+HTTPX, HTTP2 = "httpx2 + msgspec, HTTP/1.1", "httpx2 + msgspec, HTTP/2"
 SDK, SDK_HOME = "surefoot, SDK lane", "surefoot, SDK lane, home loop"
 DIRECT, DIRECT_HOME = "surefoot, direct lane", "surefoot, direct lane, home loop"
 HEDGED, EDGE, STACK = "surefoot, direct lane, hedging", "surefoot's direct edge, no rooms", "surefoot, the stack alone"
@@ -39,6 +40,8 @@ SUBJECTS: dict[str, tuple[str, Maker]] = {  # name -> environment ("" is ours), 
     BARE: ("", subjects.bare),
     AIOHTTP: ("", partial(subjects.bare, aiohttp=True)),
     RAW: ("", subjects.raw),
+    HTTPX: ("", partial(subjects.httpx2, http2=False)),
+    HTTP2: ("", partial(subjects.httpx2, http2=True)),
     SDK: ("", partial(subjects.ours, lane="sdk")),
     SDK_HOME: ("", partial(subjects.ours, lane="sdk", adopt=False)),
     DIRECT: ("", partial(subjects.ours, lane="direct")),
