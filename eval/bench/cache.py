@@ -24,6 +24,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from eval.bench import plot
+
 ROUNDS = 5
 SIZES = (20, 1_000, 16_000)  # characters of prompt
 HITS = 1_000
@@ -269,6 +271,17 @@ def table(result: dict[str, Any]) -> str:
         disk = f"{medians[name]['disk']:,.0f}" if medians[name]["disk"] else "-"
         lines.append(f"| {name} | {medians[name]['texts']:,.0f}{_times(ratios, name, 'texts')} | {disk} |")
     return "\n".join(lines)
+
+
+def plots(result: dict[str, Any]) -> dict[str, str]:
+    """A chart of hits, one of kept vectors."""
+    medians = result["medians"]
+    hits = {name: medians[name][str(SIZES[1])] for name in CHATS if name in medians}
+    texts = {name: medians[name]["texts"] for name in VECTORS if name in medians}
+    return {
+        "cache-hits": plot.bars(f"CPU of a cache hit, {SIZES[1]:,} characters", hits, unit="us"),
+        "cache-vectors": plot.bars("Kept vectors a CPU-second", texts, unit="texts"),
+    }
 
 
 def _times(ratios: dict[str, Any], name: str, key: str) -> str:
