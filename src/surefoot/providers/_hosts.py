@@ -53,6 +53,7 @@ class Host:
                 break
             connection = None
         response = (connection or await self._connect()).send(request)
+        del request  # ten thousand prompts need not be held while their answers are awaited
         try:
             await response.head()
         except BaseException:
