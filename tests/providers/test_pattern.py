@@ -42,7 +42,9 @@ async def by_anthropic(url: str) -> None:
 
 async def by_google(url: str) -> None:
     options = types.HttpOptions(base_url=url, api_version="v1beta", headers={"x-team": "blue"})
-    await genai.Client(api_key=KEY, http_options=options).aio.models.generate_content(model="gemini-3-flash", contents="Hello")
+    client = genai.Client(api_key=KEY, http_options=options)  # held: a client that is collected closes its connections
+    await client.aio.models.generate_content(model="gemini-3-flash", contents="Hello")
+    await client.aio.aclose()
 
 
 @pytest.mark.parametrize(

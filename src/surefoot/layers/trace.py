@@ -91,10 +91,10 @@ class Trace:
             hedges=tally.hedges,
             cached=reply.cached if reply is not None else False,
             usage=outcome.usage,
-            cost_usd=cost_of(tally.trail),
+            cost_usd=reply.cost_usd if reply is not None else cost_of(tally.trail),
             tenant=call.tenant,
             tags=call.tags,
-            trail=tuple(tally.trail),
+            trail=reply.trail if reply is not None else tuple(tally.trail),
         )
 
 

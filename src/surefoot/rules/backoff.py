@@ -225,9 +225,8 @@ class RetryBudget:
     def succeeded(self) -> None:
         """An attempt succeeded, first or extra: it pays back 1, and an extra one costs nothing after all."""
         self._since = 0.0
-        self._owed = max(
-            0.0, min(self._owed, OWED_SHARE * self.capacity) - GAIN
-        )  # what an idle client owed beyond its capacity is forgiven
+        if self._owed:  # what an idle client owed beyond its capacity is forgiven
+            self._owed = max(0.0, min(self._owed, OWED_SHARE * self.capacity) - GAIN)
         if self._process is not None:
             self._process.succeeded()
 
