@@ -2,13 +2,16 @@
 
 Two rules bind at once. A token bucket that holds one second of the limit sets the long-run pace, and into it go refunds and debts. A
 sliding window of two seconds holds down the peaks, because a token bucket alone lets up to three seconds' worth into two: a provider that
-enforces 60 a minute as 2 in 2 s would refuse. All operations are O(1), amortised.
+enforces 60 a minute as 2 in 2 s would refuse. There a claim counts when it was let go, as the provider counts it, and at what claims have
+lately come to: a refund put down when it was settled would leave too much room two seconds after a burst, and too little in between.
+All operations are O(1), amortised.
 """
 
 import math
 from collections import deque
 
 from surefoot.rules.bucket.queue import GONE, OVER, QUEUED, Queue, Reservation
+from surefoot.rules.bucket.worth import Worth
 
 BURST_S = 1.0  # what an idle client may send at once: one second of its limit, half of the shortest window we know to be enforced on tokens
 PEAK_S = 2.0  # no two seconds, wherever they begin, hold more than two seconds of the limit
@@ -34,8 +37,8 @@ class Bucket:
     """
 
     __slots__ = (
-        "_burst", "_fine", "_fine_share", "_given", "_level", "_log", "_paused_s", "_peak", "_per_minute", "_queue", "_rate",
-        "_roomy_s", "_skew_s", "_stamp_s", "_used", "gap_s", "gone_s", "sent",
+        "_burst", "_fine", "_fine_share", "_given", "_level", "_log", "_paused_s", "_peak", "_per_minute", "_queue", "_rate", "_roomy_s",
+        "_skew_s", "_stamp_s", "_used", "_watched_s", "_worth", "gap_s", "gone_s", "sent",
     )  # fmt: skip
 
     def __init__(self, per_minute: float = math.inf, *, fine_share: float = FINE_SHARE) -> None:
@@ -44,8 +47,10 @@ class Bucket:
         self.gap_s = 0.0  # least time between two requests let go, for trials
         self._fine_share = fine_share
         self._queue = Queue()
-        self._log: deque[tuple[float, float]] = deque()  # (when, amount) of the last two seconds
-        self._used = 0.0  # their sum
+        self._log: deque[Reservation] = deque()  # let go in the last two seconds
+        self._used = 0.0  # what they count for
+        self._watched_s = -math.inf  # since when they were let go
+        self._worth = Worth()
         self._paused_s = -math.inf
         self._roomy_s = -math.inf
         self._skew_s = 0.0
@@ -80,7 +85,7 @@ class Bucket:
         now_s = self.refill(now_s)
         reservation = Reservation(amount, now_s, patient=patient)
         if self._queue.head is None and not self._wait_s(amount, now_s):
-            self._let_go(amount, now_s)
+            self._let_go(reservation, now_s)
             return reservation
         reservation.state, reservation.at_s = QUEUED, math.inf
         self._queue.join(reservation, now_s)
@@ -95,13 +100,15 @@ class Bucket:
         """What it really cost: the difference is refunded, or owed by those who come."""
         if reservation.state == GONE:
             reservation.state = OVER
-            if actual != reservation.amount:
-                self._add(actual - reservation.amount, self.refill(now_s))
+            if actual != reservation.amount or not self._worth.exact:
+                if actual > 0.0:
+                    self._worth.learn(reservation.amount, actual)
+                self._correct(reservation, actual, now_s)
 
     def cancel(self, reservation: Reservation, now_s: float) -> None:
         """Nothing was sent, or it was refused: the claim is given back whole. After settle it does nothing."""
         if reservation.state == GONE:
-            self._add(-reservation.amount, self.refill(now_s))
+            self._correct(reservation, 0.0, now_s)
         reservation.state = OVER
         self._queue.trim()
 
@@ -167,17 +174,25 @@ class Bucket:
         if now_s < self._paused_s:
             wait_s += self._paused_s - now_s
         log, old_s = self._log, now_s - (PEAK_S + PEAK_MARGIN_S)
-        while log and log[0][0] <= old_s:
-            self._used -= log.popleft()[1]
+        self._watched_s = old_s
+        while log and log[0].at_s <= old_s:
+            self._used -= log.popleft().counts
         if not log:
             self._used = 0.0
-        elif now_s >= self._roomy_s and (over := self._used - self._peak + (amount if amount <= self._fine else 0.0)) > 0.0:
-            for gone_s, spent in log:
-                over -= spent
-                if over <= 0.0:
-                    wait_s = max(wait_s, gone_s - old_s)
-                    break
+        elif self._used > self._peak - self._fine and now_s >= self._roomy_s:
+            wait_s = max(wait_s, self._held_s(amount))
         return wait_s if wait_s > _SOON_S else 0.0
+
+    def _held_s(self, amount: float) -> float:
+        """Seconds until enough of the last two seconds is past for `amount` to make no peak."""
+        counts = self._worth.of(amount)
+        over = self._used - self._peak + (counts if counts <= self._fine else 0.0)
+        if over > 0.0:
+            for one in self._log:
+                over -= one.counts
+                if over <= 0.0:
+                    return one.at_s - self._watched_s
+        return 0.0
 
     def _go_or_sleep_s(self, reservation: Reservation, now_s: float) -> float:
         """0.0 and gone; or how long it may sleep: not beyond its turn, and not so long that the bucket overflows meanwhile."""
@@ -187,22 +202,31 @@ class Bucket:
             ahead = self._queue.ahead(reservation) + min(reservation.amount, self._burst)
             wait_s, least_s = max(wait_s, (ahead - self._level) / self._rate), _TURN_S
         elif not wait_s:
-            self._let_go(reservation.amount, now_s)
-            reservation.state, reservation.at_s, reservation.wait_s = GONE, now_s, 0.0
+            self._let_go(reservation, now_s)
+            reservation.state, reservation.wait_s = GONE, 0.0
             self._queue.trim()
             return 0.0
         reservation.wait_s = max(wait_s, least_s)
         return min(reservation.wait_s, BURST_S)
 
-    def _let_go(self, amount: float, now_s: float) -> None:
-        self._add(amount, now_s)
-        self.gone_s = now_s
+    def _let_go(self, reservation: Reservation, now_s: float) -> None:
+        amount = reservation.amount
+        self.sent += amount
+        self._level = min(self._level - amount, self._burst)
+        counts = reservation.counts = amount if self._worth.exact else self._worth.of(amount)
+        self._used += counts
+        self._log.append(reservation)
+        reservation.at_s = self.gone_s = now_s
         if self.gap_s:
             self._paused_s = max(self._paused_s, now_s + self.gap_s)
 
-    def _add(self, amount: float, now_s: float) -> None:
-        """Spend `amount` (negative: give back)."""
-        self.sent += amount
-        self._level = min(self._level - amount, self._burst)
-        self._used += amount
-        self._log.append((now_s, amount))
+    def _correct(self, reservation: Reservation, actual: float, now_s: float) -> None:
+        """It came to `actual`: give back the rest, or take what is missing."""
+        more = actual - reservation.amount
+        if more:
+            self.refill(now_s)
+            self.sent += more
+            self._level = min(self._level - more, self._burst)
+        if reservation.at_s > self._watched_s:
+            self._used += actual - reservation.counts
+            reservation.counts = actual
