@@ -43,7 +43,7 @@ class Gate:
         """What is held for `call`; where it has to wait, a coroutine that gives it. Raises a Refused. `now`: the loop's clock, seconds."""
         raise NotImplementedError
 
-    def answered(self, call: Call[Any], now: float) -> None:
+    def answered(self, call: Call[Any], held: Any, now: float) -> None:
         """The call has an answer, and it is a stream."""
 
     def leave(self, call: Call[Any], held: Any, outcome: Outcome, now: float) -> None:
@@ -72,8 +72,8 @@ async def through(gates: Sequence[Gate], call: Call[Any], inner: Handler) -> Any
         _leave(gates, call, held, loop, Outcome(error=error))
         raise
     if isinstance(answer, Stream):
-        for gate in gates:
-            gate.answered(call, loop.time())
+        for gate, what in zip(gates, held, strict=True):
+            gate.answered(call, what, loop.time())
         answer.watch(partial(_leave, gates, call, held, loop))
     else:
         _leave(gates, call, held, loop, Outcome(reply=answer))

@@ -10,13 +10,15 @@ from typing import Protocol
 
 from surefoot.rules.bucket import Bucket, Learned, Reservation
 
+Said = tuple[float, float, float]  # limit, remaining, reset_s
+
 
 class Provider(Protocol):
     """Accepts or refuses; says how long until `amount` would fit, and what its headers say (limit, remaining, reset_s)."""
 
     def accepts(self, amount: float, now_s: float) -> bool: ...
     def retry_after_s(self, amount: float, now_s: float) -> float: ...
-    def headers(self, now_s: float) -> tuple[float, float, float]: ...
+    def headers(self, now_s: float) -> Said: ...
 
 
 class TokenBucket:
@@ -42,7 +44,7 @@ class TokenBucket:
         self._refill(now_s)
         return max(0.0, (amount - self.level) / self.rate)
 
-    def headers(self, now_s: float) -> tuple[float, float, float]:
+    def headers(self, now_s: float) -> Said:
         self._refill(now_s)
         return self.per_minute, max(0.0, self.level), (self.holds - self.level) / self.rate
 
@@ -71,7 +73,7 @@ class FixedWindow:
         self._turn(now_s)
         return (self.index + 1) * self.window_s - self.phase_s - now_s
 
-    def headers(self, now_s: float) -> tuple[float, float, float]:
+    def headers(self, now_s: float) -> Said:
         self._turn(now_s)
         return self.per_minute, self.holds - self.used, self.retry_after_s(0.0, now_s)
 
@@ -106,7 +108,7 @@ class SlidingWindow:
                 return at_s + self.window_s - now_s
         return 0.0
 
-    def headers(self, now_s: float) -> tuple[float, float, float]:
+    def headers(self, now_s: float) -> Said:
         self._expire(now_s)
         return self.per_minute, self.holds - self.used, self.window_s
 
@@ -119,6 +121,7 @@ PROVIDERS: dict[str, Callable[[float], Provider]] = {
     "windows of 2 s": lambda per_minute: FixedWindow(per_minute, window_s=2.0, phase_s=0.7),
     "windows of 60 s": lambda per_minute: FixedWindow(per_minute, phase_s=20.0),
     "log of 60 s": SlidingWindow,
+    "log of 2 s": lambda per_minute: SlidingWindow(per_minute, window_s=2.0),
 }
 
 
@@ -148,12 +151,13 @@ class Client:
 
     def run(self, seconds: float) -> "Client":
         """Drive the workers until `seconds`."""
+        beside([self], seconds)
+        return self
+
+    def start(self) -> None:
+        """All workers begin, within one answer's time."""
         for _ in range(self.workers):
             self._push(self.rng.uniform(0.0, self.latency_s), self._begin, 0.0)
-        while self.heap and self.heap[0][0] < seconds:
-            now_s, _, act, what = heapq.heappop(self.heap)
-            act(now_s, *what)
-        return self
 
     def used(self, per_minute: float, from_s: float, to_s: float) -> float:
         """Share of the quota that was accepted between two times."""
@@ -196,20 +200,21 @@ class Client:
     def _arrive(self, now_s: float, reservation: Reservation, actual: float) -> None:
         if self.provider.accepts(actual, now_s):
             self.accepted.append((now_s, actual))
-            self._push(now_s + self.latency_s * self.rng.uniform(0.5, 1.5), self._done, reservation, actual)
+            said = self.provider.headers(now_s)  # as of now, not of when the answer is read
+            self._push(now_s + self.latency_s * self.rng.uniform(0.5, 1.5), self._done, reservation, actual, said)
         else:
             self.refused.append(now_s)
             hint_s = self.provider.retry_after_s(actual, now_s) if self.hints else None
-            self._push(now_s + 0.05, self._refused, reservation, actual, hint_s)
+            self._push(now_s + 0.05, self._refused, reservation, actual, hint_s, self.provider.headers(now_s))
 
-    def _done(self, now_s: float, reservation: Reservation, actual: float) -> None:
+    def _done(self, now_s: float, reservation: Reservation, actual: float, said: Said) -> None:
+        self._heed(now_s, reservation, said)
         self.gate.settle(reservation, actual, now_s)
-        self._heed(now_s)
         self._push(now_s, self._begin, 0.0)
 
-    def _refused(self, now_s: float, reservation: Reservation, actual: float, hint_s: float | None) -> None:
+    def _refused(self, now_s: float, reservation: Reservation, actual: float, hint_s: float | None, said: Said) -> None:
+        self._heed(now_s, reservation, said)
         self.gate.on_refusal(reservation, now_s, retry_after_s=hint_s)
-        self._heed(now_s)
         self._moved(now_s)
         self._push(now_s + max(hint_s or 0.0, self.rng.uniform(0.0, 1.0)), self._begin, actual)
 
@@ -220,13 +225,26 @@ class Client:
             self._moved(now_s)
             self._push(now_s, self._begin, 0.0)
 
-    def _heed(self, now_s: float) -> None:
+    def _heed(self, now_s: float, reservation: Reservation, said: Said) -> None:
         if self.headers:
-            limit, remaining, reset_s = self.provider.headers(now_s)
+            limit, remaining, reset_s = said
             if isinstance(self.gate, Learned):
-                self.gate.observe(now_s, limit=limit, remaining=remaining, reset_s=reset_s)
+                self.gate.observe(now_s, limit=limit, remaining=remaining, reset_s=reset_s, asked=reservation)
             else:
-                self.gate.observe(now_s, remaining=remaining, reset_s=reset_s)
+                self.gate.observe(now_s, remaining=remaining, reset_s=reset_s, asked=reservation)
+
+
+def beside(clients: list[Client], seconds: float) -> None:
+    """Drive clients who know nothing of one another until `seconds`."""
+
+    def due_s(client: Client) -> float:
+        return client.heap[0][0] if client.heap else math.inf
+
+    for client in clients:
+        client.start()
+    while due_s(first := min(clients, key=due_s)) < seconds:
+        now_s, _, act, what = heapq.heappop(first.heap)
+        act(now_s, *what)
 
 
 def sizes(mean: float) -> Callable[[random.Random], float]:

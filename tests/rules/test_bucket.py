@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from surefoot.layers import concurrency
 from surefoot.rules.bucket import AGEING_S, BURST_S, PACE, PAUSE_CEILING_S, PEAK_S, Bucket, Reservation
-from tests.rules.quota import PROVIDERS, TPM, TWO_SECONDS, Client, FixedWindow, SlidingWindow, TokenBucket, offer
+from tests.rules.quota import PROVIDERS, TPM, TWO_SECONDS, Client, FixedWindow, SlidingWindow, TokenBucket, beside, offer, sizes
 
 # ---- limits given -----------------------------------------------------------------------------------------------------------
 
@@ -55,6 +55,52 @@ def test_headers_that_show_room_lift_the_watch_over_peaks() -> None:
     client = offer(Bucket(TPM), TokenBucket(TPM), mean=0.05 * TWO_SECONDS, headers=True)
     assert client.used(TPM, 0, 600) >= 0.99
     assert not client.refused
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_what_is_left_as_an_answer_tells_it_slows_nobody_who_spends_it_all_himself(name: str) -> None:
+    """At a limit used whole nothing is left, in each answer of half a second ago: waiting for each of them took 8 % off a log of 2 s."""
+    client = offer(Bucket(TPM), PROVIDERS[name](TPM), mean=0.015 * TWO_SECONDS, headers=True)
+    print(f"{name}: {client.used(TPM, 0, 600):.4f} used, {len(client.refused)} refused of {len(client.accepted)}")
+    assert client.used(TPM, 0, 600) >= 0.98
+    assert client.rejected() <= 0.0005
+
+
+@pytest.mark.parametrize("latency_s", [0.2, 2.0])
+@pytest.mark.parametrize("per_minute", [600.0, 4800.0])
+def test_nor_does_it_where_requests_are_counted(per_minute: float, latency_s: float) -> None:
+    """Twenty in two seconds, or 160: after each the provider has none left, or one."""
+    provider, workers = SlidingWindow(per_minute, window_s=2.0), int(per_minute / 60.0 * (latency_s + 1.0))
+    client = Client(Bucket(per_minute), provider, workers, lambda _rng: 1.0, latency_s=latency_s, headers=True).run(300.0)
+    print(f"{per_minute:g} a minute, answers in {latency_s:g} s: {client.used(per_minute, 0, 300):.4f} used")
+    assert client.used(per_minute, 0, 300) >= 0.98
+    assert not client.refused
+
+
+@pytest.mark.parametrize("name", ["token bucket of a minute", "token bucket of 2 s"])
+@pytest.mark.parametrize("workers", [(74, 74), (74, 4)], ids=["as much", "a twentieth"])
+def test_what_others_spend_is_heeded(name: str, workers: tuple[int, int]) -> None:
+    """Two clients, each given the whole limit: what is left, as answers tell it, is all that either knows of the other."""
+    refused = {}
+    for heeds in (True, False):
+        provider = PROVIDERS[name](TPM)
+        clients = [Client(Bucket(TPM), provider, n, sizes(0.015 * TWO_SECONDS), headers=heeds, hints=False, seed=n) for n in workers]
+        beside(clients, 300.0)
+        refused[heeds] = sum(len(client.refused) for client in clients) / sum(len(client.accepted) for client in clients)
+    print(f"{name}, {workers}: {refused[True]:.4f} refused for each accepted, {refused[False]:.4f} without headers")
+    assert refused[True] <= refused[False] / 2
+
+
+def test_a_large_request_waits_until_there_is_enough_for_it() -> None:
+    """What is left is less than it needs: sent before, it would be refused, whoever spent the rest."""
+    bucket = Bucket(600.0)
+    first = [bucket.reserve(1.0, 0.0) for _ in range(9)]
+    large = bucket.reserve(100.0, 0.5)
+    bucket.observe(0.5, remaining=20.0, asked=first[-1])
+    now_s = 0.5
+    while sleep_s := bucket.ready(large, now_s):
+        now_s += sleep_s
+    assert now_s >= 8.0
 
 
 @pytest.mark.parametrize(

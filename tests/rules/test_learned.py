@@ -172,7 +172,8 @@ class LearnedMachine(RuleBasedStateMachine):
 
     @rule(limit=st.none() | st.floats(10.0, 1e6), remaining=st.none() | st.floats(0.0, 1e6), reset_s=st.floats(0.0, 600.0))
     def observe(self, limit: float | None, remaining: float | None, reset_s: float) -> None:
-        self.gate.observe(self.now_s, limit=limit, remaining=remaining, reset_s=reset_s)
+        asked = self.gone[0] if self.gone else None
+        self.gate.observe(self.now_s, limit=limit, remaining=remaining, reset_s=reset_s, asked=asked)
 
     @rule()
     def lift(self) -> None:

@@ -31,9 +31,11 @@ LIMITED = (
 
 
 class Windows:
-    """A strict provider: at most a window's share of the limit in any `window_s`, wherever it begins."""
+    """A strict provider: at most a window's share of the limit in any `window_s`, wherever it begins; `tells` what is left of that."""
 
-    def __init__(self, per_minute: float, window_s: float) -> None:
+    def __init__(self, per_minute: float, window_s: float, *, tells: bool) -> None:
+        self.per_minute = per_minute
+        self.tells = tells
         self.most = per_minute * window_s / 60
         self.window_s = window_s
         self._taken: deque[tuple[float, float]] = deque()
@@ -50,9 +52,9 @@ class Windows:
         return True
 
     def headers(self, now_s: float) -> dict[str, str]:
-        """It says nothing."""
-        del now_s
-        return {}
+        """The limit is per minute, what is left is of the window."""
+        left_s = self._taken[-1][0] + self.window_s - now_s if self._taken else 0.0
+        return told(self.per_minute, self.most - self._sum, left_s) if self.tells else {}
 
 
 class Saved:
@@ -76,19 +78,28 @@ class Saved:
         return True
 
     def headers(self, now_s: float) -> dict[str, str]:
-        """As OpenAI writes them."""
-        if not self.tells:
-            return {}
+        """What is left of a minute."""
         self._fill(now_s)
-        reset_s = (self.per_minute - self._level) / self.per_minute * 60
-        return {
-            "x-ratelimit-limit-requests": f"{self.per_minute:.0f}",
-            "x-ratelimit-remaining-requests": f"{max(0, int(self._level))}",
-            "x-ratelimit-reset-requests": f"{reset_s:.3f}s",
-        }
+        return told(self.per_minute, self._level, (self.per_minute - self._level) / self.per_minute * 60) if self.tells else {}
 
 
-KINDS = ("given", "headers", "refusals of windows", "refusals of a bucket")
+def told(per_minute: float, left: float, reset_s: float) -> dict[str, str]:
+    """As OpenAI writes it."""
+    return {
+        "x-ratelimit-limit-requests": f"{per_minute:.0f}",
+        "x-ratelimit-remaining-requests": f"{max(0, int(left + 1e-6))}",
+        "x-ratelimit-reset-requests": f"{reset_s:.3f}s",
+    }
+
+
+KINDS = {  # how the limit is known: what the row is called, what it must keep to (used, refused, least used of a minute)
+    "given": ("limit given", ">= 0.98", "= 0", ""),
+    "given, headers of windows": ("limit given, by a provider that tells what is left of its 2 s", ">= 0.98", "= 0", ""),
+    "headers": ("learned from headers", "", "<= 0.005", ">= 0.95"),
+    "headers of windows": ("learned from headers that tell what is left of 2 s", "", "<= 0.005", ">= 0.95"),
+    "refusals of windows": ("learned from refusals of windows alone", "", "", ""),
+    "refusals of a bucket": ("learned from refusals of a bucket alone", "", "", ""),
+}
 
 
 def pace(seed: int, *, how: str, per_minute: float = 600.0, minutes: int = 10) -> Row:
@@ -97,13 +108,16 @@ def pace(seed: int, *, how: str, per_minute: float = 600.0, minutes: int = 10) -
 
     async def run() -> Row:
         loop = asyncio.get_running_loop()
-        meter: Any = Saved(per_minute, tells=how == "headers") if how in {"headers", "refusals of a bucket"} else Windows(per_minute, 2.0)
+        title, used_bound, refused_bound, least_bound = KINDS[how]
+        tells, saves = "headers" in how, how in {"headers", "refusals of a bucket"}
+        meter: Any = Saved(per_minute, tells=tells) if saves else Windows(per_minute, 2.0, tells=tells)
         taken: list[float] = []
         refused: list[float] = []
 
         def serve(call: Call) -> Serving:
-            del call
-            if not meter.take(1.0, loop.time()):
+            fits = meter.take(1.0, loop.time())
+            call.tally.memo["rate_headers"] = meter.headers(loop.time())  # as of now: the answer is read later
+            if not fits:
                 refused.append(loop.time())
                 fault = RateLimited("429: rate limit reached for requests per min (RPM)", status=429, target=NAME)
                 return Serving(after_s=0.05, fault=fault)
@@ -111,11 +125,11 @@ def pace(seed: int, *, how: str, per_minute: float = 600.0, minutes: int = 10) -
             return Serving(after_s=min(answer_s(rng), 2.0))
 
         def tune(door: Any) -> None:
-            if how == "given":
+            if how.startswith("given"):
                 door.rate = Rate(target=NAME, requests_per_minute=per_minute)
             door.concurrency = Concurrency(target=NAME, limit=500)
 
-        provider = Provider(NAME, serve=serve, headers=lambda: meter.headers(loop.time()))
+        provider = Provider(NAME, serve=serve)
         provider.keeps_times = False
         world = World(seed, provider, policy=Policy(deadline_s=20.0), tune=tune, log=False)
         await world.arrivals(2 * per_minute / 60, 60.0 * minutes)
@@ -125,19 +139,17 @@ def pace(seed: int, *, how: str, per_minute: float = 600.0, minutes: int = 10) -
         answered = world.counts[""]
         by_minute = [sum(60 * m <= at < 60 * (m + 1) for at in taken) / per_minute for m in range(minutes)]
         used = sum(at < end_s for at in taken) / quota
-        bounds = {"given": (">= 0.98", "= 0", ""), "headers": ("", "<= 0.005", ">= 0.95")}.get(how, ("", "", ""))
         return Row(
-            f"twice the limit for {minutes} min, "
-            + {"given": "limit given", "headers": "learned from headers"}.get(how, f"learned from {how} alone"),
+            f"twice the limit for {minutes} min, {title}",
             seed,
             (
-                Figure("of the quota used", used, bounds[0]),
+                Figure("of the quota used", used, used_bound),
                 Figure(
                     "refused by the provider",
-                    len(refused) / max(1, len(taken) + len(refused)) if bounds[1] != "= 0" else len(refused),
-                    bounds[1],
+                    len(refused) / max(1, len(taken) + len(refused)) if refused_bound != "= 0" else len(refused),
+                    refused_bound,
                 ),
-                Figure("least used of a minute after the first", min(by_minute[1:]), bounds[2]),
+                Figure("least used of a minute after the first", min(by_minute[1:]), least_bound),
                 Figure("used of the last minute", by_minute[-1]),
                 Figure("answered of the requests taken", answered / len(taken)),
                 Figure("lost", world.counts["lost"], "= 0"),

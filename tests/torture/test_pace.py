@@ -11,7 +11,7 @@ from tests.torture.pace import KINDS, capacity, overload, pace
 @pytest.mark.parametrize("how", KINDS)
 def test_a_limit_is_used_to_the_full_and_not_beyond(how):
     """What is paid for should be used, and a refusal costs a round trip and goodwill."""
-    check(pace(1, how=how, minutes=10 if how in {"given", "headers"} else 5))
+    check(pace(1, how=how, minutes=5 if how.startswith("refusals") else 10))
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -108,13 +108,13 @@ class Rate(Gate):
         passage.give_back()
         self._open -= 1
 
-    def answered(self, call: Call[Any], now: float) -> None:
+    def answered(self, call: Call[Any], held: _Passage, now: float) -> None:
         """A stream has begun: its headers are news, long before it ends."""
-        self._heed(call, now)
+        self._heed(call, held, now)
 
     def leave(self, call: Call[Any], held: _Passage, outcome: Outcome, now: float) -> None:
         """The attempt is settled: the actual replaces the estimate."""
-        self._heed(call, now)
+        self._heed(call, held, now)
         passage, loop = held, self._loop
         if loop is None or passage.loop is not loop:
             return  # its loop has died, and its reservations with it
@@ -179,20 +179,20 @@ class Rate(Gate):
         elif noise.put_back() is not None:
             gate.lift(now)
 
-    def _heed(self, call: Call[Any], now: float) -> None:
+    def _heed(self, call: Call[Any], passage: _Passage, now: float) -> None:
         """Read the headers the edge left behind."""
         memo = call.tally.memo
         headers: Mapping[str, str] | None = memo.pop("rate_headers", None) if memo else None  # once: they age
         if not headers or self._loop is None:
             return
-        for what, gate in (("tokens", self._tokens), ("requests", self._requests)):
+        for what, gate, asked in (("tokens", self._tokens, passage.tokens), ("requests", self._requests, passage.requests)):
             room = headroom(headers, what)
             if room is None:
                 continue
             if isinstance(gate, Learned):
-                gate.observe(now, limit=room.limit, remaining=room.remaining, reset_s=room.reset_s)
+                gate.observe(now, limit=room.limit, remaining=room.remaining, reset_s=room.reset_s, asked=asked)
             elif room.remaining is not None:
-                gate.observe(now, remaining=room.remaining, reset_s=room.reset_s)
+                gate.observe(now, remaining=room.remaining, reset_s=room.reset_s, asked=asked)
         self._tell(call)
 
     def _tell(self, call: Call[Any]) -> None:

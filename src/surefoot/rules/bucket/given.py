@@ -20,6 +20,7 @@ PACE = PEAK_S / (PEAK_S + PEAK_MARGIN_S)  # the long run gives up the same half 
 FINE_SHARE = 1 / 10  # a request larger than this part of two seconds may straddle: who enforced so short a window could not serve it well
 ROOM_S = 4.0  # a provider that says it has so many seconds' worth left does not enforce two seconds
 ROOM_HOLDS_S = 10.0  # and is believed for so long
+OWN_SHARE = 0.95  # of two seconds' worth: whoever spent so much himself learns nothing of others from a provider that has nothing left
 PAUSE_CEILING_S = 300.0  # Envoy's cap for reset headers: one absurd Retry-After must not silence a target for a day
 MINUTE_S = 61.0  # what takes longer to become whole is no limit per minute
 _STEP_S = 1.0  # a clock behind by less is a reading some microseconds old; by more, it was set back
@@ -117,11 +118,20 @@ class Bucket:
         self.cancel(reservation, now_s)
         self.pause(retry_after_s or 0.0, now_s)
 
-    def observe(self, now_s: float, *, limit: float | None = None, remaining: float | None = None, reset_s: float = 60.0) -> None:
-        """What an answer's headers say: `limit` per minute, how much `remaining` of it, whole again in `reset_s`.
+    def observe(
+        self,
+        now_s: float,
+        *,
+        limit: float | None = None,
+        remaining: float | None = None,
+        reset_s: float = 60.0,
+        asked: Reservation | None = None,
+    ) -> None:
+        """What the headers of the answer to `asked` say: `limit` per minute, how much `remaining` of it, whole again in `reset_s`.
 
         A limit below the given one counts. Plenty left: the provider enforces no short windows, so the peaks need no watching for a while.
-        Too little for who is next: wait, as others spend too.
+        Too little for who is next: wait, as others spend too; unless it was spent here in the two seconds before `asked` was let go, for
+        then it is told of a peak that is watched, and is as old as the answer.
         """
         now_s = self.refill(now_s)
         if limit is not None and reset_s <= MINUTE_S and (limit := min(limit, self._given)) != self._per_minute and limit > 0.0:
@@ -130,8 +140,12 @@ class Bucket:
             return
         if remaining > ROOM_S * self._rate:
             self._roomy_s = now_s + ROOM_HOLDS_S
-        elif (head := self._queue.head) is not None and remaining < head.amount:
+        elif (head := self._queue.head) is not None and remaining < head.amount and not self._is_own(asked, remaining, head.amount):
             self.pause(min(reset_s, (head.amount - remaining) / self._rate), now_s - self._skew_s)
+
+    def _is_own(self, asked: Reservation | None, remaining: float, amount: float) -> bool:
+        """Whether `amount` was missing for what was spent here in the two seconds before `asked` was let go."""
+        return asked is not None and self._worth.of(amount) <= self._fine and asked.recent + remaining >= OWN_SHARE * self._peak
 
     def pause(self, seconds: float, now_s: float) -> None:
         """Let nothing go for `seconds` (at most 300), then begin from nothing saved up. The longer of two pauses holds."""
@@ -216,7 +230,8 @@ class Bucket:
         counts = reservation.counts = amount if self._worth.exact else self._worth.of(amount)
         self._used += counts
         self._log.append(reservation)
-        reservation.at_s = self.gone_s = now_s
+        reservation.recent, reservation.at_s = self._used, now_s
+        self.gone_s = now_s
         if self.gap_s:
             self._paused_s = max(self._paused_s, now_s + self.gap_s)
 

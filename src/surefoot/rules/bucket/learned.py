@@ -93,14 +93,22 @@ class Learned:
         self._gave_up = self._gave_up or reservation.state == QUEUED
         self._bucket.cancel(reservation, now_s)
 
-    def observe(self, now_s: float, *, limit: float | None = None, remaining: float | None = None, reset_s: float = 60.0) -> None:
+    def observe(
+        self,
+        now_s: float,
+        *,
+        limit: float | None = None,
+        remaining: float | None = None,
+        reset_s: float = 60.0,
+        asked: Reservation | None = None,
+    ) -> None:
         """As `Bucket.observe`, of answers and refusals: the limit named is the one to keep."""
         if limit is not None and 0.0 < limit != self._ceiling and reset_s <= MINUTE_S:
             at_ceiling = math.isinf(self._ceiling) or self.per_minute >= self._ceiling
             self._ceiling, self._blind = limit, 0.0
             if at_ceiling or self.per_minute > limit:
                 self._bucket.retune(limit, now_s)
-        self._bucket.observe(now_s, remaining=remaining, reset_s=reset_s)
+        self._bucket.observe(now_s, remaining=remaining, reset_s=reset_s, asked=asked)
 
     def on_refusal(self, reservation: Reservation, now_s: float, *, retry_after_s: float | None = None) -> None:
         """As `Bucket.on_refusal`, and a lesson, unless it had been let go before the last lesson was drawn."""

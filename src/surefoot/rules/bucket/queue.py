@@ -15,11 +15,11 @@ class Reservation:
     """A place in the queue, then a claim on the limit.
 
     `wait_s` is how long until its turn, as of the last question (0.0: go), so that a deadline nearer than that can be told at once;
-    `at_s` when it was let go, on the bucket's clock, and `counts` how much it counts for among the peaks. `patient`: those who are not wait
-    no longer for it. `waiter` is the acting layer's own, never read here.
+    `at_s` when it was let go, on the bucket's clock, `counts` how much it counts for among the peaks, and `recent` what counted then, with
+    it. `patient`: those who are not wait no longer for it. `waiter` is the acting layer's own, never read here.
     """
 
-    __slots__ = ("amount", "at_s", "before", "counts", "patient", "since_s", "state", "wait_s", "waiter")
+    __slots__ = ("amount", "at_s", "before", "counts", "patient", "recent", "since_s", "state", "wait_s", "waiter")
 
     def __init__(self, amount: float, since_s: float, *, patient: bool = False) -> None:
         self.amount = amount
@@ -27,7 +27,7 @@ class Reservation:
         self.wait_s = 0.0
         self.waiter: object = None
         self.state = GONE
-        self.before = self.counts = 0.0
+        self.before = self.counts = self.recent = 0.0
         self.patient = patient
 
 
