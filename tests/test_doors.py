@@ -31,6 +31,16 @@ def test_equal_targets_share_a_door_whoever_asks():
     del one, other
 
 
+def test_a_limit_that_is_given_decides_how_many_places_there_are_at_first():
+    """Eight places and answers of 2 s are four a second, whatever the limit allows."""
+    here = {"base_url": ADDRESS, "api_key": "k"}
+    given, learned = Target("openai:given", requests_per_minute=1200, **here), Target("openai:learned", **here)
+    fixed = Target("openai:fixed", requests_per_minute=4800, concurrency=5, **here)
+    chat, found = doors(given, learned, fixed)
+    assert [door.concurrency.limit for door in found] == [20, 8, 5]
+    del chat
+
+
 def test_a_door_that_nobody_holds_is_closed_and_forgotten():
     """Models come and go; connections of those that have gone must not stay."""
     chat, found = doors(Target("openai:gone", base_url=ADDRESS, api_key="k"))

@@ -25,7 +25,7 @@ from tests.torture.cuts import READERS, SHORT, cut
 from tests.torture.figures import Row, markdown, together, worst
 from tests.torture.moments import PATHS, SURFACES, cancel_everywhere, clock, deadlines, hints, impatient, leave_anytime
 from tests.torture.outage import herd, outage, quota, recovery, told_to_wait
-from tests.torture.pace import KINDS, capacity, overload, pace
+from tests.torture.pace import KINDS, capacity, overload, pace, start
 from tests.torture.storm import catalogue, storm
 from tests.torture.tails import broken_streams, outliers, soak, tail
 
@@ -88,6 +88,7 @@ def scenarios(seeds: int) -> Iterator[Scenario]:
         yield once(cut, vendor, recordings=RECORDINGS if size == 1.0 else SHORT)
     for how in KINDS:
         yield once(pace, 1, how=how)
+    yield once(start, 1)
     yield once(overload, 1)
     yield many(capacity, few)
     yield many(tail, few)

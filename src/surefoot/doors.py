@@ -61,8 +61,9 @@ class Door:
         )
         fixed = target.concurrency if target is not None else None
         learns = fixed is None and target is not None and not self.traits.is_local
+        places = Limit.paced(self.rate.requests_per_minute) if learns else None
         self.concurrency = Concurrency(
-            target=name, limit=fixed, adaptive=Limit() if learns else None, queue_size=policy.queue_size, failing=self.breaker.is_failing
+            target=name, limit=fixed, adaptive=places, queue_size=policy.queue_size, failing=self.breaker.is_failing
         )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from surefoot.rules.aimd import MOST, SHRINK, START, Limit
+from surefoot.rules.aimd import MOST, PACED, SHRINK, START, Limit
 
 
 def drive(
@@ -77,6 +77,12 @@ def test_the_start_is_quick() -> None:
     reached_s = next(at_s for at_s, n in series if n >= MOST)
     print(f"{START:g} to {MOST:g} in {reached_s:.1f} windows")
     assert reached_s <= 12.0
+
+
+@pytest.mark.parametrize(("per_minute", "places"), [(None, START), (60.0, START), (1200.0, 20), (4800.0, PACED), (1e9, PACED)])
+def test_it_starts_at_a_second_of_a_limit_that_is_given(per_minute: float | None, places: float) -> None:
+    """Within reason: what is not given, or little, starts as ever, and nothing starts with hundreds."""
+    assert Limit.paced(per_minute).limit == places
 
 
 def test_fifty_refused_together_shrink_it_once() -> None:

@@ -161,6 +161,45 @@ def pace(seed: int, *, how: str, per_minute: float = 600.0, minutes: int = 10) -
     return virtual_run(run())
 
 
+def start(seed: int, *, per_minute: float = 4800.0, answer_s: float = 2.0, seconds: int = 20) -> Row:
+    """More work than the limit allows from the first second on, before anything is known of how long answers take."""
+
+    async def run() -> Row:
+        meter, refused = Windows(per_minute, 2.0, tells=False), 0
+
+        def serve(call: Call) -> Serving:
+            del call
+            nonlocal refused
+            if meter.take(1.0, asyncio.get_running_loop().time()):
+                return Serving(after_s=answer_s)
+            refused += 1
+            return Serving(after_s=0.05, fault=RateLimited("429: rate limit reached for requests per min (RPM)", status=429, target=NAME))
+
+        def tune(door: Any) -> None:
+            door.rate = Rate(target=NAME, requests_per_minute=per_minute)
+            door.concurrency = Concurrency(target=NAME, adaptive=Limit.paced(per_minute))
+
+        provider = Provider(NAME, serve=serve)
+        world = World(seed, provider, tune=tune, log=False)
+        allowed = int(per_minute / 60 * seconds)
+        begun = asyncio.get_running_loop().time()
+        await world.in_flight(allowed, 400)
+        took_s = asyncio.get_running_loop().time() - begun - answer_s
+        left = await world.left_over()
+        return Row(
+            f"{seconds} s of the limit from a standstill, answers in {answer_s:g} s",
+            seed,
+            (
+                Figure("of the limit used", seconds / took_s, ">= 0.8"),
+                Figure("refused by the provider", refused, "= 0"),
+                Figure("lost", world.counts["lost"], "= 0"),
+                Figure("left over", len(left), "= 0"),
+            ),
+        )
+
+    return virtual_run(run())
+
+
 def capacity(seed: int, *, window_s: float = 1.0) -> Row:
     """A provider that serves 50 at once, then 10, then 50 again, and answers 529 beyond; the limit is found. A window is a round trip.
 

@@ -10,7 +10,9 @@ w*w/16, so from 7 up to 50 takes nineteen windows, where 1 a window takes forty-
 may be in flight, so a slow model adapts in its own time and no clock is read. *Once per window*: of fifty calls refused together only the
 first shrinks; the others were sent before it, and say nothing about the limit since.
 
-Before the first refusal the limit grows by half a window's successes (slow start): from 8 to 256 in nine windows.
+Before the first refusal the limit grows by half a window's successes (slow start): from 8 to 256 in nine windows. With answers of 2 s that
+is twenty seconds, so where requests per minute are given it starts at a second of them, up to 32: who grants 80 a second holds as many in
+flight for each second that an answer takes.
 
 Sources: Chiu and Jain, 1989 (AIMD is fair); RFC 5681 (once per window, slow start); Netflix concurrency-limits (no growth unless used;
 success, ignore, dropped); failsafe-go (a dropped permit teaches nothing). All operations are O(1).
@@ -20,6 +22,7 @@ import math
 
 START = 8.0  # what the peers start from; slow start makes up for a low guess
 LEAST = 1.0  # a small local server takes one at a time
+PACED = 32.0  # of more at once, over connections yet to be opened, the last arrive too late for a provider that enforces windows of 2 s
 MOST = 256.0  # at which an aiohttp client still spends less than twice the CPU on a call that it spends at 32 in flight
 SHRINK = 0.75
 GROWTH = 1.0  # a window
@@ -51,6 +54,11 @@ class Limit:
     def fixed(cls, limit: int) -> "Limit":
         """Always `limit`."""
         return cls(limit, least=limit, most=limit)
+
+    @classmethod
+    def paced(cls, per_minute: float | None) -> "Limit":
+        """Starts at a second of the requests per minute where they are given, up to `PACED`."""
+        return cls(min(max(START, (per_minute or 0.0) / 60.0), PACED))
 
     def on_success(self, in_flight: int) -> None:
         """A call succeeded; `in_flight` were under way with it. Grows, if the limit was really used."""
