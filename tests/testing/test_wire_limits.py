@@ -93,3 +93,13 @@ def test_levels_fall_and_recover():
     assert window.level(10.0).remaining == 4
     assert window.level(30.0).reset_s == pytest.approx(0.0)
     assert math.isclose(window.size, 6.0)
+
+
+@pytest.mark.parametrize("kind", ["fixed", "sliding", "bucket"])
+def test_the_limit_is_told_per_minute_whatever_the_window(kind):
+    """160 in 2 s is called 4,800 a minute; a client told 160 would send 160 a minute."""
+    window = Window(4800.0, kind, 2.0)
+    window.take(100, 0.0)
+    level = window.level(0.0)
+    assert (level.limit, level.remaining) == (4800, 60)
+    assert 0.0 < level.reset_s <= 2.0

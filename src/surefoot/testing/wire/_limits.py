@@ -27,7 +27,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Level(msgspec.Struct, frozen=True):
-    """What a header tells: the limit, what remains of it, and in how many seconds it is whole again."""
+    """What a header tells: the limit per minute, what remains of the window, and in how many seconds that is whole again.
+
+    A vendor names its limits per minute also where it enforces them over shorter times (OpenAI, "Rate limits").
+    """
 
     limit: int
     remaining: int
@@ -40,6 +43,7 @@ class Window:
     def __init__(self, per_minute: float, kind: WindowKind, window_s: float) -> None:
         """`per_minute` is the rate; the window holds `per_minute * window_s / 60`."""
         self.size = per_minute * window_s / 60.0
+        self._per_minute = per_minute
         self._kind = kind
         self._window_s = window_s
         self._used = 0.0
@@ -81,7 +85,7 @@ class Window:
             reset = self._used * self._window_s / self.size
         else:
             reset = self._log[-1][0] + self._window_s - now_s if self._log else 0.0
-        return Level(int(self.size), remaining, max(0.0, reset))
+        return Level(int(self._per_minute), remaining, max(0.0, reset))
 
     def _roll(self, now_s: float) -> None:
         if self._at < 0:
