@@ -8,6 +8,7 @@ from typing import Any
 from eval.bench import worker as who
 
 Results = dict[str, Any]
+SAVED_UP = "saved up"  # in the name of goodput's worlds
 
 
 def _over(section: str, mine: str, theirs: str, column: str) -> Callable[[Results], float]:
@@ -37,10 +38,11 @@ def _hit(results: Results) -> float:
 
 
 def _goodput(name: str, key: str) -> Callable[[Results], float]:
-    """The worse of both worlds."""
+    """The worst of all worlds; of the shares, of those that enforce windows: what another saves up is left alone."""
 
     def read(results: Results) -> float:
-        found = [world[key] for world in results["goodput"]["figures"][name].values()]
+        worlds = results["goodput"]["figures"][name]
+        found = [one[key] for world, one in worlds.items() if key != "share" or SAVED_UP not in world]
         return float(min(found) if key == "share" else max(found))
 
     return read
@@ -110,10 +112,18 @@ GOALS: tuple[tuple[str, Callable[[Results], float], str, float, str], ...] = (  
         "x",
     ),
     ("goodput, limits given, of ideal", _goodput(who.GIVEN, "share"), ">=", 0.98, ""),
+    ("goodput, limits learned from headers, of ideal", _goodput(who.LEARNED, "share"), ">=", 0.95, ""),
     ("goodput, limits learned from headers, of the quota (virtual time)", _virtual("of the quota used"), ">=", 0.95, ""),
     ("goodput, 429s, limits given", _goodput(who.GIVEN, "refused_share"), "<=", 0.005, ""),
+    ("goodput, 429s, limits learned", _goodput(who.LEARNED, "refused_share"), "<=", 0.005, ""),
     ("goodput, 429s, limits learned (virtual time)", _virtual("refused by the provider"), "<=", 0.005, ""),
-    ("goodput, lost", lambda r: max(_goodput(who.GIVEN, "lost")(r), _virtual("lost")(r)), "<=", 0, ""),
+    (
+        "goodput, lost",
+        lambda r: max(_goodput(who.GIVEN, "lost")(r), _goodput(who.LEARNED, "lost")(r), _virtual("lost")(r)),
+        "<=",
+        0,
+        "",
+    ),
     ("p99 at a 2 % slow tail, hedged", lambda r: float(r["tail"]["figures"][who.HEDGED]["p99_ms"]), "<=", 100, "ms"),
     ("extra requests of hedging", lambda r: float(r["tail"]["figures"][who.HEDGED]["extra"]), "<=", 0.05, ""),
     ("10,000 calls in flight over the wire: memory above idle", lambda r: float(r["scale"]["at_once"]["mb"]), "<=", 150, "MB"),

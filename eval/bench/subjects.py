@@ -21,12 +21,13 @@ Ask = Callable[[], Awaitable[int]]
 
 @dataclass(frozen=True)
 class Setting:
-    """Where to ask: the provider's address, another one to fall back to, and the quota where it is given."""
+    """Where to ask: the provider's address, another one to fall back to, the quota where it is given, and how much of it is saved up."""
 
     url: str
     spare: str = ""
     rpm: float | None = None
     tpm: float | None = None
+    minute_s: float = 60.0  # for who reckons with a minute's worth
     prompts: str = "one"  # "mixed": of very different length
 
 

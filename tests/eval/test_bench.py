@@ -22,10 +22,13 @@ def test_a_goal_is_met_on_its_own_side_only():
     imports = {"medians": {"import surefoot": {"cpu_ms": 101.0}}, "over_core_ms": 50.0}
     assert row({"import": imports}, "import surefoot")["met"] is False
     assert row({"import": imports}, "ChatSurefoot over langchain_core alone")["met"] is True
-    worlds = {"requests-bound": {"share": 0.99, "lost": 0.0}, "tokens-bound": {"share": 0.97, "lost": 1.0}}
-    found = {"goodput": {"figures": {worker.GIVEN: worlds}, "virtual": {"headers": {"of the quota used": 0.96, "lost": 0.0}}}}
+    worlds = {"requests-bound": {"share": 0.99, "lost": 0.0}, "tokens-bound": {"share": 0.97, "lost": 0.0}}
+    worlds["requests-bound, saved up"] = {"share": 0.8, "lost": 1.0}
+    figures = {worker.GIVEN: worlds, worker.LEARNED: worlds}
+    found = {"goodput": {"figures": figures, "virtual": {"headers": {"of the quota used": 0.96, "lost": 0.0}}}}
     given = row(found, "goodput, limits given, of ideal")
-    assert (given["measured"], given["met"]) == (0.97, False)  # the worse of both worlds
+    assert (given["measured"], given["met"]) == (0.97, False)  # the worse of both worlds of windows
+    assert row(found, "goodput, limits learned from headers, of ideal")["met"] is True
     assert row(found, "goodput, limits learned from headers, of the quota (virtual time)")["met"] is True
     assert row(found, "goodput, lost")["met"] is False
 
