@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import math
 import random
 
 import pytest
@@ -131,6 +133,52 @@ async def test_whatever_the_order_all_come_in_time_but_those_who_left(seed):
         if guest.came:
             assert guest.came == pytest.approx([guest.moment], abs=1e-5)
     assert begun < now()
+
+
+async def test_one_who_fails_keeps_nobody_waiting():
+    """A subscriber that raises while a deadline ends a stream must not take everybody else's deadline away."""
+    line, begun = Line(asyncio.get_running_loop()), now()
+    bad, good = Guest(begun + 1), Guest(begun + 2)
+    bad.come = lambda: 1 / 0  # type: ignore[method-assign]
+    assert line.takes(bad)
+    assert line.takes(good)
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    await asyncio.sleep(3)
+    assert good.came == pytest.approx([begun + 2])
+
+
+async def test_nobody_comes_in_the_context_of_whoever_was_first():
+    """The timer would hold the first caller's context for hours, and another tenant's events would be told in it."""
+    who = contextvars.ContextVar("who", default="nobody")
+    who.set("the first")
+    line, heard = Line(asyncio.get_running_loop()), []
+    for after in (1, 2):
+        guest = Guest(now() + after)
+        guest.come = lambda: heard.append(who.get())  # type: ignore[method-assign]
+        assert line.takes(guest)
+    await asyncio.sleep(3)
+    assert heard == ["nobody", "nobody"]
+
+
+async def test_for_ever_is_a_length_too():
+    """A deadline of infinity is one that never comes."""
+    lines, loop = Lines(), asyncio.get_running_loop()
+    guest = Guest(math.inf, seconds=math.inf)
+    lines.put(guest, loop)
+    await asyncio.sleep(10)
+    assert not guest.came
+
+
+async def test_a_line_in_which_nobody_stands_makes_room_for_another_length():
+    """Queues make waits of many lengths in a bad minute; the usual one must find its line afterwards."""
+    lines, loop = Lines(), asyncio.get_running_loop()
+    for seconds in range(1, LINES + 1):
+        guest = Guest(now() + seconds, seconds=seconds)
+        lines.put(guest, loop)
+        guest.leave()
+    usual = Guest(now() + 120, seconds=120)
+    lines.put(usual, loop)
+    assert not usual.is_alone
 
 
 def test_a_new_loop_gets_lines_of_its_own():

@@ -7,6 +7,7 @@ back on every exit, so a caller's TaskGroup or timeout never sees it.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -36,7 +37,9 @@ class Cut:
     The failure is `why(call, seconds, target)`, made when it happens: its message may tell what happened meanwhile.
     """
 
-    __slots__ = ("_call", "_cancels", "_handle", "_line", "_stream", "_target", "_task", "_why", "fired", "is_over", "moment", "seconds")
+    __slots__ = (
+        "_call", "_cancels", "_context", "_handle", "_line", "_stream", "_target", "_task", "_why", "fired", "is_over", "moment", "seconds",
+    )  # fmt: skip
 
     def __init__(
         self, moment: float, seconds: float, why: Callable[[Any, float, str], SurefootError], call: Any = None, target: str = ""
@@ -51,6 +54,7 @@ class Cut:
         self._task: asyncio.Task[Any] | None = task
         self._cancels = task.cancelling()
         self._stream: Stream | None = None
+        self._context: contextvars.Context | None = None  # the caller's, in which his stream is ended
         self._handle: asyncio.TimerHandle | None = None
         self._line: Line | None = None
         self.fired = False
@@ -70,8 +74,8 @@ class Cut:
         self._line = None
         if self.is_over:
             return
-        if self._stream is not None:
-            self._stream.fail(self._why(self._call, self.seconds, self._target))
+        if self._stream is not None and self._context is not None:
+            self._context.run(self._stream.fail, self._why(self._call, self.seconds, self._target))
             return
         self.fired = True
         if self._task is not None:
@@ -94,7 +98,7 @@ class Cut:
         if self.fired and self._task is not None:  # it came although it was cancelled; late, but whole
             self._task.uncancel()
         if settled and isinstance(value, Stream):
-            self._task = None
+            self._task, self._context = None, contextvars.copy_context()
             self._stream = value
             value.watch(self.stop)
         else:
@@ -105,7 +109,7 @@ class Cut:
         if self.is_over:
             return
         self.is_over = True
-        self._task = self._stream = self._call = None
+        self._task = self._stream = self._call = self._context = None
         if self._handle is not None:
             self._handle.cancel()  # also one that is due in this very step: the loop skips it
             self._handle = None

@@ -63,7 +63,11 @@ class Door:
         learns = fixed is None and target is not None and not self.traits.is_local
         places = Limit.paced(self.rate.requests_per_minute) if learns else None
         self.concurrency = Concurrency(
-            target=name, limit=fixed, adaptive=places, queue_size=policy.queue_size, failing=self.breaker.is_failing
+            target=name,
+            limit=fixed,
+            adaptive=places,
+            queue_size=policy.queue_size,
+            failing=self.breaker.is_failing if policy.breaker else None,
         )
 
 

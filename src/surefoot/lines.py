@@ -8,10 +8,12 @@ minutes after the call has ended, for the garbage collector to visit again and a
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import deque
 from typing import Protocol
 
 LINES = 8  # of different lengths of time, in whole seconds; whoever comes beyond gets a timer of its own
+LONGEST_S = 1e9  # infinity, too, is a length
 SLACK = 64  # that may stand in a line after they are over, before it is cleared of them
 
 
@@ -23,7 +25,7 @@ class Waiter(Protocol):
     is_over: bool  # it need not come any more
 
     def come(self) -> None:
-        """The moment is here, and the line has let go of it."""
+        """The moment is here, and the line has let go of it. Called in an empty context."""
 
     def stand(self, line: Line) -> None:
         """It has been put into `line`, which is to be told when it is over before its moment."""
@@ -57,7 +59,7 @@ class Line:
         if timer is None or timer.when() > waiter.moment:  # of one who has left the line empty since
             if timer is not None:
                 timer.cancel()
-            self._timer = self._loop.call_at(waiter.moment, self._ring)
+            self._set(waiter.moment)
         return True
 
     def one_is_over(self) -> None:
@@ -75,14 +77,20 @@ class Line:
         """The moment of whoever was first when the timer was set; by now it may be another."""
         timer, self._timer = self._timer, None
         now = max(self._loop.time(), timer.when() if timer is not None else 0.0)
-        while self._waiters and (self._waiters[0].is_over or self._waiters[0].moment <= now):
-            waiter = self._waiters.popleft()
-            if waiter.is_over:
-                self._over -= 1
-            else:
-                waiter.come()
-        if self._waiters:
-            self._timer = self._loop.call_at(self._waiters[0].moment, self._ring)
+        try:
+            while self._waiters and (self._waiters[0].is_over or self._waiters[0].moment <= now):
+                waiter = self._waiters.popleft()
+                if waiter.is_over:
+                    self._over -= 1
+                else:
+                    waiter.come()
+        finally:  # one that fails keeps nobody behind it waiting
+            if self._waiters:
+                self._set(self._waiters[0].moment)
+
+    def _set(self, moment: float) -> None:
+        # In a context of nobody's: the timer would hold the first caller's, and all who come would run in it.
+        self._timer = self._loop.call_at(moment, self._ring, context=contextvars.Context())
 
 
 class Lines:
@@ -98,11 +106,18 @@ class Lines:
         """Let the moment of `waiter` come; `loop` is the running one."""
         if loop is not self._loop:
             self._loop, self._lines = loop, {}
-        length = int(waiter.seconds)
+        length = int(min(waiter.seconds, LONGEST_S))
         line = self._lines.get(length)
-        if line is None and len(self._lines) < LINES:
+        if line is None and (len(self._lines) < LINES or self._drop_an_empty_one()):
             line = self._lines[length] = Line(loop)
         if line is not None and line.takes(waiter):
             waiter.stand(line)
         else:
             waiter.alone(loop)
+
+    def _drop_an_empty_one(self) -> bool:
+        """Make room for another length; True if there was a line in which nobody stands."""
+        empty = next((length for length, line in self._lines.items() if not line), None)
+        if empty is not None:
+            del self._lines[empty]
+        return empty is not None

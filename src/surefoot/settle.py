@@ -1,7 +1,7 @@
 """Answered and settled: the two moments every call has.
 
 A call is *answered* when its await returns: the whole value, or a Stream with its first token in hand. It is *settled* when nothing
-more will come: returned, stream ended, failed, cancelled, or walked away from. `settle()` tells a room of the second moment, exactly once.
+more will come: returned, stream ended, failed, cancelled, or walked away from; `stack.through` and `settle()` tell that, exactly once.
 
 A Stream is one object from the provider's door to the reader: rooms do not wrap it, they `watch` it. So a chunk costs the same with one
 room or ten, and no inner `finally` is left to the garbage collector.

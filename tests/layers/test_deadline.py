@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 
 import pytest
 
@@ -141,3 +142,20 @@ async def test_error_made_out_of_our_cancel_is_still_the_deadline():
 
     await fails(stack(Scripted(STALL), Deadline(deadline_s=1), Attempt(), sdk), DeadlineExceeded)
     assert asyncio.current_task().cancelling() == 0
+
+
+async def test_a_stream_that_nobody_reads_ends_in_its_callers_context():
+    """Or another caller's trace, tenant or request id is told in the events."""
+    who = contextvars.ContextVar("who", default="nobody")
+    room, heard = Deadline(deadline_s=5), []
+
+    async def one(name):
+        who.set(name)
+        stream = await stack(Scripted(["first", STALL]), room)(make_call(stream=True))
+        stream.watch(lambda _: heard.append(who.get()))
+        return stream
+
+    kept = [await asyncio.create_task(one(name)) for name in ("alice", "bob")]
+    await asyncio.sleep(6)
+    assert heard == ["alice", "bob"]
+    assert all(stream.outcome is not None for stream in kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import anthropic
@@ -18,7 +19,7 @@ from surefoot.providers.google import GoogleEdge
 from surefoot.providers.openai import OpenAIEdge
 from surefoot.secret import Secret
 from surefoot.target import Target
-from surefoot.testing.wire import AnthropicSim, GeminiSim, OpenAISim
+from surefoot.testing.wire import OK, AnthropicSim, GeminiSim, OpenAISim
 from surefoot.types import Call, ChatRequest, Message, Tally
 
 HTTP = http_module(openai.DefaultAsyncHttpxClient)  # httpx or httpx2, as the SDK has it
@@ -124,3 +125,24 @@ async def test_the_sdk_sends_nothing_itself_whatever_the_environment_says(monkey
         assert (await edge.chat(HELLO)).text
         await edge.aclose()
         assert len(sim.requests) + len(proxy.requests) == 1
+
+
+async def test_cookies_of_a_gateway_come_back():
+    """Sticky sessions and bot filters tell clients apart by them."""
+    with OpenAISim() as sim:
+        edge = OpenAIEdge(Target("openai:gpt-4.1", base_url=f"{sim.url}/v1", api_key=Secret(KEY)), None)
+        sim.script([OK.but(headers=(("set-cookie", "node=one; Path=/"),))])
+        for _ in range(2):
+            await edge.chat(HELLO)
+        await edge.aclose()
+        first, second = (request.headers.get("cookie") for request in sim.requests)
+    assert (first, second) == (None, "node=one")
+
+
+async def test_what_is_not_sent_is_not_logged(caplog):
+    """Whoever counts requests in the HTTP library's log counts those that went out."""
+    with OpenAISim() as sim, caplog.at_level(logging.INFO):
+        edge = OpenAIEdge(Target("openai:gpt-4.1", base_url=f"{sim.url}/v1", api_key=Secret(KEY)), None)
+        await edge.chat(HELLO)
+        await edge.aclose()
+    assert sum("HTTP Request" in record.getMessage() for record in caplog.records) == 1

@@ -57,6 +57,28 @@ def test_failing_is_five_in_a_row_and_ends_with_the_first_success():
     assert not breaker.failing
 
 
+def test_the_quick_faults_of_a_burst_are_no_row():
+    """Of 64 calls begun at once nothing but faults comes until the first answer does: a fifth of them, and the target is well."""
+    breaker = Breaker()
+    permits = [breaker.admit(0.0, 0.5) for _ in range(64)]
+    for permit in permits[:13]:
+        breaker.record(permit, ok=False, now_s=0.05)
+        assert not breaker.failing
+    for permit in permits[13:]:
+        breaker.record(permit, ok=True, now_s=2.0)
+        assert not breaker.failing
+
+
+def test_a_row_of_failures_is_forgotten_with_the_window():
+    """Eight idle hours later it says nothing about the target any more."""
+    breaker = Breaker()
+    for _ in range(ROW):
+        call(breaker, 0.0, ok=False)
+    assert breaker.failing
+    breaker.admit(8 * 3600.0, 0.5)
+    assert not breaker.failing
+
+
 def opened(now_s: float = 0.0) -> Breaker:
     """A breaker just opened, and not yet asked."""
     breaker = Breaker()

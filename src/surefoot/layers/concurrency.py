@@ -113,7 +113,7 @@ class Concurrency(Gate):
         if self.in_flight < self.limit and not self._urgent and not self._patient:
             self.in_flight += 1
             return (self._life, now, False)
-        if call.others and self.failing is not None and self.failing():
+        if call.others and call.priority != "batch" and self.failing is not None and self.failing():
             raise QueueFull(f"{self.target}: nothing but failures, no place free, and another target at hand; nothing was sent")
         return self._wait(call, loop)
 

@@ -199,7 +199,7 @@ class _Course:
             return True
         if room.shut_s is not None and room.shut_s() > self._wait_s:
             return True
-        if call.others and room.failing is not None and room.failing():
+        if call.others and call.priority != "batch" and room.failing is not None and room.failing():
             return True
         return room.budget is not None and room.budget.level < COST
 

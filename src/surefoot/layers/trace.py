@@ -1,6 +1,6 @@
 """The outermost room: says when a call starts and ends, and puts the sum of its attempts on the reply.
 
-It is a gate: for a stream the end is when it is settled, not when its first token arrives.
+For a stream the end is when it is settled, not when its first token arrives.
 """
 
 from __future__ import annotations

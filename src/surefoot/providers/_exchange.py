@@ -21,7 +21,7 @@ LOUD = ("anthropic._base_client", "openai._base_client", "httpx", "httpx2", "htt
 
 
 class Lane(Protocol):
-    """How bytes travel: over the SDK's client, or directly."""
+    """How bytes travel: as the SDK writes them, or directly."""
 
     async def post(self, path: str, body: bytes, key: Secret | None) -> Answer:
         """Send once; an answer with any status is an answer."""

@@ -70,7 +70,10 @@ class SdkLane:
     async def post(self, path: str, body: bytes, key: Secret | None) -> SdkAnswer:
         """Send `body` once. An answer with any status is an answer; what the transport raises passes through (stand in a Door)."""
         pattern = await self._patterns.of(path)
-        return SdkAnswer(await self._pool.send(pattern.request(self._http, body, key), stream=True))
+        request = pattern.request(self._http, body, key)
+        if self._pool.cookies:  # a gateway's, by which it finds the same node again
+            self._pool.cookies.set_cookie_header(request)
+        return SdkAnswer(await self._pool.send(request, stream=True))
 
     async def aclose(self) -> None:
         """Close all connections."""

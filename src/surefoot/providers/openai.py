@@ -1,7 +1,7 @@
 """OpenAI, and every server that speaks its protocol: vLLM, Ollama, llama.cpp, Azure, OpenRouter, ... by `base_url`.
 
-Chat Completions and Embeddings. The SDK's client carries the bytes (`lane="sdk"`) or a shared aiohttp session does (`lane="direct"`);
-bodies, answers and event streams are read by our own functions either way.
+Chat Completions and Embeddings. What the SDK writes around a body goes out over an HTTP client of its library (`lane="sdk"`), or all is
+written here and goes over connections of our own (`lane="direct"`); bodies, answers and event streams are our own functions' either way.
 """
 
 from __future__ import annotations

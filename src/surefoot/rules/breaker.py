@@ -18,7 +18,7 @@ LEAST_CALLS = 10  # fewer prove nothing
 RATIO = 0.5  # LiteLLM's and resilience4j's
 BEARABLE = 0.3  # faults that retries still make good: among few calls half may fail by chance (of ten, once in 7),
 SURE = 4.0  # so the failures must also be four standard deviations above these: 9 of 10, 15 of 20; from 84 calls on half is enough
-ROW = 5  # failures one after the other: Envoy's consecutive_5xx; at 30 % faults two calls in a thousand find it so by chance
+ROW = 5  # failures one after the other: Envoy's consecutive_5xx
 OPEN_S = 5.0  # Polly's and LiteLLM's: long enough for a restart's first second to pass, short enough to go unnoticed by most
 OPEN_CEILING_S = 7.0  # doubling ends here, not at the usual 60: it is what a recovery within 15 s leaves after jitter, a trial and the ramp
 JITTER = 0.2  # the next trial is up to a fifth later, each client by its own draw: 50 who opened together come back over a second
@@ -65,8 +65,8 @@ class Breaker:
 
     __slots__ = (
         "_at", "_begun", "_begun_now", "_born_s", "_credit", "_credit_s", "_end_s", "_failed", "_failed_now", "_from_s", "_last_s",
-        "_least_calls", "_open_ceiling_s", "_open_s", "_opened_s", "_permit", "_ramp_s", "_ratio", "_row", "_skew_s", "_steady", "_trial_s",
-        "_trials", "_until_s", "_wait_s", "_was", "_width_s", "state",
+        "_least_calls", "_open_ceiling_s", "_open_s", "_opened_s", "_permit", "_ramp_s", "_ratio", "_row", "_since", "_skew_s", "_steady",
+        "_trial_s", "_trials", "_until_s", "_wait_s", "_was", "_width_s", "state",
     )  # fmt: skip
 
     def __init__(
@@ -93,7 +93,7 @@ class Breaker:
         self._at = 0
         self._begun, self._failed = [0] * _SLOTS, [0] * _SLOTS
         self._begun_now = self._failed_now = 0  # their sums
-        self._row = 0  # failures since the last success
+        self._row = self._since = 0  # failures, and calls let in, since the last success
         self._opened_s = self._until_s = -math.inf
         self._trials = 0  # begun and not ended, in this half-open time
         self._trial_s = self._ramp_s = self._credit_s = -math.inf
@@ -107,6 +107,7 @@ class Breaker:
                 self._turn(self._now(now_s))
             self._begun[self._at] += 1
             self._begun_now += 1
+            self._since += 1
             return self._permit
         now_s = self._now(now_s)
         if self.state is OPEN:
@@ -123,10 +124,12 @@ class Breaker:
         """The call ended; `ok` False is the target's failure. True if this failure opened the breaker."""
         if permit is not self._permit:
             return False
-        self._row = 0 if ok else self._row + 1
+        if ok:
+            self._row = self._since = 0
         if self.state is HALF_OPEN:
             now_s = self._now(now_s)
             if not ok:
+                self._row += 1
                 self._open(now_s)
                 return True
             self.state, self._ramp_s, self._credit, self._credit_s = RAMPING, now_s, 1.0, now_s
@@ -138,6 +141,7 @@ class Breaker:
             self._turn(self._now(now_s))
         self._failed[self._at] += 1
         self._failed_now += 1
+        self._row += 1
         if not self._too_many():
             return False
         self._open(self._now(now_s))
@@ -160,8 +164,12 @@ class Breaker:
 
     @property
     def failing(self) -> bool:
-        """Whether the last calls failed one after the other: too little to shut the target, enough not to wait for it."""
-        return self._row >= ROW
+        """Whether the last calls failed one after the other: too little to shut the target, enough not to wait for it.
+
+        Faults are faster than answers: of a burst nothing but faults comes at first. So half of all calls let in since the last success
+        must have failed.
+        """
+        return self._row >= ROW and 2 * self._row >= self._since
 
     def shut_s(self, now_s: float) -> float:
         """Seconds for which nobody at all is let in, as far as known now; 0.0 when not open."""
@@ -233,7 +241,7 @@ class Breaker:
 
     def _clear(self, now_s: float) -> None:
         self._begun, self._failed = [0] * _SLOTS, [0] * _SLOTS
-        self._begun_now = self._failed_now = 0
+        self._begun_now = self._failed_now = self._row = self._since = 0
         self._born_s = self._from_s = now_s
         self._end_s = now_s + self._width_s
 
