@@ -92,3 +92,10 @@ def test_a_store_is_named_by_a_word_or_is_one():
     assert "CANARY" not in str(caught.value)
     with pytest.raises(Misconfigured, match="max_bytes"):
         MemoryStore(max_bytes=0)
+
+
+async def test_a_look_tells_which_keys_are_held():
+    """A hundred equal targets are a hundred keys to a question; most hold nothing."""
+    store = MemoryStore()
+    store.remember("b", object(), size_bytes=10)
+    assert store.held(["a", "b", "c"]) == ["b"]

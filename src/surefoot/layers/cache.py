@@ -98,6 +98,7 @@ class Cache:
         self._surely_fresh_s = ttl_s * (1 - JITTER)
         self._recall: Callable[[str], Any] | None = getattr(store, "recall", None)
         self._remember: Callable[..., None] | None = getattr(store, "remember", None)
+        self._held: Callable[[Sequence[str]], list[str]] | None = getattr(store, "held", None)
         self._prefixes: dict[str, tuple[str, ...]] = {}
         self._refreshing: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -142,12 +143,17 @@ class Cache:
         if self._recall is None:
             return self._look_up(call, inner, prefixes)
         why = "absent"
-        for prefix in prefixes[: self.equals]:
-            key = prefix + tally.digest
+        for key in self._present(prefixes, tally.digest):
             served, why = self._usable(call, inner, key, self._recall(key), why)
             if served is not None:
                 return served
         return self._missed(call, inner, prefixes, why)
+
+    def _present(self, prefixes: tuple[str, ...], digested: str) -> Sequence[str]:
+        """The keys of the first targets, of a hundred equals those alone that the store has."""
+        if self.equals == 1 or self._held is None:
+            return [prefix + digested for prefix in prefixes[: self.equals]]
+        return self._held([prefix + digested for prefix in prefixes[: self.equals]])
 
     async def _look_up(self, call: Call[ChatRequest], inner: Handler, prefixes: tuple[str, ...]) -> Any:
         """The same with a store that has to be waited for."""

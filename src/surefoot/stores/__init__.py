@@ -1,7 +1,8 @@
 """Where bytes are kept. A store that is down is a miss, never an error.
 
 The least a store must have is `surefoot.types.Store`; what it has besides is used: see BulkStore, ObjectStore and LockStore, `is_down`
-(True while it cannot be reached, for the event) and `describe()` (one phrase, no secrets).
+(True while it cannot be reached, for the event), `describe()` (one phrase, no secrets) and, of an ObjectStore, `held(keys)` (those under
+which there is something).
 """
 
 from __future__ import annotations

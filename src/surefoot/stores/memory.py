@@ -49,6 +49,11 @@ class MemoryStore:
         self._rows.move_to_end(key)
         return row[0]
 
+    def held(self, keys: Sequence[str]) -> list[str]:
+        """Those of `keys` under which there is something, expired or not: a quick look before `recall`."""
+        rows = self._rows
+        return [key for key in keys if key in rows]
+
     def remember(self, key: str, value: object, *, size_bytes: int, ttl_s: float | None = None) -> None:
         """Keep `value`, which takes about `size_bytes`, for `ttl_s` seconds or as long as there is room."""
         rows = self._rows
