@@ -20,7 +20,7 @@ from urllib.request import Request, getproxies, urlopen
 from msgspec import Struct
 
 from surefoot import registry
-from surefoot.credentials import key_source
+from surefoot.credentials import key_source, placed
 from surefoot.errors import Misconfigured, SurefootError
 from surefoot.model import ChatModel, EmbedModel
 from surefoot.secret import Secret
@@ -104,6 +104,7 @@ async def _target(patient: Patient, *, calls: bool) -> list[Check]:
     target = patient.target
     try:
         entry = registry.provider(target.provider)
+        target = placed(target, entry)
         keys = key_source(target, entry.key_variables)
         key = await keys.get() if keys is not None else None
     except SurefootError as error:

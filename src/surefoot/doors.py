@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from surefoot import registry, runtime
-from surefoot.credentials import key_source
+from surefoot.credentials import key_source, placed
 from surefoot.errors import Misconfigured
 from surefoot.layers.breaker import Breaker
 from surefoot.layers.concurrency import Concurrency
@@ -114,13 +114,14 @@ class Spec:
             given = Target(given)
         if isinstance(given, Target):
             entry = registry.provider(given.provider)
-            registry.check_kind(given, kind)
-            self.target = given
-            self.keys = key_source(given, entry.key_variables)
+            target = placed(given, entry)
+            registry.check_kind(target, kind)
+            self.target = target
+            self.keys = key_source(target, entry.key_variables)
             self.path = entry.path
-            self.name = given.name
-            if given.provider == "local":
-                self.edge_class()(given, self.keys)  # says now, not at the first call, what is not installed
+            self.name = target.name
+            if target.provider == "local":
+                self.edge_class()(target, self.keys)  # says now, not at the first call, what is not installed
         elif hasattr(given, kind):
             self.edge = given
             self.name = str(getattr(given, "name", type(given).__name__.lower()))

@@ -21,15 +21,20 @@ ENTRY_POINT_GROUP = "surefoot.providers"
 
 
 class ProviderEntry(Struct, frozen=True, kw_only=True):
-    """Where a provider lives: its Edge class, the modules it needs, its extra, its customary key variables, what its models do.
+    """Where a provider lives: its Edge class, the modules it needs, its extra, its customary environment variables, what its models do.
 
-    Names that begin with one of `embedders` are known to embed only, with one of `talkers` to chat only, at the vendor's own address.
+    `address_variable`, `headers_variable` and `option_variables` (option, variable) are those that the vendor's SDK reads: they hold on
+    every lane (see `credentials.placed`). Names that begin with one of `embedders` are known to embed only, with one of `talkers` to
+    chat only, at the vendor's own address.
     """
 
     path: str
     needs: tuple[str, ...] = ()
     extra: str = ""
     key_variables: tuple[str, ...] = ()
+    address_variable: str = ""
+    headers_variable: str = ""
+    option_variables: tuple[tuple[str, str], ...] = ()
     kinds: tuple[str, ...] = ("chat", "embed")
     embedders: tuple[str, ...] = ()
     talkers: tuple[str, ...] = ()
@@ -41,6 +46,9 @@ PROVIDERS: dict[str, ProviderEntry] = {
         needs=("openai", "aiohttp"),
         extra="openai",
         key_variables=("OPENAI_API_KEY",),
+        address_variable="OPENAI_BASE_URL",
+        headers_variable="OPENAI_CUSTOM_HEADERS",
+        option_variables=(("organization", "OPENAI_ORG_ID"), ("project", "OPENAI_PROJECT_ID")),
         embedders=("text-embedding-",),
         talkers=("gpt-", "chatgpt-", "o1", "o3", "o4"),
     ),
@@ -49,6 +57,8 @@ PROVIDERS: dict[str, ProviderEntry] = {
         needs=("anthropic", "aiohttp"),
         extra="anthropic",
         key_variables=("ANTHROPIC_API_KEY",),
+        address_variable="ANTHROPIC_BASE_URL",
+        headers_variable="ANTHROPIC_CUSTOM_HEADERS",
         kinds=("chat",),
     ),
     "google": ProviderEntry(
@@ -56,6 +66,7 @@ PROVIDERS: dict[str, ProviderEntry] = {
         needs=("google.genai",),
         extra="google",
         key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        address_variable="GOOGLE_GEMINI_BASE_URL",
         embedders=("gemini-embedding-", "text-embedding-", "embedding-"),
         talkers=("gemini-1", "gemini-2", "gemini-3", "gemma-"),
     ),

@@ -1,5 +1,7 @@
 """Where API keys come from: given, environment, .env, plain or encrypted file, AWS Secrets Manager, HashiCorp Vault.
 
+Where a key may go stands beside it: `placed` gives a target the address and headers that the environment names for its provider.
+
 A key is read when it is needed, kept in a Secret and never in a message. One that is refused is looked up again: rotation needs no restart.
 
     env:NAME                    an environment variable, or a line of ./.env (SUREFOOT_DOTENV names another file; empty: none)
@@ -16,7 +18,9 @@ import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec.structs import replace
 
 from surefoot.credentials._leased import Grant, Leased
 from surefoot.credentials._sealed import FromSealedFile
@@ -98,13 +102,56 @@ def _variable(name: str) -> Secret | None:
 
 def _in_dotenv(name: str) -> Secret | None:
     path = Path(os.environ.get(DOTENV, ".env") or os.devnull)  # noqa: TID251 - one of the two readers of the environment
-    if not path.is_file():
+    if not path.is_file() or name not in path.read_text(encoding="utf-8", errors="replace"):
         return None
     try:
         from dotenv import dotenv_values
     except ImportError as error:
         raise Misconfigured(f'{path} is not read: python-dotenv is not installed here; run  pip install "surefoot[dotenv]"') from error
     return Secret(dotenv_values(path).get(name) or "") or None
+
+
+class Variables(Protocol):
+    """The environment variables of one provider: what `placed` needs of a `registry.ProviderEntry`."""
+
+    @property
+    def address_variable(self) -> str:
+        """Names the base address, "" if there is none."""
+
+    @property
+    def headers_variable(self) -> str:
+        """Names headers for every request, a "Name: value" a line."""
+
+    @property
+    def option_variables(self) -> tuple[tuple[str, str], ...]:
+        """Options of the target, each with the variable it is taken from."""
+
+
+def placed(target: Target, variables: Variables) -> Target:
+    """`target` with the address, headers and options that the environment (or the .env file) names for its provider.
+
+    What the target says itself wins. Resolved here, once, and not by a lane: the same key goes to the same host on each of them, and the
+    cache and the shared endpoint know the address that is asked. Raises Misconfigured for an address that is none.
+    """
+    address = "" if target.base_url else _text(variables.address_variable)
+    if address:
+        try:
+            target = replace(target, base_url=address)
+        except Misconfigured as error:
+            raise Misconfigured(f"the environment variable {variables.address_variable}: {error}") from None
+    given = {name.lower() for name, _ in target.headers}
+    lines = [line.partition(":") for line in _text(variables.headers_variable).splitlines() if ":" in line]
+    headers = tuple((name.strip(), value.strip()) for name, _, value in lines if name.strip().lower() not in given)
+    said = dict(target.options)
+    options = tuple((option, value) for option, name in variables.option_variables if option not in said and (value := _text(name)))
+    if headers or options:
+        target = replace(target, headers=(*headers, *target.headers), options=(*target.options, *options))
+    return target
+
+
+def _text(name: str) -> str:
+    found = _variable(name) if name else None
+    return found.reveal().strip() if found is not None else ""
 
 
 def key_source(target: Target, variables: tuple[str, ...]) -> KeySource | None:

@@ -98,7 +98,7 @@ def _sdk(target: Target, headers: dict[str, str], connect_s: float | None) -> Sd
     recorder = Recorder(http)
     client = anthropic.AsyncAnthropic(
         api_key=STAND_IN,  # given, so that no profile on disk is read
-        base_url=target.base_url or None,  # None: the SDK reads ANTHROPIC_BASE_URL
+        base_url=target.base_url or BASE_URL,  # given, so that the SDK reads no environment of its own
         max_retries=0,
         timeout=timeouts(http, connect_s=connect_s),  # of which it writes a header
         default_headers=headers,

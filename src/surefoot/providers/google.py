@@ -176,7 +176,7 @@ def _sdk(target: Target, options: dict[str, Any]) -> SdkLane:
         api_key=STAND_IN,
         vertexai=False,
         http_options=types.HttpOptions(
-            base_url=target.base_url or None,  # None: the SDK reads GOOGLE_GEMINI_BASE_URL
+            base_url=target.base_url or BASE_URL,  # given, so that the SDK reads no environment of its own
             api_version=options["api_version"],
             headers=dict(target.headers) or None,
             httpx_async_client=recorder.client,

@@ -31,7 +31,7 @@ MAX_BATCH_TOKENS = 300_000  # tokens of one embeddings request over all texts, i
 MAX_TEXT_TOKENS = 8192  # tokens of one text, ibid.; other servers say so themselves (a 400)
 
 OPTIONS: dict[str, Any] = {
-    "organization": None,  # the SDK's own; left out, its environment variables count
+    "organization": None,  # left out, OPENAI_ORG_ID and OPENAI_PROJECT_ID count
     "project": None,
     "api_version": None,  # Azure's dated API: sent as ?api-version=, with the key also as `api-key`
     "connect_s": CONNECT_S,
@@ -74,7 +74,7 @@ class OpenAIEdge:
             max_batch_tokens=options["max_batch_tokens"] or (MAX_BATCH_TOKENS if known else None),
             max_text_tokens=options["max_text_tokens"] or (MAX_TEXT_TOKENS if known else None),
         )
-        lane: Lane = _direct(target, options, address) if target.lane == "direct" else _sdk(target, options)
+        lane: Lane = (_direct if target.lane == "direct" else _sdk)(target, options, address)
         self._exchange = Exchange(target, keys, lane, variable="OPENAI_API_KEY")
 
     def _space(self, dimensions: int | None, *, is_unit: bool) -> str:
@@ -146,7 +146,7 @@ class OpenAIEdge:
         await self._exchange.aclose()
 
 
-def _sdk(target: Target, options: dict[str, Any]) -> SdkLane:
+def _sdk(target: Target, options: dict[str, Any], address: str) -> SdkLane:
     try:
         import openai
     except ImportError as error:
@@ -157,7 +157,7 @@ def _sdk(target: Target, options: dict[str, Any]) -> SdkLane:
     headers = _azure(STAND_IN) if version else {}
     client = openai.AsyncOpenAI(
         api_key=STAND_IN,
-        base_url=target.base_url or None,  # None: the SDK reads OPENAI_BASE_URL
+        base_url=address,  # given, so that the SDK reads no environment of its own
         organization=options["organization"],
         project=options["project"],
         max_retries=0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from surefoot import registry
-from surefoot.credentials import key_source
+from surefoot.credentials import key_source, placed
 from surefoot.errors import Misconfigured
 from surefoot.layers.chaos import Chaos
 from surefoot.settle import Stream
@@ -26,6 +26,7 @@ class Chaotic:
             given = Target(given)
         if isinstance(given, Target):
             entry = registry.provider(given.provider)
+            given = placed(given, entry)
             self.name = given.name
             self.edge: Any = registry.load(entry.path)(given, key_source(given, entry.key_variables))
         elif hasattr(given, "chat") or hasattr(given, "embed"):
