@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from surefoot._tool_calls import checked_tool_call, is_runnable
 from surefoot.errors import AttemptTimedOut, ConnectionLost, Interrupted, SurefootError
 from surefoot.types import ChatReply, Delta, ToolCall, ToolCallDelta, Usage
 
@@ -358,7 +359,7 @@ def joined(deltas: list[Delta] | tuple[Delta, ...], *, target: str = "") -> Chat
         text="".join([delta.text for delta in deltas]),
         reasoning="".join([delta.reasoning for delta in deltas]),
         signature=signature,
-        tool_calls=tuple(_tool_call(calls[index], is_cut=finish == "length") for index in sorted(calls)),
+        tool_calls=tuple(_tool_call(calls[index], is_cut=not is_runnable(finish)) for index in sorted(calls)),
         finish_reason=finish or "other",
         usage=usage,
         model=model,
@@ -375,26 +376,3 @@ def _tool_call(pieces: list[ToolCallDelta], *, is_cut: bool) -> ToolCall:
         arguments="".join([piece.arguments for piece in pieces]),
         signature="".join([piece.signature for piece in pieces]),
     )
-
-
-CUT_OFF = "the answer ran into its token limit while tools were being called, so these arguments may be incomplete"
-
-
-def checked_tool_call(
-    *,
-    id: str,  # noqa: A002 - the wire's word
-    name: str,
-    arguments: str,
-    signature: str = "",
-    is_cut: bool = False,
-) -> ToolCall:
-    """A tool call whose `error` says why its arguments are no JSON object; broken JSON is never turned into {}.
-
-    `is_cut`: the answer ended at its token limit. Then no call in it may be run, however whole its arguments look.
-    """
-    call = ToolCall(id=id, name=name, arguments=arguments or "{}", error=CUT_OFF if is_cut else "", signature=signature)
-    try:
-        call.parsed()
-    except (ValueError, RecursionError) as broken:
-        return ToolCall(id=id, name=name, arguments=arguments, error=str(broken), signature=signature)
-    return call

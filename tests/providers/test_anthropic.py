@@ -411,13 +411,14 @@ async def test_each_row_of_the_fault_table_is_told_as_what_it_is(edge, sim, row:
 
 @both
 async def test_an_answer_with_nothing_in_it_is_allowed_only_with_a_reason(edge, sim, mode):
-    """Cut by its limit while thinking, or stopped at its first word: right. Else it is a failure that looks like a success."""
+    """Cut by its limit while thinking, stopped at its first word, or ended with nothing to say: right. Withheld, or no JSON: not."""
     sim.script([Said(text="", finish="length"), Said(text="", finish="stop_sequence", stopped_by="a")])
     assert (await ask(edge, HELLO, mode)).text == ""
     assert (await ask(edge, chat("x", stop=("a",)), mode)).text == ""
-    sim.script([fault("empty_completion"), fault("refusal")])
+    sim.script([*[fault("empty_completion")] * 2, fault("refusal")])
+    assert (await ask(edge, HELLO, mode)).finish_reason == "stop"
     with pytest.raises(MalformedReply, match="empty"):
-        await ask(edge, HELLO, mode)
+        await ask(edge, chat("x", schema=Schema()), mode)
     with pytest.raises(ContentRefused, match="declines"):
         await ask(edge, HELLO, mode)
 

@@ -511,14 +511,15 @@ async def test_a_server_that_does_not_stream_is_read_all_the_same(edge, sim):
 
 @both
 async def test_an_answer_with_nothing_in_it_is_allowed_only_with_a_reason(edge, sim, mode):
-    """Cut by its limit while thinking, or stopped at its first word: right. Else it is a failure that looks like a success."""
+    """Cut by its limit while thinking, stopped at its first word, or ended with nothing to say: right. Withheld, or no JSON: not."""
     sim.script([Said(text="", finish="length")])
     assert (await ask(edge, HELLO, mode)).text == ""
     sim.script([Said(text="")])
     assert (await ask(edge, chat("x", stop=("a",)), mode)).text == ""
-    sim.script([fault("empty_completion")])
+    sim.script([fault("empty_completion")] * 2)
+    assert (await ask(edge, HELLO, mode)).finish_reason == "stop"
     with pytest.raises(MalformedReply, match="empty"):
-        await ask(edge, HELLO, mode)
+        await ask(edge, chat("x", schema=Schema()), mode)
     sim.script([fault("refusal")])
     with pytest.raises(ContentRefused, match="SAFETY"):
         await ask(edge, HELLO, mode)

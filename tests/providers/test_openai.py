@@ -504,14 +504,16 @@ async def test_a_server_that_does_not_stream_is_read_all_the_same(edge, sim):
 
 @both
 async def test_an_answer_with_nothing_in_it_is_allowed_only_with_a_reason(edge, sim, mode):
-    """Cut by its limit while thinking, or stopped at its first word: right. Else it is a failure that looks like a success."""
+    """Cut by its limit while thinking, stopped at its first word, or ended with nothing to say: right. Withheld, or no JSON: not."""
     sim.script([Said(text="", finish="length")])
     assert (await edge.chat(asking())).text == ""
     sim.script([Said(text="")])
     assert (await edge.chat(asking(chat("x", stop=("a",))))).text == ""
-    sim.script([fault("empty_completion")])
+    sim.script([fault("empty_completion")] * 2)
+    answer = await edge.chat(asking(HELLO, stream=mode == "stream"))
+    assert (await fold(answer) if mode == "stream" else answer).finish_reason == "stop"
     with pytest.raises(MalformedReply, match="empty"):
-        await ask(edge, HELLO, mode)
+        await ask(edge, chat("in json", schema=Schema()), mode)
     sim.script([fault("refusal")])
     with pytest.raises(ContentRefused, match="assist"):
         await ask(edge, HELLO, mode)

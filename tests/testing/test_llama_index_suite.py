@@ -10,7 +10,7 @@ from llama_index.core.llms.callbacks import llm_chat_callback
 from llama_index.embeddings.surefoot import SurefootEmbedding
 from llama_index.llms.surefoot import Surefoot
 from surefoot import ChatModel, EmbedModel
-from surefoot.settle import checked_tool_call
+from surefoot._tool_calls import checked_tool_call
 from surefoot.testing import Scripted
 from surefoot.testing.llama_index_suite import EmbeddingSuite, LLMSuite
 from surefoot.types import ChatReply, Delta, ToolCallDelta

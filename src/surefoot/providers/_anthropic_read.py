@@ -8,16 +8,13 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from surefoot.errors import ContentRefused, SurefootError
+from surefoot._tool_calls import checked_tool_call, is_runnable
+from surefoot.errors import SurefootError
+from surefoot.providers import _finish
 from surefoot.providers._faults import malformed
 from surefoot.providers._redact import shown, snippet
-from surefoot.settle import checked_tool_call
 from surefoot.types import ChatReply, ChatRequest, Delta, FinishReason, ToolCallDelta, Usage
 
-FINISHES: dict[str, FinishReason] = {
-    "end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls", "refusal": "refusal",
-}  # fmt: skip
 _NOTHING = {b"", b"null", b"{}"}
 
 
@@ -124,7 +121,8 @@ def chat_reply(body: bytes, content_type: str, asked: Asked) -> ChatReply:
         raise asked.tell(body)
     if answer.content is None or (not answer.content and answer.stop_reason is None):
         raise malformed(asked.target, f"the answer holds no content: {snippet(body, content_type)}", request_id=asked.request_id)
-    finish = FINISHES.get(answer.stop_reason or "", "other")
+    finish = _finish.finish_of(answer.stop_reason, asked.target, request_id=asked.request_id)
+    is_cut = not is_runnable(finish)
     texts, thoughts, calls = [], [], []
     for block in answer.content:
         if block.type == "text":
@@ -136,11 +134,10 @@ def chat_reply(body: bytes, content_type: str, asked: Asked) -> ChatReply:
             finish = "stop" if finish == "tool_calls" else finish
         elif block.type == "tool_use":
             arguments = bytes(block.input).decode()
-            calls.append(
-                checked_tool_call(id=block.id or "", name=block.name or "", arguments=arguments, is_cut=answer.stop_reason == "max_tokens")
-            )
+            calls.append(checked_tool_call(id=block.id or "", name=block.name or "", arguments=arguments, is_cut=is_cut))
     text = "".join(texts)
-    check_not_empty(finish, answer.stop_reason, bool(text or calls), answer.stop_details, asked)
+    if not text and not calls:
+        check_not_empty(finish, answer.stop_reason, answer.stop_details, asked)
     return ChatReply(
         text=text,
         tool_calls=tuple(calls),
@@ -154,19 +151,14 @@ def chat_reply(body: bytes, content_type: str, asked: Asked) -> ChatReply:
     )
 
 
-def check_not_empty(finish: FinishReason, reason: str | None, is_content: bool, details: _Details | None, asked: Asked) -> None:  # noqa: FBT001 - one call in each mode
-    """An answer with nothing in it is no answer. Raises ContentRefused if the model withheld it, else MalformedReply.
-
-    Empty is right where a stop sequence came first, or where the token limit went into thinking (finish reason length).
-    """
-    if is_content or finish == "length" or reason == "stop_sequence":
-        return
-    if finish == "refusal":
-        why = shown((details.explanation or details.category or "") if details else "", limit=120) or "the model declines to answer"
-        raise ContentRefused(
-            f"{asked.target}: refused: {why}", status=200, code="refusal", request_id=asked.request_id, target=asked.target
-        )
-    raise malformed(asked.target, f"an empty answer: neither text nor tool calls (stop reason {reason})", request_id=asked.request_id)
+def check_not_empty(finish: FinishReason, reason: str | None, details: _Details | None, asked: Asked) -> None:
+    """Raise what an answer with neither text nor tool calls is, unless it is the answer, or a stop sequence came first."""
+    why = (details.explanation or details.category or "") if details else ""
+    error = _finish.check_not_empty(
+        finish, asked.request, why=why or "the model declines to answer", target=asked.target, request_id=asked.request_id
+    )
+    if error is not None and reason != "stop_sequence":
+        raise error
 
 
 class ChatReader:
@@ -259,10 +251,11 @@ class ChatReader:
         """The last delta, with stop reason, usage, the thoughts' seals and ids, if the stop was seen."""
         if self._stop is None:
             return
-        finish = FINISHES.get(self._stop, "other")
+        finish = _finish.finish_of(self._stop, self._asked.target, request_id=self._asked.request_id)
         if finish == "tool_calls" and self._asked.answer_tool:
             finish = "stop"
-        check_not_empty(finish, self._stop, self._content, self._details, self._asked)
+        if not self._content:
+            check_not_empty(finish, self._stop, self._details, self._asked)
         signature = sealed([(kind, said, seal) for kind, said, seal in self._thoughts.values()])
         usage = usage_of(self._usage) if self._usage else None
         out.append(Delta(finish_reason=finish, usage=usage, signature=signature, model=self._model, request_id=self._asked.request_id))

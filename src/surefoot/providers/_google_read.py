@@ -13,27 +13,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw, Struct
 
+from surefoot._tool_calls import checked_tool_call, is_runnable
 from surefoot.errors import ContentRefused, SurefootError
+from surefoot.providers import _finish
 from surefoot.providers._faults import malformed
 from surefoot.providers._google_wire import SEAL
 from surefoot.providers._openai_read import Asked, check_not_empty, stacked
 from surefoot.providers._redact import shown, snippet
-from surefoot.settle import checked_tool_call
-from surefoot.types import ChatReply, Delta, FinishReason, ToolCallDelta, Usage
+from surefoot.types import ChatReply, Delta, ToolCallDelta, Usage
 
 if TYPE_CHECKING:
     from surefoot.types import Matrix
-
-FINISHES: dict[str, FinishReason] = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    **dict.fromkeys(("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE"), "malformed_tool_call"),
-    **dict.fromkeys(
-        ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT",
-         "IMAGE_RECITATION"),
-        "content_filter",
-    ),
-}  # fmt: skip
 
 
 class _Function(Struct):
@@ -204,10 +194,11 @@ class ChatReader:
         """The last delta, with finish reason, usage and ids, if the finish was seen."""
         if self._finish is None:
             return
-        finish: FinishReason = FINISHES.get(self._finish, "other")
+        finish = _finish.finish_of(self._finish, self._asked.target, request_id=self._id)
         if finish == "stop" and self._calls:
             finish = "tool_calls"
-        check_not_empty(finish, self._content, self._refusal or self._finish, self._asked)
+        if not self._content:
+            check_not_empty(finish, self._refusal or self._finish, self._asked)
         calls: tuple[ToolCallDelta, ...] = ()
         if finish == "malformed_tool_call":  # what the model wrote, for the caller to see; never an empty object
             calls = (ToolCallDelta(index=self._calls, id=f"call_{secrets.token_hex(8)}", arguments=self._refusal or self._finish),)
@@ -243,7 +234,7 @@ def chat_reply(body: bytes, content_type: str, asked: Asked) -> ChatReply:
         raise malformed(asked.target, "an answer without a finish reason is not whole", request_id=asked.request_id)
     reader.end(deltas)
     last = deltas[-1]
-    cut = last.finish_reason == "length"
+    cut = not is_runnable(last.finish_reason)
     return ChatReply(
         text="".join(delta.text for delta in deltas),
         tool_calls=tuple(

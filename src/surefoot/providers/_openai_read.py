@@ -12,19 +12,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw, Struct
 
-from surefoot.errors import ContentRefused, SurefootError
+from surefoot._tool_calls import checked_tool_call, is_runnable
+from surefoot.errors import SurefootError
+from surefoot.providers import _finish
 from surefoot.providers._faults import malformed
 from surefoot.providers._redact import shown, snippet
-from surefoot.settle import checked_tool_call
 from surefoot.types import ChatReply, ChatRequest, Delta, FinishReason, ToolCall, ToolCallDelta, Usage
 
 if TYPE_CHECKING:
     from surefoot.types import Matrix
-
-FINISHES: dict[str, FinishReason] = {
-    "stop": "stop", "eos": "stop", "length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls",
-    "content_filter": "content_filter",
-}  # fmt: skip
 
 
 class _Function(Struct):
@@ -126,9 +122,10 @@ def chat_reply(body: bytes, content_type: str, asked: Asked) -> ChatReply:
     if choice.finish_reason == "error" or _failed(choice.error):
         raise asked.tell(bytes(choice.error))
     text = _text(said) or (said.audio.transcript if said.audio is not None else "") or ""
-    calls = tuple(_tool_call(call, is_cut=choice.finish_reason == "length") for call in said.tool_calls or ())
-    finish = finish_of(choice.finish_reason, refused=bool(said.refusal), calls=bool(calls))
-    check_not_empty(finish, bool(text or calls), said.refusal or "", asked)
+    finish = finish_of(choice.finish_reason, asked, refused=bool(said.refusal), calls=bool(said.tool_calls))
+    calls = tuple(_tool_call(call, is_cut=not is_runnable(finish)) for call in said.tool_calls or ())
+    if not text and not calls:
+        check_not_empty(finish, said.refusal or "", asked)
     return ChatReply(
         text=text,
         tool_calls=calls,
@@ -173,26 +170,22 @@ def _tool_call(call: _Call, *, is_cut: bool) -> ToolCall:
     return checked_tool_call(id=call.id or "", name=name, arguments=_arguments(call.function), is_cut=is_cut)
 
 
-def finish_of(reason: str | None, *, refused: bool, calls: bool) -> FinishReason:
-    """Our word for a finish reason. Tool calls count as such also where a server says "stop" (a forced tool, Ollama)."""
-    finish = FINISHES.get(reason or "", "other")
+def finish_of(reason: str | None, asked: Asked, *, refused: bool, calls: bool) -> FinishReason:
+    """Our word for a finish reason. Tool calls count as such also where a server says "stop" (a forced tool, Ollama) or nothing.
+
+    A word that nobody knows may mean that the answer was cut: it stays "other", and no call of that answer is run.
+    """
+    finish = _finish.finish_of(reason, asked.target, request_id=asked.request_id)
     if refused and finish in {"stop", "other"}:
         return "refusal"
-    return "tool_calls" if calls and finish in {"stop", "other"} else finish
+    return "tool_calls" if calls and (finish == "stop" or not reason) else finish
 
 
-def check_not_empty(finish: FinishReason, is_content: bool, refusal: str, asked: Asked) -> None:  # noqa: FBT001 - one call in each mode
-    """An answer with nothing in it is no answer. Raises ContentRefused if a filter or the model withheld it, else MalformedReply.
-
-    Empty is right where a stop sequence came first, or where the token limit went into thinking (finish reason length).
-    """
-    if is_content:
-        return
-    if finish in {"content_filter", "refusal"}:
-        why = shown(refusal, limit=120) or "the provider's content filter withheld the answer"
-        raise ContentRefused(f"{asked.target}: refused: {why}", status=200, code=finish, request_id=asked.request_id, target=asked.target)
-    if finish != "length" and not asked.request.stop:
-        raise malformed(asked.target, f"an empty answer: neither text nor tool calls (finish reason {finish})", request_id=asked.request_id)
+def check_not_empty(finish: FinishReason, why: str, asked: Asked) -> None:
+    """Raise what an answer with neither text nor tool calls is, unless it is the answer."""
+    error = _finish.check_not_empty(finish, asked.request, why=why, target=asked.target, request_id=asked.request_id)
+    if error is not None:
+        raise error
 
 
 class ChatReader:
@@ -269,8 +262,9 @@ class ChatReader:
         """The last delta, with finish reason, usage and ids, if the finish was seen."""
         if self._finish is None:
             return
-        finish = finish_of(self._finish, refused=bool(self._refusal), calls=bool(self._calls))
-        check_not_empty(finish, self._content, self._refusal, self._asked)
+        finish = finish_of(self._finish, self._asked, refused=bool(self._refusal), calls=bool(self._calls))
+        if not self._content:
+            check_not_empty(finish, self._refusal, self._asked)
         usage = usage_of(self._usage) if self._usage else None
         out.append(Delta(finish_reason=finish, usage=usage, model=self._model, request_id=self._asked.request_id))
 

@@ -24,8 +24,8 @@ from pydantic import BaseModel, SecretStr
 
 from langchain_surefoot import ChatSurefoot
 from surefoot import ChatModel, Policy, Secret, Target, scope
+from surefoot._tool_calls import checked_tool_call
 from surefoot.errors import BadRequest, Exhausted, Interrupted, Misconfigured, Overloaded
-from surefoot.settle import checked_tool_call
 from surefoot.testing import STALL, Scripted
 from surefoot.types import ChatReply, ToolCall, Traits
 

@@ -29,8 +29,9 @@ from langchain_surefoot._translate import (
     tool_in,
     usage_out,
 )
+from surefoot._tool_calls import checked_tool_call
 from surefoot.errors import BadRequest
-from surefoot.settle import checked_tool_call, split
+from surefoot.settle import split
 from surefoot.types import ChatReply, Delta, File, Image, Message, Reasoning, Text, ToolCall, ToolCallDelta, Usage
 
 PNG = b"\x89PNG"

@@ -16,10 +16,10 @@ from pydantic import BaseModel
 
 from llama_index.llms.surefoot import Surefoot
 from surefoot import ChatModel, Policy, Target
+from surefoot._tool_calls import checked_tool_call
 from surefoot.errors import BadRequest, Exhausted, Interrupted, InvalidOutput, Misconfigured, Overloaded
-from surefoot.settle import checked_tool_call
 from surefoot.testing import STALL, Scripted
-from surefoot.types import ChatReply, Delta, ToolCallDelta, Traits
+from surefoot.types import ChatReply, Delta, ToolCall, ToolCallDelta, Traits
 
 HI = [ChatMessage("hi")]
 
@@ -148,10 +148,12 @@ def test_a_tool_that_must_be_called_and_is_not_is_told():
 
 
 def test_a_tool_is_never_run_with_half_its_arguments():
-    """A cut answer is an error, not an empty call."""
-    llm, _ = around(call("weather", '{"city": "Izm'))
-    with pytest.raises(InvalidOutput):
-        llm.predict_and_call([FunctionTool.from_defaults(weather)], user_msg="hi")
+    """A cut answer is an error, not an empty call; also where its arguments happen to look whole."""
+    whole = ToolCall(id="1", name="weather", arguments='{"city": "Izmir"}', error="cut off")
+    for reply in (call("weather", '{"city": "Izm'), ChatReply(tool_calls=(whole,), finish_reason="length")):
+        llm, _ = around(reply)
+        with pytest.raises(InvalidOutput, match="weather"):
+            llm.predict_and_call([FunctionTool.from_defaults(weather)], user_msg="hi")
 
 
 async def test_structured_prediction_gives_the_object():

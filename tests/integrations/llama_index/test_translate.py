@@ -23,8 +23,9 @@ from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
 from llama_index.llms.surefoot._translate import Growing, messages_in, response_out, schema_in, selections_out, tool_choice_in, tool_in
+from surefoot._tool_calls import checked_tool_call
 from surefoot.errors import BadRequest, InvalidOutput
-from surefoot.settle import checked_tool_call, split
+from surefoot.settle import split
 from surefoot.types import ChatReply, Delta, File, Image, Message, Reasoning, Text, ToolCall, ToolCallDelta, Usage
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -40,6 +40,7 @@ ROLES: dict[MessageRole, Role] = {
     MessageRole.FUNCTION: "tool",
 }
 SIGNATURES = "tool_call_signatures"  # in additional_kwargs: what a vendor wants back untouched
+BROKEN = "invalid_tool_calls"  # in a whole message's additional_kwargs: place -> why the call there must not be run
 FINISH = "finish_reason"  # in a response's additional_kwargs: the answer is whole
 
 
@@ -171,7 +172,7 @@ def response_out(reply: ChatReply) -> ChatResponse:
     """The whole answer; token counts stand where LlamaIndex's counters read them."""
     usage = usage_out(reply.usage)
     return ChatResponse(
-        message=_message_out(reply.text, reply.reasoning, reply.signature, reply.tool_calls),
+        message=_whole_out(reply),
         raw=raw_out(reply),
         additional_kwargs={**usage, FINISH: reply.finish_reason},
     )
@@ -223,6 +224,14 @@ def _message_out(text: str, reasoning: str, signature: str, calls: Sequence[Tool
     return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=extra)
 
 
+def _whole_out(reply: ChatReply) -> ChatMessage:
+    """The message of a whole answer, with the calls that must not be run: also those whose arguments look whole (the answer was cut)."""
+    message = _message_out(reply.text, reply.reasoning, reply.signature, reply.tool_calls)
+    if broken := {str(place): call.error for place, call in enumerate(reply.tool_calls) if call.error}:
+        message.additional_kwargs[BROKEN] = broken
+    return message
+
+
 class Growing:
     """A streamed answer as LlamaIndex wants it: every response carries the message so far and the piece that is new."""
 
@@ -266,10 +275,13 @@ def _so_far(pieces: Sequence[ToolCallDelta]) -> ToolCall:
 def selections_out(response: ChatResponse) -> list[ToolSelection]:
     """The tools a response calls. Of a stream under way, the arguments as far as they can be read.
 
-    Raises InvalidOutput if a whole answer has a call with broken arguments: a tool is never run with half of them.
+    Raises InvalidOutput if a whole answer has a call with broken arguments, or was cut: a tool is never run with half of them.
     """
     found: list[ToolSelection] = []
-    for call in _tool_calls(response.message):
+    broken: Mapping[str, str] = response.message.additional_kwargs.get(BROKEN) or {}
+    for place, call in enumerate(_tool_calls(response.message)):
+        if why := broken.get(str(place)):
+            raise InvalidOutput(f"tool {call.name}: {why}; it was not run", partial=call.arguments)
         arguments = parsed(call, is_whole=FINISH in response.additional_kwargs)
         found.append(ToolSelection(tool_id=call.id, tool_name=call.name, tool_kwargs=arguments))
     return found

@@ -189,12 +189,15 @@ BODIES: tuple[WireFault, ...] = (
     _malformed("json_list", "a list where an object belongs", body=b"[]"),
     _malformed("not_utf8", "bytes that are no UTF-8", body=b'{"id": "\xff\xfe\xfd"}'),
     _malformed("answer_null", "choices, content or candidates: null", spoil="answer_null", surfaces=("chat",)),
-    _malformed("answer_empty", "choices, content or candidates: []", spoil="answer_empty", surfaces=("chat",)),
+    _malformed("answer_empty", "choices or candidates: []", spoil="answer_empty", surfaces=("chat",), vendors=("openai", "google")),
     _malformed(
         "error_in_200", "an error object in a 200: langchain#32252", spoil="error_in_200", means="Overloaded", surfaces=("chat", "embed")
     ),
-    _malformed(
-        "empty_completion", "no text, no tool, a normal end: BerriAI/litellm#24462", spoil="empty_completion", surfaces=("chat", "stream")
+    WireFault(
+        name="empty_completion",
+        note="no text, no tool, a normal end: an answer, since asked again they say the same. BerriAI/litellm#24462, anthropic: end_turn",
+        spoil="empty_completion",
+        surfaces=("chat", "stream"),
     ),
     _malformed(
         "malformed_function_call", "pydantic-ai#631", spoil="malformed_function_call", vendors=("google",), surfaces=("chat", "stream")
