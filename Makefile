@@ -4,8 +4,8 @@ VENV   ?= .venv
 MODEL  ?=
 BIN    := $(VENV)/bin
 PY     := $(BIN)/python
-# Sockets, threads and processes are real in some tests: on a loaded machine one may fail for want of time. It gets one second try, and is named.
-AGAIN  := --reruns 1 -rR
+# No test is run a second time; skips print their reasons.
+PYTEST := -m pytest -rs
 
 # uv resolves and unpacks several times faster than pip; where it cannot serve (a private index only pip knows), pip does the same job.
 define install
@@ -57,16 +57,16 @@ demo: $(VENV)/demo.done $(if $(filter local:smollm2,$(MODEL)),smollm2)
 	@$(PY) -m pipelines demo $(if $(MODEL),--model $(MODEL))
 
 test: $(VENV)/test.done
-	@$(PY) -m pytest -m "not heavy" $(AGAIN) $(ARGS)
+	@$(PY) $(PYTEST) -m "not heavy" $(ARGS)
 
 check: $(VENV)/test.done
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(PY) -m pytest tests/test_house.py
 
 test-official: $(VENV)-official/done
-	@$(VENV)-official/bin/python -m pytest tests/providers tests/integrations -m "not heavy" $(AGAIN) $(ARGS)
+	@$(VENV)-official/bin/python $(PYTEST) tests/providers tests/integrations -m "not heavy" $(ARGS)
 
 test-all: check $(VENV)/heavy.done test-official
-	@$(PY) -m pytest -m heavy $(AGAIN) $(ARGS)
+	@$(PY) $(PYTEST) -m heavy $(ARGS)
 
 # Who `make bench` stands beside: each in an environment of its own, since they want different versions of the same SDK.
 PEERS_langchain   := langchain-openai
