@@ -17,12 +17,13 @@ from surefoot import ChatModel, EmbedModel, load
 from surefoot.errors import BadRequest, Misconfigured, SurefootError
 
 MODULES = {"langchain": "pipelines.langchain_chroma", "llamaindex": "pipelines.llama_index_chroma"}
+LEFT_OUT = 3  # exit code; 2 is argparse's
 CHAT, EMBED = "local:extractive", "local:multilingual-e5-small"  # offline, unless configured
 NEEDS = ("chromadb", "langchain_chroma", "llama_index", "semantic_text_splitter", "selectolax", "pypdf", "bm25s")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 a clear refusal on stderr, 130 interrupted."""
+    """Run one command; the exit code: 0 done, 1 a clear refusal on stderr, 3 indexed but for documents left out, 130 interrupted."""
     args = _parser().parse_args(argv)
     try:
         check_installed()
@@ -62,14 +63,18 @@ def framework(name: str) -> Any:
 
 def _index(args: argparse.Namespace, embed: EmbedModel) -> int:
     from pipelines import corpus
+    from pipelines.folder import Skipped, is_complete, listed
+    from pipelines.readers import READERS
 
-    documents = corpus.load(args.docs)
-    for skipped in documents.skipped:
-        print(f"skipped {skipped.source}: {skipped.reason}", file=sys.stderr)
+    documents = corpus.load(args.docs, unreadable="raise" if args.strict else "skip")
     library = Library(args.index, framework=args.framework, embed=embed, create=True, tenant=args.tenant)
-    added, removed = framework(args.framework).index(library, documents)
-    print(f"{len(documents)} documents, {len(library.passages)} passages in {args.index} ({added} new, {removed} removed)")
-    return 0
+    done = framework(args.framework).index(library, documents)
+    print(f"{len(documents)} documents, {len(library.passages)} passages in {args.index} ({done.added} new, {done.removed} removed)")
+    refused = (Skipped(f"{one.passage.source} [{one.passage.start}:{one.passage.end}]", one.reason, "refused") for one in done.refused)
+    left_out = [*documents.skipped, *refused]
+    if left_out:
+        print(listed(left_out, known=READERS), file=sys.stderr)
+    return 0 if is_complete(left_out) else LEFT_OUT
 
 
 def _ask(args: argparse.Namespace, chat: ChatModel, embed: EmbedModel) -> int:
@@ -112,8 +117,11 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--index", type=Path, default=INDEX_DIR, metavar="DIR", help=f"where the index lives (default {INDEX_DIR})")
     shared.add_argument("--config", metavar="surefoot.toml", help="models from a file; left out: the offline defaults")
     shared.add_argument("--tenant", default="", help="whose documents; each tenant has an index of its own")
-    index = commands.add_parser("index", parents=[shared], help="index a folder of Markdown, text, HTML and PDF files")
+    index = commands.add_parser("index", parents=[shared], help="index a folder; exit code 3: some documents were left out")
     index.add_argument("--docs", type=Path, required=True, metavar="PATH")
+    index.add_argument(
+        "--strict", action="store_true", help="stop at the first document that cannot be read; else such are left out and listed"
+    )
     ask = commands.add_parser("ask", parents=[shared], help="answer a question from the indexed documents")
     ask.add_argument("question")
     ask.add_argument("-k", type=int, default=5, help="passages shown to the model (default 5)")

@@ -9,37 +9,43 @@ from __future__ import annotations
 import bisect
 import hashlib
 import logging
-import os
 import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
+from pipelines.folder import Skipped, relative, walk
 from pipelines.language import language_of
 from pipelines.readers import READERS, UnreadableDocument
 from pipelines.records import Document, Heading, Passage, Scalar
 from surefoot.errors import Misconfigured
 
-__all__ = ["OVERLAP_CHARS", "SIZE_CHARS", "Corpus", "Skipped", "UnreadableDocument", "find", "load", "passages", "read"]
+__all__ = [
+    "OVERLAP_CHARS",
+    "SIZE_CHARS",
+    "Corpus",
+    "Skipped",
+    "UnreadableDocument",
+    "find",
+    "halves",
+    "load",
+    "passage_at",
+    "passages",
+    "read",
+]
 
 _log = logging.getLogger(__name__)
 
 SIZE_CHARS = 900  # about 250 tokens of English, 330 of Turkish: inside every embedding model's window, a paragraph or two
+MARKED_UP = frozenset({"markdown", "html"})  # types whose text has Markdown's headings, lists and code
 OVERLAP_CHARS = 0  # cuts fall between paragraphs and sentences, so repeating text buys little and is paid for in every index
 
 
-class Skipped(NamedTuple):
-    """A file that was left out, and why."""
-
-    source: str
-    reason: str
-
-
 class Corpus(list[Document]):
-    """The documents of a folder, in the order of their ids; `skipped` names the files left out."""
+    """The documents of a folder, in the order of their ids; `skipped` names the files left out (see `folder`)."""
 
     def __init__(self, documents: Iterable[Document] = (), *, skipped: Iterable[Skipped] = ()) -> None:
         super().__init__(documents)
@@ -49,8 +55,8 @@ class Corpus(list[Document]):
 def load(path: str | Path, *, unreadable: Literal["raise", "skip"] = "raise") -> Corpus:
     """Read every document under a folder, or the one file named.
 
-    Files of unknown types are listed in `skipped`; so are unreadable ones with `unreadable="skip"`. Names that begin with a dot are
-    passed over in silence. To show progress, call `find` and `read` yourself.
+    What is left out is listed in `skipped`: files of unknown types, links that are not followed, and with `unreadable="skip"` also files
+    that cannot be read. Names that begin with a dot are passed over in silence. To show progress, call `find` and `read` yourself.
 
     Raises Misconfigured when the path does not exist or holds no document; UnreadableDocument (a Misconfigured) naming the file and why.
     """
@@ -64,9 +70,10 @@ def load(path: str | Path, *, unreadable: Literal["raise", "skip"] = "raise") ->
         except UnreadableDocument as exc:
             if unreadable == "raise":
                 raise
-            skipped.append(Skipped(_relative(file, folder), str(exc)))
+            skipped.append(Skipped(relative(file, folder), exc.reason))
     if not documents:
-        raise Misconfigured(f"{root}: none of its {len(files)} documents could be read; first: {skipped[-1].reason}")
+        lost = next(one for one in reversed(skipped) if one.kind == "unreadable")
+        raise Misconfigured(f"{root}: none of its {len(files)} documents could be read; first: {lost.source}: {lost.reason}")
     return Corpus(documents, skipped=skipped)
 
 
@@ -83,27 +90,23 @@ def find(path: str | Path) -> tuple[list[Path], list[Skipped]]:
         if root.suffix.lower() not in READERS:
             raise Misconfigured(f"{root}: files of type {root.suffix or 'none'} are not read; known are {known}")
         return [root], []
-    files, skipped = [], []
-    for file in sorted(_walk(root), key=lambda each: _relative(each, root)):
-        if file.suffix.lower() in READERS:
-            files.append(file)
-        else:
-            skipped.append(Skipped(_relative(file, root), f"files of type {file.suffix or 'none'} are not read; known are {known}"))
+    files, skipped = walk(root, READERS)
     if not files:
-        raise Misconfigured(f"{root}: no document in it ({len(skipped)} other files); known types are {known}")
+        lost = next((f"; {one.source}: {one.reason}" for one in skipped if one.kind != "type"), "")
+        raise Misconfigured(f"{root}: no document in it ({len(skipped)} other files{lost}); known types are {known}")
     return files, skipped
 
 
 def read(file: Path, folder: Path) -> Document:
     """Read one file; its id is its path relative to `folder`. Raises UnreadableDocument naming the file and why."""
-    source = _relative(file, folder)
+    source = relative(file, folder)
     try:
         got = READERS[file.suffix.lower()](file.read_bytes())
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-        raise UnreadableDocument(f"{file}: cannot be read: {reason}") from exc
+        raise UnreadableDocument(file, reason) from exc
     if not got.text.strip():
-        raise UnreadableDocument(f"{file}: cannot be read: it holds no text; fill it or take it out of the folder")
+        raise UnreadableDocument(file, "it holds no text; fill it or take it out of the folder")
     if blank := got.metadata.get("blank_pages"):
         _log.warning(
             "%s: %s of its %s pages hold no text, only pictures; run OCR over it to have them too", file, blank, len(got.page_starts)
@@ -129,10 +132,17 @@ def passages(document: Document, *, size_chars: int = SIZE_CHARS, overlap_chars:
     """
     if size_chars < 1 or not 0 <= overlap_chars < size_chars:
         raise Misconfigured(f"size_chars={size_chars}, overlap_chars={overlap_chars}: want 0 <= overlap_chars < size_chars")
-    markdown = document.metadata.get("type") in {"markdown", "html"}
-    cuts = _splitter(markdown, size_chars, overlap_chars).chunk_indices(document.text)
+    cuts = _splitter(document.metadata.get("type") in MARKED_UP, size_chars, overlap_chars).chunk_indices(document.text)
     spans = ((start, start + len(piece)) for start, piece in cuts if piece.strip())
-    return [_passage(document, start, end) for start, end in _join_headings(document, spans)]
+    return [passage_at(document, start, end) for start, end in _join_headings(document, spans)]
+
+
+def halves(document: Document, start: int, end: int) -> list[tuple[int, int]]:
+    """Spans of at most half the length that hold the words of `[start, end)`, cut where a reader would; [] where nothing is left to cut."""
+    text = document.text[start:end]
+    cuts = _splitter(document.metadata.get("type") in MARKED_UP, max(1, (len(text) + 1) // 2), 0).chunk_indices(text)
+    spans = [(start + at, start + at + len(piece)) for at, piece in cuts if piece.strip()]
+    return [] if (start, end) in spans else spans
 
 
 @lru_cache(maxsize=8)
@@ -164,7 +174,8 @@ def _only_headings(document: Document, start: int, end: int) -> bool:
     return at > start and not document.text[at:end].strip()
 
 
-def _passage(document: Document, start: int, end: int) -> Passage:
+def passage_at(document: Document, start: int, end: int) -> Passage:
+    """The passage `[start, end)` of a document, with its id, page and the headings above it."""
     text = document.text[start:end]
     mark = hashlib.sha256(text.encode()).hexdigest()[:8]
     page = bisect.bisect_right(document.page_starts, start) or None
@@ -193,13 +204,3 @@ def _headings_above(headings: tuple[Heading, ...], at: int) -> list[str]:
             path.pop()
         path.append(heading)
     return [heading.text for heading in path]
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(folder) / name for name in names if not name.startswith("."))
-
-
-def _relative(file: Path, folder: Path) -> str:
-    return file.relative_to(folder).as_posix()

@@ -12,7 +12,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_surefoot import ChatSurefoot, SurefootEmbeddings
 from pipelines.answering import Asked, Framework, Said, Search, Turn, find, run, wish_of
 from pipelines.filters import flat
-from pipelines.indexing import bring
+from pipelines.indexing import Indexed, bring
 from pipelines.library import Library
 from pipelines.records import Answer, Document, Passage
 from pipelines.retrieval import POOL
@@ -22,9 +22,9 @@ from surefoot import ChatModel
 FRAMEWORK = "langchain"
 
 
-def index(library: Library, documents: Sequence[Document], *, tenant: str | None = None, progress: bool = True) -> tuple[int, int]:
-    """Make the tenant's index hold exactly `documents`; returns how many passages were added and how many removed."""
-    return bring(library.of(tenant, create=True), documents, add=_add, stored=flat, progress=progress)
+def index(library: Library, documents: Sequence[Document], *, tenant: str | None = None, progress: bool = True) -> Indexed:
+    """Make the tenant's index hold exactly `documents`; returns how many passages were added and removed, and which the model refused."""
+    return bring(library.of(tenant, create=True), documents, stored=flat, progress=progress)
 
 
 def retrieve(library: Library, question: str, **search: Unpack[Search]) -> list[Passage]:
@@ -48,10 +48,6 @@ def _store(library: Library) -> Chroma:
             client=library.client, collection_name=library.name, embedding_function=SurefootEmbeddings(embed=library.embed)
         )
     return library.dense  # type: ignore[no-any-return]
-
-
-def _add(library: Library, passages: Sequence[Passage]) -> None:
-    _store(library).add_texts([one.text for one in passages], metadatas=[flat(one) for one in passages], ids=[one.id for one in passages])
 
 
 def _dense(library: Library, question: str, where: dict[str, object] | None) -> Mapping[str, float]:

@@ -6,7 +6,7 @@ Each tenant has a collection of its own, so a question that forgets to say whose
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ STAMP = "surefoot_space"
 OWNER = "surefoot_tenant"
 FIELDS = frozenset({"document", "title", "start", "end", "source", "page"})  # of a Passage itself, not of its metadata
 FOREIGN = frozenset({"document_id", "doc_id", "ref_doc_id"})  # LlamaIndex's own
+PAGE = 5_000  # rows read from Chroma at a time: it names every row of an answer in one SQL statement, which takes 32,766 names at most
 
 
 class Library:
@@ -82,9 +83,9 @@ class Library:
     def passages(self) -> dict[str, Passage]:
         """Every passage by id, read from the collection once."""
         if self._passages is None:
-            rows = self.collection.get(include=["documents", "metadatas"])
             self._passages = {
                 key: passage_of(key, text or "", meta or {})
+                for rows in self._pages("documents", "metadatas")
                 for key, text, meta in zip(rows["ids"], rows["documents"] or (), rows["metadatas"] or (), strict=True)
             }
         return self._passages
@@ -102,8 +103,28 @@ class Library:
 
     def present(self) -> dict[str, dict[str, Scalar]]:
         """The metadata of every passage in the index, by id, without what the frameworks add."""
-        rows = self.collection.get(include=["metadatas"])
-        return {key: _own(meta or {}) for key, meta in zip(rows["ids"], rows["metadatas"] or (), strict=True)}
+        return {
+            key: _own(meta or {})
+            for rows in self._pages("metadatas")
+            for key, meta in zip(rows["ids"], rows["metadatas"] or (), strict=True)
+        }
+
+    def _pages(self, *include: str) -> Iterator[Any]:
+        """All rows of the collection, at most PAGE in each answer."""
+        offset = 0
+        while (rows := self.collection.get(include=list(include), limit=PAGE, offset=offset))["ids"]:
+            yield rows
+            offset += len(rows["ids"])
+
+    def store(self, passages: Sequence[Passage], vectors: Any, metadatas: Sequence[Mapping[str, Scalar]]) -> None:
+        """Keep passages with their vectors (one row each) and metadata; what stands under the same ids is replaced."""
+        for part in parts(range(len(passages)), self.client.get_max_batch_size()):
+            self.collection.upsert(
+                ids=[passages[i].id for i in part],
+                embeddings=[vectors[i] for i in part],
+                documents=[passages[i].text for i in part],
+                metadatas=[dict(metadatas[i]) for i in part],
+            )
 
     def forget(self, ids: Iterable[str]) -> None:
         """Delete these passages."""

@@ -16,7 +16,7 @@ from llama_index.embeddings.surefoot import SurefootEmbedding
 from llama_index.llms.surefoot import Surefoot
 from pipelines.answering import Asked, Framework, Said, Search, Turn, find, run, wish_of
 from pipelines.filters import flat
-from pipelines.indexing import bring
+from pipelines.indexing import Indexed, bring
 from pipelines.library import Library
 from pipelines.records import Answer, Document, Passage
 from pipelines.retrieval import POOL
@@ -26,9 +26,9 @@ from surefoot import ChatModel
 FRAMEWORK = "llamaindex"
 
 
-def index(library: Library, documents: Sequence[Document], *, tenant: str | None = None, progress: bool = True) -> tuple[int, int]:
-    """Make the tenant's index hold exactly `documents`; returns how many passages were added and how many removed."""
-    return bring(library.of(tenant, create=True), documents, add=_add, stored=_stored, progress=progress)
+def index(library: Library, documents: Sequence[Document], *, tenant: str | None = None, progress: bool = True) -> Indexed:
+    """Make the tenant's index hold exactly `documents`; returns how many passages were added and removed, and which the model refused."""
+    return bring(library.of(tenant, create=True), documents, stored=_stored, progress=progress)
 
 
 def retrieve(library: Library, question: str, **search: Unpack[Search]) -> list[Passage]:
@@ -62,10 +62,6 @@ def _node(passage: Passage) -> TextNode:
 
 def _stored(passage: Passage) -> Mapping[str, Any]:
     return {key: "" if value is None else value for key, value in node_to_metadata_dict(_node(passage), remove_text=True).items()}
-
-
-def _add(library: Library, passages: Sequence[Passage]) -> None:
-    _store(library).insert_nodes([_node(one) for one in passages])
 
 
 def _dense(library: Library, question: str, where: dict[str, object] | None) -> Mapping[str, float]:

@@ -27,7 +27,11 @@ __all__ = ["READERS", "Extracted", "UnreadableDocument", "decode", "headings_of"
 
 
 class UnreadableDocument(Misconfigured):
-    """A file's text cannot be had; the message names the file, the reason and the remedy."""
+    """A file's text cannot be had; the message names the file, the reason and the remedy, `reason` the last two alone."""
+
+    def __init__(self, file: object, reason: str) -> None:
+        super().__init__(f"{file}: cannot be read: {reason}")
+        self.reason = reason
 
 
 class Extracted(NamedTuple):

@@ -8,13 +8,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from chromadb.api.models.Collection import Collection
 from msgspec.structs import replace
 
 from pipelines.__main__ import MODULES, framework
+from pipelines.corpus import passages
+from pipelines.filters import flat
 from pipelines.indexing import STEP
 from pipelines.library import Library
 from pipelines.retrieval import POOL, Fusion
+from surefoot import EmbedModel
+from surefoot.errors import BadRequest, ContextTooLong
+from surefoot.testing import Scripted
+from surefoot.types import Traits
 from tests.pipelines.conftest import document, scripted_embed
 
 ROOT = Path(__file__).parents[2]
@@ -40,12 +48,12 @@ def test_only_what_is_new_is_embedded(module, tmp_path):
     """Nothing for what is unchanged, nothing for metadata, nothing for what goes."""
     edge, embed = scripted_embed()
     library = Library(tmp_path, framework=module.FRAMEWORK, embed=embed, create=True)
-    assert module.index(library, OLD, progress=False) == (200, 0)
+    assert module.index(library, OLD, progress=False)[:2] == (200, 0)
     calls = edge.calls
-    assert module.index(library, OLD, progress=False) == (0, 0)
-    assert module.index(library, OLD[::-1][:150], progress=False) == (0, 50)
+    assert module.index(library, OLD, progress=False)[:2] == (0, 0)
+    assert module.index(library, OLD[::-1][:150], progress=False)[:2] == (0, 50)
     assert edge.calls == calls
-    assert module.index(library, NEW, progress=False) == (50 + 40 + 150, 80)
+    assert module.index(library, NEW, progress=False)[:2] == (50 + 40 + 150, 80)
     texts = [text for request in edge.requests[calls:] for text in request.texts]
     assert not set(texts) & {one.text for one in OLD[50:120]}
     assert held(library) == wanted(NEW)
@@ -68,7 +76,7 @@ def test_a_document_given_twice_is_indexed_once(module, tmp_path):
     """Two paths to one file are common; the store refuses equal ids."""
     _, embed = scripted_embed()
     library = Library(tmp_path, framework=module.FRAMEWORK, embed=embed, create=True)
-    assert module.index(library, [OLD[0], OLD[0]], progress=False) == (1, 0)
+    assert module.index(library, [OLD[0], OLD[0]], progress=False)[:2] == (1, 0)
 
 
 def points() -> list[tuple[str, str, int]]:
@@ -100,3 +108,87 @@ def test_killed_anywhere_the_index_answers_and_the_next_run_finishes_it(name, pl
     again = [text for request in edge.requests if request.role == "document" for text in request.texts]
     assert len(again) == len(NEW) - len(kept)  # what was stored before the end is not paid for twice
     assert sum(one.score is not None for one in module.retrieve(library, "boat", fusion=DENSE, k=500)) == POOL  # the vectors are there too
+
+
+class Narrow(Scripted):
+    """An embedding model that refuses texts of more than `most` characters, and those that hold "forbidden"."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(dimensions=16, traits=Traits(space="narrow/16", max_batch_texts=64))
+        self.most = most
+
+    async def embed(self, call):
+        for number, text in enumerate(call.request.texts):
+            if len(text) > self.most:
+                raise ContextTooLong(f"text {number} is too long", code=f"text:{number}")
+            if "forbidden" in text:
+                raise BadRequest(f"text {number} is not allowed", code=f"text:{number}")
+        return await super().embed(call)
+
+
+def test_a_passage_too_long_for_the_model_is_indexed_in_parts(module, tmp_path):
+    """Only the model knows its tokens; every word is found, spans stay true, and the next run neither asks again nor deletes the parts."""
+    text = " ".join(f"Locker {n} belongs to guest {n * 7}." for n in range(60))
+    documents = [document("long.txt", text), document("word.txt", "x" * 700), OLD[0]]
+    edge = Narrow(120)
+    library = Library(tmp_path, framework=module.FRAMEWORK, embed=EmbedModel(edge), create=True)
+    done = module.index(library, documents, progress=False)
+    assert not done.refused
+    of_long = sorted((one for one in library.passages.values() if one.document_id == "long.txt"), key=lambda one: one.start)
+    assert all(one.text == text[one.start : one.end] and len(one.text) <= 120 for one in of_long)
+    assert " ".join(one.text for one in of_long).split() == text.split()
+    assert sum(len(one.text) for one in library.passages.values() if one.document_id == "word.txt") == 700
+    calls = edge.calls
+    assert module.index(library, documents, progress=False) == (0, 0, ())
+    assert edge.calls == calls
+    gone = next(one.id for one in of_long)
+    library.forget([gone])  # as if the run had been killed between two parts
+    library.refresh()
+    assert module.index(library, documents, progress=False).added == 1
+    assert gone in library.passages
+    assert module.index(library, [OLD[0]], progress=False).added == 0
+    assert {one.document_id for one in library.passages.values()} == {OLD[0].id}
+
+
+def test_a_text_that_the_model_refuses_costs_no_other(module, tmp_path, caplog):
+    """It is named; a model that refuses everything is told as the error it is."""
+    library = Library(tmp_path, framework=module.FRAMEWORK, embed=EmbedModel(Narrow(9999)), create=True)
+    done = module.index(library, [*OLD[:5], document("bad.txt", "This is forbidden.")], progress=False)
+    assert done.added == 5
+    assert [(one.passage.document_id, "not allowed" in one.reason) for one in done.refused] == [("bad.txt", True)]
+    assert "1 passages are not in the index" in caplog.text
+    other = Library(tmp_path / "other", framework=module.FRAMEWORK, embed=EmbedModel(Narrow(9999)), create=True)
+    with pytest.raises(BadRequest, match="not allowed"):
+        module.index(other, [document("bad.txt", "This is forbidden.")], progress=False)
+
+
+def test_the_store_is_read_in_pages(module, tmp_path, monkeypatch):
+    """Chroma names every row of an answer in one statement, and SQLite takes 32,766 names: no read asks for all."""
+    monkeypatch.setattr("pipelines.library.PAGE", 7)
+    asked = []
+    get = Collection.get
+    monkeypatch.setattr(Collection, "get", lambda self, *args, **kwargs: asked.append(kwargs.get("limit")) or get(self, *args, **kwargs))
+    _, embed = scripted_embed()
+    library = Library(tmp_path, framework=module.FRAMEWORK, embed=embed, create=True)
+    module.index(library, OLD[:50], progress=False)
+    assert held(library) == wanted(OLD[:50])
+    assert module.index(library, OLD[10:50], progress=False) == (0, 10, ())
+    module.retrieve(library, "locker", where={"language": "en"})
+    assert set(asked) == {7}
+
+
+@pytest.mark.heavy  # 33,000 rows take Chroma half a minute to write
+def test_more_passages_than_sqlite_has_variables_are_opened_and_kept(tmp_path):
+    """The real number, read, added to and deleted."""
+    many = 33_000
+    _, embed = scripted_embed(4)
+    library = Library(tmp_path, framework="langchain", embed=embed, create=True)
+    documents = [document(f"{n:05}.txt", f"Locker {n}.") for n in range(many)]
+    held_before = [one for each in documents for one in passages(each)]
+    vectors = np.random.default_rng(7).standard_normal((many, 4)).astype(np.float32)
+    library.store(held_before, vectors, [flat(one) for one in held_before])
+    again = Library(tmp_path, framework="langchain", embed=embed)
+    assert again.passages == {one.id: one for one in held_before}
+    assert framework("langchain").index(again, [*documents[1:], document("new.txt", "Boat 7.")], progress=False) == (1, 1, ())
+    assert framework("langchain").index(again, documents[:1], progress=False) == (1, many, ())
+    assert again.collection.count() == len(again.passages) == 1

@@ -117,11 +117,11 @@ def test_an_unchanged_folder_costs_nothing_and_a_deleted_file_disappears(opened,
     library, module = opened
     heard = []
     end = library.embed.subscribe(heard.append, inline=True)
-    assert module.index(library, corpus.load(unseen), progress=False) == (0, 0)
+    assert module.index(library, corpus.load(unseen), progress=False)[:2] == (0, 0)
     assert heard == []
     for name in ("allotments.md", "festival.pdf"):
         (tmp_path / name).write_bytes((unseen / name).read_bytes())
-    added, removed = module.index(library, corpus.load(tmp_path), progress=False)
+    added, removed, _ = module.index(library, corpus.load(tmp_path), progress=False)
     assert (added, removed > 0) == (0, True)
     assert {one.document_id for one in library.passages.values()} == {"allotments.md", "festival.pdf"}
     module.index(library, corpus.load(unseen), progress=False)
