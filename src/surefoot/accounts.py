@@ -2,7 +2,8 @@
 
 A reservation is taken and settled by scripts that run whole on the server, so any number of processes together admit exactly what fits.
 It is a lease: whoever holds it renews it, and what a killed process held comes back after LEASE_S. Amounts are whole billionths of a
-dollar, so that ten dimes are a dollar. Settling waits for nobody; what could not be sent is sent again, and counts once however often.
+dollar, so that ten dimes are a dollar. Settling waits for nobody; what could not be sent is sent again. A script that arrives twice, or a
+reservation that arrives after its own settlement, changes nothing.
 
 While Redis cannot be reached a hard limit refuses: it is a promise about money, and nobody can say what is left of it. A soft limit sends,
 and its spending is booked when Redis is back.
@@ -21,12 +22,11 @@ from msgspec import Struct
 from surefoot import runtime
 from surefoot.errors import BudgetExceeded
 from surefoot.layers.budget import Hold
-from surefoot.stores.redis import RedisStore
+from surefoot.redis_client import PIPELINE, RedisClient, RedisUnavailable
 
 PREFIX = "surefoot:budget:"
 TIMEOUT_S = 2.0  # for one answer of the server: what a call may wait to know what may be spent
 LEASE_S = 60.0  # what a killed process had reserved comes back after so long
-AT_ONCE = 8  # scripts under way; the others wait their turn here and not in the client's pool
 UNSENT = 10_000  # settlements kept while Redis is down; beyond that the oldest are dropped, and their leases run out
 PERIOD_MS = 62 * 86_400_000  # an account of a day or month is forgotten two months later; one without a period never
 DONE_MS = 86_400_000  # how long a settlement is known to have been made, so that sending it again changes nothing
@@ -44,10 +44,14 @@ end
 RESERVE = (
     FREE
     + """
-local total = (tonumber(redis.call('hget', KEYS[1], 'spent')) or 0) + (tonumber(redis.call('hget', KEYS[1], 'reserved')) or 0) + ARGV[2]
+local held = (tonumber(redis.call('hget', KEYS[1], 'spent')) or 0) + (tonumber(redis.call('hget', KEYS[1], 'reserved')) or 0)
+local lease = ARGV[1] .. ':' .. ARGV[2]
+if redis.call('exists', KEYS[3]) == 1 then return -1 end
+if redis.call('zscore', KEYS[2], lease) then return string.format('%.0f', held) end
+local total = held + ARGV[2]
 if ARGV[4] == '0' and total > tonumber(ARGV[3]) then return -1 end
 redis.call('hincrby', KEYS[1], 'reserved', ARGV[2])
-redis.call('zadd', KEYS[2], now + ARGV[5], ARGV[1] .. ':' .. ARGV[2])
+redis.call('zadd', KEYS[2], now + ARGV[5], lease)
 if ARGV[6] ~= '0' then redis.call('pexpire', KEYS[1], ARGV[6]) redis.call('pexpire', KEYS[2], ARGV[6]) end
 return string.format('%.0f', total)
 """
@@ -81,7 +85,7 @@ class RedisAccounts:
     """
 
     def __init__(self, url: str, *, prefix: str = PREFIX, timeout_s: float = TIMEOUT_S, lease_s: float = LEASE_S) -> None:
-        self._store = RedisStore(url, prefix=prefix, timeout_s=timeout_s)
+        self._client = RedisClient(url, wait_s=timeout_s, lost="a hard budget refuses and a soft one is booked later")
         self._prefix = prefix
         self._lease_s = lease_s
         self._start_over()
@@ -94,12 +98,11 @@ class RedisAccounts:
         self._unsent: deque[_Settlement] = deque(maxlen=UNSENT)
         self._tasks: set[asyncio.Task[None]] = set()
         self._renewing: asyncio.Task[None] | None = None
-        self._turns = asyncio.Semaphore(AT_ONCE)
         self._off_exit: Any = None
 
     def describe(self) -> str:
         """One phrase for `describe()`, without user or password."""
-        return f"accounts in {self._store.describe()}"
+        return f"accounts in {self._client.describe()}"
 
     def idle(self) -> bool:
         """True if nothing is reserved by this process and everything is booked."""
@@ -113,7 +116,7 @@ class RedisAccounts:
         ttl_ms = 0 if account.endswith("|") else PERIOD_MS
         numbers = (hold.id, _nano(amount_usd), _nano(limit_usd), int(force), int(self._lease_s * 1000), ttl_ms)
         try:
-            total = await self._run(RESERVE, account, *numbers)
+            total = await self._run(RESERVE, account, *numbers, mark=hold.id)
         except BaseException:
             self.settle(hold, 0.0)  # it may have been taken all the same
             raise
@@ -122,7 +125,7 @@ class RedisAccounts:
             if force:
                 return Hold(account=account, amount_usd=amount_usd, id=secrets.token_hex(8))
             raise BudgetExceeded(
-                f"what is left of the budget for {account.rstrip('|')} is not known: {self._store.describe()} cannot be reached. "
+                f"what is left of the budget for {account.rstrip('|')} is not known: {self._client.describe()} cannot be reached. "
                 "Nothing was sent; a soft limit (mode='soft') would have sent",
                 retry_after_s=1.0,
             )
@@ -147,6 +150,8 @@ class RedisAccounts:
 
     async def aclose(self) -> None:
         """Book what is left, close the connections."""
+        if self._tasks and self._loop is asyncio.get_running_loop():
+            await asyncio.wait(self._tasks, timeout=self._client.wait_s)
         await self._send()
         if self._renewing is not None:
             self._renewing.cancel()
@@ -155,7 +160,7 @@ class RedisAccounts:
             self._off_exit()
             self._off_exit = None
         self._loop = None
-        await self._store.aclose()
+        await self._client.aclose()
 
     def _at_home(self) -> None:
         """Begin anew in a forked child or on a new home loop; renew leases from now on."""
@@ -187,28 +192,34 @@ class RedisAccounts:
     async def _say_last_words(self) -> None:
         """The home loop ends: what its calls left unbooked is booked."""
         await self._send()
-        await self._store.aclose()
+        await self._client.aclose()
 
     async def _send(self) -> None:
-        """Book what is unbooked, in order, as far as Redis takes it."""
+        """Book what is unbooked, as far as Redis takes it; in what order does not matter."""
         while self._unsent:
-            one = self._unsent.popleft()
-            numbers = (one.hold.id, _nano(one.hold.amount_usd), _nano(one.actual_usd), DONE_MS)
-            said: Any = DOWN
+            some = [self._unsent.popleft() for _ in range(min(PIPELINE, len(self._unsent)))]
+            left = some
             try:
-                said = await self._run(SETTLE, one.hold.account, *numbers, mark=one.hold.id)
+                said = await asyncio.gather(*(self._book(one) for one in some))
+                left = [one for one, booked in zip(some, said, strict=True) if not booked]
             finally:
-                if said is DOWN:
-                    self._unsent.appendleft(one)
-            if said is DOWN:
+                self._unsent.extendleft(reversed(left))
+            if left:
                 return
 
+    async def _book(self, one: _Settlement) -> bool:
+        """True if Redis has taken it."""
+        numbers = (one.hold.id, _nano(one.hold.amount_usd), _nano(one.actual_usd), DONE_MS)
+        return await self._run(SETTLE, one.hold.account, *numbers, mark=one.hold.id) is not DOWN
+
     async def _run(self, script: str, account: str, *numbers: str | int, mark: str = "") -> Any:
-        """What the script says; DOWN if the server cannot be reached."""
+        """What the script says; DOWN if the server gives no usable answer."""
         key = f"{self._prefix}{{{account}}}"  # braces: all keys of an account live on one node of a cluster
         keys = (key, f"{key}:leases", *((f"{key}:{mark}",) if mark else ()))
-        async with self._turns:
-            return await self._store.ask(lambda client: client.eval(script, len(keys), *keys, *numbers), nothing=DOWN)
+        try:
+            return await self._client.run("EVAL", script, len(keys), *keys, *numbers)
+        except RedisUnavailable:
+            return DOWN
 
 
 def _nano(usd: float) -> int:

@@ -20,9 +20,10 @@ from surefoot.errors import Misconfigured
 from surefoot.events import CacheHit, CacheMiss
 from surefoot.layers.cache import Cache
 from surefoot.layers.coalesce import Coalesce
+from surefoot.redis_client import RETRY_S
 from surefoot.stack import stack
 from surefoot.stores import open_store
-from surefoot.stores.redis import RETRY_S, RedisStore
+from surefoot.stores.redis import RedisStore
 from surefoot.testing import Scripted, make_call
 from surefoot.testing.wire import OpenAISim
 from tests.layers.helping import Heard
@@ -39,9 +40,7 @@ async def store(valkey):
 
 async def written(store):
     """Writes go on beside the call: wait for them."""
-    while store._under_way:
-        await asyncio.wait(set(store._under_way))
-        await asyncio.sleep(0)
+    await store.client.drain(wait_s=PATIENCE_S)
 
 
 async def test_what_was_set_is_got_until_deleted(store):
@@ -62,11 +61,11 @@ async def test_rows_expire_by_the_servers_clock(store):
     await store.set_many([("b", b"2")], ttl_s=500)
     await store.set("c", b"3")
     assert await store.get_many(["a", "b", "c"]) == [b"1", b"2", b"3"]
-    left_ms = [await store._client.pttl(store.prefix + key) for key in "abc"]
+    left_ms = [await store.client._client.pttl(store.prefix + key) for key in "abc"]
     assert all(0 < left <= 500_000 for left in left_ms[:2])
     assert left_ms[2] == -1
     await store.set("a", b"1", ttl_s=0.001)
-    while await store._client.exists(f"{store.prefix}a"):
+    while await store.client._client.exists(f"{store.prefix}a"):
         await asyncio.sleep(0.001)
     assert await store.get_many(["a", "b", "c"]) == [None, b"2", b"3"]
 
@@ -79,7 +78,7 @@ async def test_a_lock_is_one_holders_until_given_back_or_expired(store):
     await store.unlock("k", "not the token")
     assert await store.lock("k", ttl_s=500) == ""
     await store.extend("k", "not the token", ttl_s=0.001)
-    assert await store._client.pttl(f"{store.prefix}lock:k") > 1000
+    assert await store.client._client.pttl(f"{store.prefix}lock:k") > 1000
     assert await store.lock("k", ttl_s=500) == ""
     await store.extend("k", token, ttl_s=0.001)
     while not (again := await store.lock("k", ttl_s=500)):
@@ -96,7 +95,7 @@ async def test_a_thousand_lookups_at_once_open_no_thousand_connections(store, va
     await store.set("a", b"1")
     assert set(await asyncio.gather(*(store.get("a") for _ in range(1000)))) == {b"1"}
     assert set(await asyncio.gather(*(store.get(f"x{i}") for i in range(1000)))) == {None}
-    clients = (await store._client.info("clients"))["connected_clients"]
+    clients = (await store.client._client.info("clients"))["connected_clients"]
     assert clients <= 20
 
 
@@ -158,7 +157,7 @@ async def test_down_is_a_miss_and_one_log_line_a_second_and_never_a_hang(kind, v
 async def test_our_own_stall_does_not_count_as_the_servers_silence(store):
     """A loop that was held up finds the answer waiting; the server was never down."""
     await store.set("a", b"1")
-    store.timeout_s = 2.0
+    store.client.wait_s = 2.0
     asked = asyncio.create_task(store.get("a"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -189,8 +188,8 @@ async def test_a_tampered_row_is_a_miss_and_an_event(store):
     await ask(make_call())
     await asyncio.sleep(0)
     await written(store)
-    (key,) = await store._client.keys(f"{store.prefix}c*")
-    await store._client.set(key, b"\x80\x04cos\nsystem\n(S'false'\ntR.")
+    (key,) = await store.client._client.keys(f"{store.prefix}c*")
+    await store.client._client.set(key, b"\x80\x04cos\nsystem\n(S'false'\ntR.")
     reply = await ask(make_call(listeners=(heard,)))
     assert (reply.text, reply.cached) == ("right again", False)
     assert [miss.why for miss in heard.of(CacheMiss)] == ["corrupt"]
@@ -203,7 +202,7 @@ async def test_a_tampered_row_is_a_miss_and_an_event(store):
 async def test_a_value_of_another_kind_under_our_key_is_a_miss(store):
     """WRONGTYPE is an answer, too."""
     await store.set("a", b"1")
-    await store._client.lpush(f"{store.prefix}list", "x")
+    await store.client._client.lpush(f"{store.prefix}list", "x")
     assert await store.get_many(["list", "a"]) == [None, b"1"]
 
 
