@@ -24,6 +24,7 @@ from langchain_core.utils.json import parse_partial_json
 
 from langchain_surefoot._blocks import marks_cache, parts
 from surefoot.errors import BadRequest
+from surefoot.text import plain
 from surefoot.types import ChatReply, Delta, Message, Part, Reasoning, Role, Schema, Text, Tool, ToolCall, Usage
 
 REASONING, SIGNATURE, TOOL_SIGNATURES = "reasoning_content", "reasoning_signature", "tool_call_signatures"  # in additional_kwargs
@@ -113,7 +114,7 @@ def _assistant(message: AIMessage, answered: set[str]) -> Message:
 
 def _arguments(name: str, values: Any) -> str:
     try:
-        return json.dumps(values, ensure_ascii=False)
+        return json.dumps(values, ensure_ascii=False, default=plain)
     except (TypeError, ValueError) as wrong:
         raise BadRequest(f"call of {name!r}: its arguments are no JSON ({wrong}); nothing was sent") from wrong
 

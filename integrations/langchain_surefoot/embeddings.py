@@ -85,7 +85,7 @@ class SurefootEmbeddings(BaseModel, Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """One vector a text, in order."""
-        if not texts:
+        if not len(texts):  # an array or a column of texts has no truth of its own
             return []
         with translated(self._attempts):
             return self.surefoot.embed(texts).tolist()  # type: ignore[no-any-return]
@@ -97,7 +97,7 @@ class SurefootEmbeddings(BaseModel, Embeddings):
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """`embed_documents`, from any loop."""
-        if not texts:
+        if not len(texts):  # an array or a column of texts has no truth of its own
             return []
         with translated(self._attempts):
             return (await self.surefoot.aembed(texts)).tolist()  # type: ignore[no-any-return]

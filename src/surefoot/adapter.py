@@ -10,9 +10,9 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
+from surefoot.ask import COUNTS, FRACTIONS, extra_text, number
 from surefoot.errors import Misconfigured
 from surefoot.model import ChatModel, EmbedModel
 from surefoot.registry import PROVIDERS, provider
@@ -35,6 +35,7 @@ CUSTOMARY = {  # the frameworks' words for ours, at construction and per call
 }
 AS_USUAL = frozenset({"timeout", "request_timeout", "max_retries"})  # None means the default there; deadline_s=None switches it off
 REQUEST_FIELDS = frozenset(ChatRequest.__struct_fields__) - {"messages"}
+NUMBERS = REQUEST_FIELDS & (COUNTS | FRACTIONS)
 CALL_FIELDS = frozenset({"deadline_s", "tenant", "priority"})
 OWN_FIELDS = (  # of an adapter: what its model is built from, beside its name
     "fallbacks", "base_url", "api_key", "requests_per_minute", "tokens_per_minute", "concurrency", "deadline_s", "attempts", "hedge_after",
@@ -235,11 +236,18 @@ def request_of(
     for name, convert in conversions.items():
         if name in fields:
             fields[name] = convert(fields[name])
-    if "extra" in fields:
-        fields["extra"] = msgspec.json.encode(fields["extra"]).decode() if fields["extra"] else ""
-    if "stop" in fields:
-        stop = fields["stop"]
-        fields["stop"] = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    _spell(fields)
     if fields.get("model"):
         fields["model"] = fields["model"].removeprefix(f"{target.partition(':')[0]}:")
     return ChatRequest(messages=tuple(messages), **fields), said
+
+
+def _spell(fields: dict[str, Any]) -> None:
+    """Write a request's loose fields as ChatRequest takes them. Raises BadRequest for values that cannot be sent."""
+    if "extra" in fields:
+        fields["extra"] = extra_text(fields["extra"]) if fields["extra"] else ""
+    if "stop" in fields:
+        stop = fields["stop"]
+        fields["stop"] = () if stop is None else (stop,) if isinstance(stop, str) else tuple(stop)
+    for name in fields.keys() & NUMBERS:
+        fields[name] = number(name, fields[name])

@@ -7,23 +7,21 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral, Real
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from surefoot.errors import BadRequest, Misconfigured
-from surefoot.types import Call, ChatRequest, EmbedRequest, EmbedRole, Message, Priority, Tally, clean
+from surefoot.text import clean, exact, json_text
+from surefoot.types import Call, ChatRequest, EmbedRequest, EmbedRole, Message, Priority, Tally
 
 CALL_OPTIONS = frozenset({"deadline_s", "tenant", "priority", "tags"})
 CHAT_OPTIONS = frozenset(ChatRequest.__struct_fields__) - {"messages"}
 EMBED_OPTIONS = frozenset(EmbedRequest.__struct_fields__) - {"texts", "role"}
-NUMBERS: dict[str, tuple[type[int | float], ...]] = {
-    "temperature": (int, float),
-    "top_p": (int, float),
-    "max_tokens": (int,),
-    "seed": (int,),
-}
+FRACTIONS = frozenset({"temperature", "top_p"})
+COUNTS = frozenset({"max_tokens", "seed", "dimensions"})
 
 _numbers = itertools.count(1)
 
@@ -56,9 +54,9 @@ def scope(
     outer = _scope.get() or _DEFAULT
     deadlines = [value for value in (outer.deadline_s, deadline_s) if value is not None]
     inner = Scope(
-        tenant=outer.tenant if tenant is None else tenant,
+        tenant=outer.tenant if tenant is None else exact(tenant),
         priority=_priority(outer.priority if priority is None else priority),
-        tags=outer.tags if tags is None else tuple(sorted({**dict(outer.tags), **tags}.items())),
+        tags=outer.tags if tags is None else _tags(outer.tags, tags),
         deadline_s=min(deadlines, default=None),
     )
     token = _scope.set(inner)
@@ -66,6 +64,12 @@ def scope(
         yield inner
     finally:
         _scope.reset(token)
+
+
+def _tags(outer: tuple[tuple[str, str], ...], own: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """`own` added to `outer`, sorted; all text exactly `str`, since tags are stored and compared."""
+    said = {name: exact(value) if isinstance(value, str) else value for name, value in own.items()}
+    return tuple(sorted({**dict(outer), **{exact(name): value for name, value in said.items()}}.items()))
 
 
 def _priority(value: str) -> Priority:
@@ -115,22 +119,33 @@ def _option(name: str, value: Any) -> Any:
     if name == "tools":
         return tuple(value or ())
     if name == "extra" and not isinstance(value, str):
-        return _json(value) if value else ""
-    if name in NUMBERS and value is not None:
-        _number(name, value, NUMBERS[name])
+        return extra_text(value) if value else ""
+    if name in FRACTIONS or name in COUNTS:
+        return number(name, value)
     if value is None and name in {"model", "tool_choice", "reasoning_effort"}:
         return ""
     return value
 
 
-def _number(name: str, value: Any, types: tuple[type[int | float], ...]) -> None:
-    if isinstance(value, bool) or not isinstance(value, types) or not math.isfinite(value):  # NaN would go out as null
-        raise BadRequest(f"{name} = {value!r}: it must be a {'finite' if float in types else 'whole'} number; nothing was sent")
+def number(name: str, value: Any) -> Any:
+    """The value of the option `name` as exactly int or float, also from numpy's numbers; None stays None.
+
+    Raises BadRequest for what is no finite number, or no whole one where `name` counts something.
+    """
+    if value is None or type(value) is int:
+        return value
+    if not isinstance(value, bool):
+        if isinstance(value, Integral):
+            return int(value)
+        if name in FRACTIONS and isinstance(value, Real) and math.isfinite(value):  # NaN would go out as null
+            return float(value)
+    raise BadRequest(f"{name} = {value!r}: it must be a {'finite' if name in FRACTIONS else 'whole'} number; nothing was sent")
 
 
-def _json(extra: Any) -> str:
+def extra_text(extra: Any) -> str:
+    """`extra`, the provider's own fields, as JSON text. Raises BadRequest for values that JSON does not have."""
     try:
-        return msgspec.json.encode(extra).decode()
+        return json_text(extra)
     except TypeError as error:
         raise BadRequest(f"extra cannot be written as JSON ({error}): nothing was sent; use text, numbers, lists and dicts") from error
 
@@ -166,8 +181,13 @@ def embed_request(texts: Sequence[str], role: EmbedRole, options: Mapping[str, A
             continue
         if name not in EMBED_OPTIONS:
             raise BadRequest(f"unknown option {name!r} for embeddings; known are {', '.join(sorted(EMBED_OPTIONS))}")
-        fields[name] = _json(value) if name == "extra" and not isinstance(value, str) else value
-    return EmbedRequest(texts=tuple(cleaned), role=role, **fields)
+        if name == "dimensions":
+            fields[name] = number(name, value)
+        elif name == "extra":
+            fields[name] = exact(value) if isinstance(value, str) else extra_text(value)
+        else:
+            fields[name] = value
+    return EmbedRequest(texts=tuple(cleaned), role="query" if role == "query" else "document", **fields)
 
 
 def call_of(
@@ -181,10 +201,14 @@ def call_of(
     outer = _scope.get() or _DEFAULT
     tenant, priority, tags, deadline_s = outer.tenant, outer.priority, outer.tags, outer.deadline_s
     if options:
-        tenant = options.get("tenant", tenant)
+        own = options.get("tenant")
+        if own is not None:
+            if not isinstance(own, str):
+                raise BadRequest(f"tenant = {own!r} must be text; nothing was sent")
+            tenant = exact(own)
         priority = _priority(options.get("priority", priority))
         if options.get("tags"):
-            tags = tuple(sorted({**dict(tags), **options["tags"]}.items()))
+            tags = _tags(tags, options["tags"])
         own_s = options.get("deadline_s")
         if own_s is not None:
             if not isinstance(own_s, (int, float)) or not own_s > 0:

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
+from surefoot.text import exact
+
 
 class Secret:
     """A value that shows itself only through `reveal()`; repr, str, pickle and JSON never hold it."""
@@ -15,6 +17,7 @@ class Secret:
     __slots__ = ("__weakref__", "_reveal")
 
     def __init__(self, value: str) -> None:
+        value = exact(value)
         self._reveal: Callable[[], str] = lambda: value  # a closure: locals shown in a traceback print a function
 
     def reveal(self) -> str:

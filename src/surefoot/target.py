@@ -14,6 +14,7 @@ from msgspec.structs import force_setattr
 
 from surefoot.errors import Misconfigured
 from surefoot.rules.purse import Period, period_key
+from surefoot.text import clean_fields, exact
 from surefoot.types import Call, Secret
 
 # The least cosine at which two questions may be the same, by embedding model: the highest that keeps 95 % of what the rule takes for the
@@ -48,6 +49,9 @@ class Target(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Check what can be checked without asking anybody."""
+        clean_fields(self)  # names and addresses are often members of a StrEnum
+        if self.headers:
+            force_setattr(self, "headers", tuple((exact(name), exact(value)) for name, value in self.headers))
         provider, colon, model = self.name.partition(":")
         if not (provider and colon and model):
             raise Misconfigured(f"target {self.name!r}: write it as 'provider:model', for example 'openai:gpt-5-mini'")

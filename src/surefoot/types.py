@@ -14,6 +14,8 @@ from msgspec import Struct
 
 from surefoot.secret import KeySource as KeySource  # noqa: PLC0414 - types is where both are looked for
 from surefoot.secret import Secret as Secret  # noqa: PLC0414
+from surefoot.text import Record, clean_fields, json_text
+from surefoot.text import clean as clean  # noqa: PLC0414
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,24 +29,13 @@ Priority = Literal["interactive", "batch"]
 EmbedRole = Literal["document", "query"]
 
 
-def clean(text: str) -> str:
-    """`text` with lone surrogates replaced by U+FFFD: they can be neither hashed nor sent."""
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-class Text(Struct, frozen=True, tag="text", gc=False):
+class Text(Record, frozen=True, tag="text", gc=False):
     """A run of text inside a message of several parts."""
 
     text: str
 
 
-class Image(Struct, frozen=True, kw_only=True, tag="image", gc=False):
+class Image(Record, frozen=True, kw_only=True, tag="image", gc=False):
     """A picture: its bytes with their media type, or an address the provider fetches itself."""
 
     data: bytes = b""
@@ -53,7 +44,7 @@ class Image(Struct, frozen=True, kw_only=True, tag="image", gc=False):
     detail: str = ""
 
 
-class File(Struct, frozen=True, kw_only=True, tag="file", gc=False):
+class File(Record, frozen=True, kw_only=True, tag="file", gc=False):
     """A document such as a PDF, or a sound: its bytes with media type and name."""
 
     data: bytes
@@ -61,7 +52,7 @@ class File(Struct, frozen=True, kw_only=True, tag="file", gc=False):
     name: str = ""
 
 
-class Reasoning(Struct, frozen=True, kw_only=True, tag="reasoning", gc=False):
+class Reasoning(Record, frozen=True, kw_only=True, tag="reasoning", gc=False):
     """What the model thought; `signature` is the vendor's own seal, sent back untouched."""
 
     text: str = ""
@@ -71,7 +62,7 @@ class Reasoning(Struct, frozen=True, kw_only=True, tag="reasoning", gc=False):
 Part: TypeAlias = Text | Image | File | Reasoning
 
 
-class ToolCall(Struct, frozen=True, kw_only=True, gc=False):
+class ToolCall(Record, frozen=True, kw_only=True, gc=False):
     """A call the model wants made; `arguments` is the JSON text as it came. `error` is set when it is not valid JSON."""
 
     id: str
@@ -88,7 +79,7 @@ class ToolCall(Struct, frozen=True, kw_only=True, gc=False):
         return value
 
 
-class Message(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Message(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One turn of a conversation."""
 
     role: Role
@@ -100,9 +91,12 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     cache: bool = False  # the vendor may cache the prompt up to here (Anthropic's cache_control; others do so by themselves)
 
     def __post_init__(self) -> None:
-        """Replace lone surrogates, which no wire carries."""
-        if isinstance(self.content, str) and not self.content.isascii():
-            msgspec.structs.force_setattr(self, "content", clean(self.content))
+        """Convert the text; the usual message has one field to look at."""
+        content = self.content
+        if not (type(self.role) is type(self.name) is type(self.tool_call_id) is str) or type(content) not in {str, tuple}:
+            clean_fields(self)
+        elif type(content) is str and not content.isascii():
+            msgspec.structs.force_setattr(self, "content", clean(content))
 
     @classmethod
     def system(cls, text: str) -> Message:
@@ -142,10 +136,10 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 def _content(content: str | Sequence[Part | str]) -> str | tuple[Part, ...]:
     if isinstance(content, str):
         return content
-    return tuple(Text(clean(part)) if isinstance(part, str) else part for part in content)
+    return tuple(Text(part) if isinstance(part, str) else part for part in content)
 
 
-class Tool(Struct, frozen=True, kw_only=True, gc=False):
+class Tool(Record, frozen=True, kw_only=True, gc=False):
     """A tool the model may call; `parameters` is its JSON Schema as text, key order kept as given."""
 
     name: str
@@ -156,10 +150,10 @@ class Tool(Struct, frozen=True, kw_only=True, gc=False):
     @classmethod
     def of(cls, name: str, description: str, parameters: Mapping[str, Any], *, strict: bool | None = None) -> Tool:
         """Build from a schema given as a mapping."""
-        return cls(name=name, description=description, parameters=msgspec.json.encode(parameters).decode(), strict=strict)
+        return cls(name=name, description=description, parameters=json_text(parameters), strict=strict)
 
 
-class Schema(Struct, frozen=True, kw_only=True, gc=False):
+class Schema(Record, frozen=True, kw_only=True, gc=False):
     """The shape the answer must have; `schema` is JSON Schema text, or empty for any JSON object (JSON mode)."""
 
     name: str = "answer"
@@ -169,10 +163,10 @@ class Schema(Struct, frozen=True, kw_only=True, gc=False):
     @classmethod
     def of(cls, name: str, schema: Mapping[str, Any], *, strict: bool | None = None) -> Schema:
         """Build from a schema given as a mapping."""
-        return cls(name=name, schema=msgspec.json.encode(schema).decode(), strict=strict)
+        return cls(name=name, schema=json_text(schema), strict=strict)
 
 
-class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class ChatRequest(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """WHAT is asked of a chat model: hashable, digested. None means: the provider's own default."""
 
     messages: tuple[Message, ...]
@@ -188,6 +182,13 @@ class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     schema: Schema | None = None
     model: str = ""  # another model of the same provider for this request alone
     extra: str = ""  # provider-specific fields as JSON object text, passed through untouched
+
+    def __post_init__(self) -> None:
+        """Convert the text; hot, since each change of a request builds another."""
+        if self.stop:
+            msgspec.structs.force_setattr(self, "stop", tuple(clean(word) if isinstance(word, str) else word for word in self.stop))
+        if not (type(self.model) is type(self.tool_choice) is type(self.reasoning_effort) is type(self.extra) is str):
+            clean_fields(self)
 
 
 class EmbedRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

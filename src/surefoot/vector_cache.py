@@ -24,6 +24,7 @@ from surefoot.envelope import opened, sealed
 from surefoot.errors import BatchFailed, Fault, SurefootError
 from surefoot.events import CacheHit, CacheMiss, tell
 from surefoot.stack import Handler
+from surefoot.text import plain
 from surefoot.types import Call, EmbedReply, EmbedRequest, Store
 from surefoot.vectors import Parts, bad_rows, matrix_of, rows_of
 
@@ -39,7 +40,7 @@ class Row(Struct, frozen=True, array_like=True):
     vector: bytes
 
 
-_encode = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder(enc_hook=plain).encode
 _decode = msgspec.msgpack.Decoder(Row).decode
 MANY = 500  # rows whose hashing and copying would hold the home loop for milliseconds: a thread does it
 SAVING_S = 1.0  # a store that takes longer is in trouble

@@ -40,6 +40,7 @@ from surefoot.errors import (
 from surefoot.events import CacheHit, CacheMiss, tell
 from surefoot.settle import Outcome, Replay, Stream, prime, split
 from surefoot.stack import Handler
+from surefoot.text import plain
 from surefoot.turns import Turn, Turns
 from surefoot.types import Call, ChatReply, ChatRequest, EmbedRequest, Store, Tally
 from surefoot.vector_cache import VectorCache
@@ -52,7 +53,7 @@ RECORD_BYTES = 400  # a reply's record, or a tool call's, with its usage and sho
 NO_HELP = (BadRequest, ContextTooLong, ContentRefused, InvalidOutput, Unsupported)  # an old answer does not mend a wrong question
 
 _log = logging.getLogger("surefoot.cache")
-_encoder = msgspec.msgpack.Encoder()
+_encoder = msgspec.msgpack.Encoder(enc_hook=plain)  # the hook: a provider of one's own may answer in any kind of text
 
 
 class Kept(Struct, frozen=True, array_like=True, gc=False):

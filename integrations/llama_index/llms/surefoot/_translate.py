@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
 from llama_index.core.base.llms.types import (
     AudioBlock,
     CachePoint,
@@ -27,6 +26,7 @@ from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.tools import BaseTool
 
 from surefoot.errors import BadRequest, InvalidOutput
+from surefoot.text import json_text
 from surefoot.types import ChatReply, Delta, File, Image, Message, Part, Reasoning, Role, Schema, Text, Tool, ToolCall, ToolCallDelta, Usage
 
 ROLES: dict[MessageRole, Role] = {
@@ -112,7 +112,7 @@ def _tool_calls(message: ChatMessage) -> Iterator[ToolCall]:
     signatures: Mapping[str, str] = message.additional_kwargs.get(SIGNATURES) or {}
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     for block in blocks:
-        arguments = block.tool_kwargs if isinstance(block.tool_kwargs, str) else msgspec.json.encode(block.tool_kwargs).decode()
+        arguments = block.tool_kwargs if isinstance(block.tool_kwargs, str) else _arguments(block.tool_name, block.tool_kwargs)
         yield ToolCall(
             id=block.tool_call_id or "",
             name=block.tool_name,
@@ -121,11 +121,18 @@ def _tool_calls(message: ChatMessage) -> Iterator[ToolCall]:
         )
     for call in () if blocks else message.additional_kwargs.get("tool_calls") or ():
         if isinstance(call, ToolSelection):
-            yield ToolCall(id=call.tool_id, name=call.tool_name, arguments=msgspec.json.encode(call.tool_kwargs).decode())
+            yield ToolCall(id=call.tool_id, name=call.tool_name, arguments=_arguments(call.tool_name, call.tool_kwargs))
             continue
         wire = call if isinstance(call, Mapping) else call.model_dump()
         function = wire.get("function") or {}
         yield ToolCall(id=wire.get("id") or "", name=function.get("name") or "", arguments=function.get("arguments") or "{}")
+
+
+def _arguments(name: str, values: Any) -> str:
+    try:
+        return json_text(values)
+    except TypeError as wrong:
+        raise BadRequest(f"call of {name!r}: its arguments are no JSON ({wrong}); nothing was sent") from wrong
 
 
 # --- options in --------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,67 @@
+"""Text in the one form that every encoder takes: exactly `str`, and Unicode that can be sent.
+
+Frameworks and data libraries pass subclasses of `str`: LangChain's `message.text` is a TextAccessor, names of models are members of a
+StrEnum, a column of a table holds `numpy.str_`. JSON and MessagePack encoders refuse most of them. So the records in `surefoot.types`
+convert their text when they are built, and nothing behind them meets a subclass.
+"""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import msgspec
+from msgspec.structs import force_setattr
+
+
+def exact(text: str) -> str:
+    """`text` as exactly `str`: its characters, whatever a subclass's own `__str__` says (an Enum's says the member's name)."""
+    return text if type(text) is str else str.__str__(text)
+
+
+def clean(text: str) -> str:
+    """`text` as exactly `str`, with lone surrogates replaced by U+FFFD: they can be neither hashed nor sent."""
+    if type(text) is not str:
+        text = str.__str__(text)
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def clean_fields(record: msgspec.Struct) -> None:
+    """Replace all fields of `record` that are text by `clean` text; for the `__post_init__` of frozen records."""
+    for name in record.__struct_fields__:
+        value = getattr(record, name)
+        if isinstance(value, str) and not (type(value) is str and value.isascii()):
+            force_setattr(record, name, clean(value))
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """A record whose text is exactly `str` without lone surrogates, whatever it was built from."""
+
+    def __post_init__(self) -> None:
+        """Convert the text."""
+        clean_fields(self)
+
+
+def plain(value: Any) -> Any:
+    """`value` as an encoder takes it, for its `enc_hook`: text and numbers of foreign types. Raises TypeError for anything else."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    raise TypeError(f"a value of type {type(value).__name__} cannot be encoded")
+
+
+_json = msgspec.json.Encoder(enc_hook=plain)
+
+
+def json_text(value: Any) -> str:
+    """`value` as JSON text, keys in the given order. Raises TypeError for values that JSON does not have."""
+    return _json.encode(value).decode()
