@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import sqlite3
 import threading
 
 import pytest
@@ -135,3 +137,37 @@ def test_bad_settings_are_told(tmp_path):
         History(window_tokens=1)
     with pytest.raises(Misconfigured, match="cannot be opened"):
         History(tmp_path / "no" / "such" / "h.db")
+
+
+def test_a_conversation_is_readable_by_its_owner_alone(tmp_path):
+    """Also in a file that others could read until now, and in the files SQLite puts beside it."""
+    new, old = tmp_path / "new.db", tmp_path / "old.db"
+    umask = os.umask(0o022)
+    try:
+        before = sqlite3.connect(old)
+        before.execute("PRAGMA journal_mode=WAL")
+        before.execute("CREATE TABLE other (x)")  # kept open: its -wal and -shm stay
+        before.commit()
+        assert old.stat().st_mode & 0o044
+        for path in (new, old):
+            history = History(path)
+            with history._database() as held:
+                held.execute("SELECT * FROM turns").fetchall()
+                history.add("c", Message.user("my salary is 5,000"))
+                seen = {one.name: one.stat().st_mode & 0o077 for one in tmp_path.glob(f"{path.name}*")}
+            assert set(seen) == {path.name, f"{path.name}-wal", f"{path.name}-shm"}
+            assert set(seen.values()) == {0}
+        before.close()
+    finally:
+        os.umask(umask)
+
+
+def test_a_history_that_cannot_be_used_is_told_in_our_words(tmp_path):
+    """A caller who catches SurefootError must not meet sqlite3's own."""
+    (tmp_path / "notes.txt").write_text("no database at all " * 100)
+    with pytest.raises(Misconfigured, match=r"notes\.txt.*not a database"):
+        History(tmp_path / "notes.txt")
+    history = History(tmp_path / "h.db")
+    (tmp_path / "h.db").write_text("no database any more " * 100)
+    with pytest.raises(Misconfigured, match=r"h\.db"):
+        history.all("c")

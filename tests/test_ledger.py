@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -11,8 +15,10 @@ import surefoot
 from surefoot import ChatModel, Policy, Target
 from surefoot.cli import main
 from surefoot.errors import Misconfigured
+from surefoot.events import AttemptEnded
 from surefoot.ledger import Ledger
 from surefoot.testing.wire import OK, OpenAISim, fault
+from surefoot.types import Attempt, Usage
 
 
 @pytest.fixture
@@ -95,3 +101,83 @@ def test_bad_input_names_what_is_known(ledger, tmp_path, capsys):
         Ledger(tmp_path / "deep" / "usage.db" / "below")
     assert main(["usage", "--ledger", str(tmp_path / "none.db")]) == 1
     assert "no ledger" in capsys.readouterr().err
+
+
+SURROGATE = json.loads('"\\ud800"')  # what a JSON body may hold and no database
+
+
+def ended(tenant="", tags=(), **usage):
+    attempt = Attempt(number=1, target="openai:m", usage=Usage(**usage), cost_usd=0.5)
+    return AttemptEnded(call_id="c", at_s=0.0, attempt=attempt, tenant=tenant, tags=tags)
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        ended(tenant=f"evil{SURROGATE}", input_tokens=1),
+        ended(tags=(("session", SURROGATE),), input_tokens=1),
+        ended(tags=((SURROGATE, "x"),), input_tokens=1),
+        ended(tags=(("n", {1, 2}),), input_tokens=1),  # whoever builds a Call by hand may say anything
+    ],
+    ids=["tenant", "tag", "tag name", "no text"],
+)
+def test_text_that_no_database_holds_is_mended_and_costs_no_row(ledger, poison):
+    """One tenant's stray character must not cost the others their rows, nor its own tenant the bill."""
+    for event in (ended("honest", input_tokens=7), poison, ended("honest", input_tokens=7)):
+        ledger(event)
+    assert ledger.sums(by=())[0].attempts == 3
+
+
+@pytest.mark.parametrize("count", [2**63, 10**30, object()], ids=["64 bits", "absurd", "no number"])
+def test_a_row_that_cannot_be_held_is_set_aside_and_told(ledger, caplog, count):
+    """A server may count what it likes; the writer goes on, and what it said can still be read."""
+    for event in (ended("honest", input_tokens=7), ended("evil", input_tokens=count), ended("honest")):
+        ledger(event)
+    ledger.flush()
+    rows = ledger.sums(by=("tenant",))
+    assert [(row.group, row.attempts) for row in rows] == [(("honest",), 2)]
+    with closing(sqlite3.connect(ledger.path)) as database:
+        ((said,),) = database.execute("SELECT said FROM set_aside").fetchall()
+    assert "evil" in said
+    assert sum("set aside" in record.message for record in caplog.records) == 1
+
+
+def test_the_writers_thread_outlives_a_poison_row(ledger):
+    """It used to end at the first one; what came later stayed in memory until the process ended."""
+    ledger(ended("evil", input_tokens=2**63))
+    thread = ledger._thread
+    ledger.flush()
+    ledger(ended("honest"))
+    assert ledger._thread is thread
+    assert thread.is_alive()
+
+
+def test_a_file_that_is_no_database_is_told_in_our_words(tmp_path):
+    """And left as it is."""
+    (tmp_path / "bill.txt").write_text("not a ledger " * 100)
+    with pytest.raises(Misconfigured, match=r"bill\.txt.*not a database"):
+        Ledger(tmp_path / "bill.txt")
+    assert (tmp_path / "bill.txt").read_text() == "not a ledger " * 100
+
+
+def test_a_ledger_is_readable_by_its_owner_alone(tmp_path):
+    """Tenants, tags and money; also where the file is there already, with the files beside it."""
+    path = tmp_path / "usage.db"
+    umask = os.umask(0o022)
+    try:
+        with closing(sqlite3.connect(path)) as before:
+            before.execute("PRAGMA journal_mode=WAL")
+            before.execute("CREATE TABLE other (x)")
+            before.commit()
+            ledger = Ledger(path)
+            ledger(ended("acme"))
+            ledger.flush()
+            seen = {one.name: one.stat().st_mode & 0o077 for one in tmp_path.iterdir()}
+        assert seen == {"usage.db": 0, "usage.db-wal": 0, "usage.db-shm": 0}
+        for one in tmp_path.iterdir():
+            one.unlink()
+        ledger(ended("acme"))  # a file that was taken away is made anew
+        assert ledger.sums(by=())[0].attempts == 1
+        assert path.stat().st_mode & 0o077 == 0
+    finally:
+        os.umask(umask)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
+import stat
 import threading
 import time
 from contextlib import suppress
@@ -14,6 +16,30 @@ FORK_S = 1.0  # how long a fork waits for statements under way
 BUSY_S = 2.0  # how long a statement waits for another process's write
 PAUSE_S = 0.01
 WAL_BYTES = 64 * 2**20  # the log file is cut back to this after a checkpoint
+PRIVATE = 0o600  # prompts, answers and bills are nobody else's business
+SIDE_FILES = ("", "-wal", "-shm", "-journal")  # SQLite gives new ones the database's own permissions; old ones keep theirs
+
+_log = logging.getLogger("surefoot.sqlite")
+
+
+def create_private(path: Path) -> None:
+    """Create the empty file `path`, readable by its owner alone, unless it exists. Raises OSError."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE))
+
+
+def make_private(path: Path) -> None:
+    """Take the permissions of group and others from an existing database and its side files; a log line where that is not ours to do."""
+    for suffix in SIDE_FILES:
+        one = Path(f"{path}{suffix}")
+        try:
+            mode = stat.S_IMODE(one.stat().st_mode)
+            if mode & 0o077:
+                one.chmod(mode & ~0o077)
+        except FileNotFoundError:  # no side file, or another process has just checkpointed it away
+            continue
+        except OSError as error:
+            _log.warning("%s can be read by other users and its permissions cannot be changed: %s", one, error.strerror)
 
 
 def connect(path: Path, *, application_id: int, busy_s: float = BUSY_S) -> sqlite3.Connection:
@@ -23,8 +49,7 @@ def connect(path: Path, *, application_id: int, busy_s: float = BUSY_S) -> sqlit
     (`Transaction`). Raises sqlite3.Error or OSError, sqlite3.DatabaseError if the file is another program's.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))  # prompts and answers are nobody else's business
+    create_private(path)
     connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("BEGIN")  # both looks at one moment: another process may be laying the file out
@@ -36,6 +61,7 @@ def connect(path: Path, *, application_id: int, busy_s: float = BUSY_S) -> sqlit
                 raise sqlite3.DatabaseError("it is another program's database; name another file")  # noqa: TRY301 - closed below
             _patiently(connection, "PRAGMA journal_mode = WAL", busy_s)
             connection.execute(f"PRAGMA application_id = {application_id:d}")
+        make_private(path)  # only now: another program's file keeps its permissions
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES:d}")
     except BaseException:

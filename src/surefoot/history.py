@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from surefoot._sqlite import create_private, make_private
 from surefoot.errors import ContextTooLong, Misconfigured
 from surefoot.tokens import MESSAGE_TOKENS, estimate_message
 from surefoot.trim import Count, part
@@ -56,7 +57,8 @@ class History:
     """Conversations by name: `History("chat.db")`, or without a path in memory alone.
 
     `add()` remembers, `window()` gives what to ask with. Safe from several threads and processes. In memory at most `max_conversations`
-    conversations are held, and of each only its window; the file holds everything (`all()`).
+    conversations are held, and of each only its window; the file holds everything (`all()`) and is readable by its owner alone. Raises
+    Misconfigured for a file that is no database, cannot be opened, read or written.
     """
 
     def __init__(
@@ -79,16 +81,22 @@ class History:
             with self._database() as database, database:
                 database.execute(SCHEMA)
                 database.execute(INDEX)
+                make_private(self._path)
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
+        assert self._path is not None
         try:
+            create_private(self._path)
             database = sqlite3.connect(str(self._path), timeout=5.0)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise Misconfigured(f"the history {self._path} cannot be opened: {error}") from error
-        with closing(database):
-            database.execute("PRAGMA journal_mode=WAL")
-            yield database
+        try:
+            with closing(database):
+                database.execute("PRAGMA journal_mode=WAL")
+                yield database
+        except sqlite3.Error as error:
+            raise Misconfigured(f"the history {self._path} cannot be used: {error}") from error
 
     def add(self, conversation: str, *messages: Message) -> None:
         """Remember `messages` as said now; on disk before this returns."""

@@ -21,11 +21,12 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from surefoot import runtime
+from surefoot._sqlite import create_private, make_private
 from surefoot.errors import Misconfigured
 from surefoot.events import AttemptEnded, CallEnded
 from surefoot.prices import FALLBACK_USD_PER_MTOK, Price
 from surefoot.target import Target
-from surefoot.types import Usage
+from surefoot.types import Usage, clean
 
 logger = logging.getLogger("surefoot.ledger")
 
@@ -38,7 +39,13 @@ CREATE TABLE IF NOT EXISTS usage (
     reasoning INTEGER NOT NULL, estimated INTEGER NOT NULL, cost_usd REAL, saved_usd REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS usage_day ON usage (day);
+CREATE TABLE IF NOT EXISTS set_aside (at REAL NOT NULL, why TEXT NOT NULL, said TEXT NOT NULL);
 """
+# What SQLite says of a row it cannot hold; anything else is said of the file, and the rows wait.
+ROW_FAULTS = (
+    UnicodeError, OverflowError, TypeError,
+    sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.IntegrityError,
+)  # fmt: skip
 COLUMNS = 15
 COST = f"coalesce(cost_usd, (input * {FALLBACK_USD_PER_MTOK[0]} + output * {FALLBACK_USD_PER_MTOK[1]}) / 1e6)"
 By = Literal["day", "target", "tenant", "total"]
@@ -64,7 +71,8 @@ class Row(Struct, frozen=True, kw_only=True):
 class Ledger:
     """A file of rows. Pass it to `subscribe(ledger, inline=True)`, or name its path as `ledger=` of a model.
 
-    Raises Misconfigured if the file cannot be opened.
+    The file is readable by its owner alone. A row that SQLite cannot hold (a count beyond 64 bits) costs no other row: it is set aside
+    as text in the table `set_aside`, with a warning. Raises Misconfigured if the file cannot be opened or is no database.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -79,16 +87,21 @@ class Ledger:
         with self._connection() as database:
             database.execute("PRAGMA journal_mode=WAL")  # once: it is kept in the file, and asking for it again may meet a lock
             database.executescript(SCHEMA)
+            make_private(self.path)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            create_private(self.path)
             database = sqlite3.connect(self.path, timeout=BUSY_S)
         except (OSError, sqlite3.Error) as error:
             raise Misconfigured(f"the ledger {self.path} cannot be opened: {error}") from error
-        with closing(database):
-            yield database
+        try:
+            with closing(database):
+                yield database
+        except sqlite3.Error as error:
+            raise Misconfigured(f"the ledger {self.path} cannot be used: {error}") from error
 
     def __call__(self, event: Any) -> None:
         """Hear an event; quick, never waits."""
@@ -122,9 +135,10 @@ class Ledger:
             self._wake, self._writing = threading.Event(), threading.Lock()
         now = time.time()  # noqa: TID251 - a bill knows dates
         day = time.strftime("%Y-%m-%d", time.gmtime(now))
-        tags = json.dumps(dict(event.tags), ensure_ascii=False, sort_keys=True)
+        tags = json.dumps(dict(event.tags), ensure_ascii=False, sort_keys=True, default=str)
+        words = (event.call_id, kind, target, event.tenant, tags, error)
         numbers = (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens, int(usage.estimated))
-        self._rows.append((now, day, event.call_id, kind, target, event.tenant, tags, error, *numbers, cost, saved))
+        self._rows.append((now, day, *map(clean, words), *numbers, cost, saved))  # lone surrogates have no place in a database
         if self._thread is None or not self._thread.is_alive():
             self._start()
         self._wake.set()
@@ -140,7 +154,7 @@ class Ledger:
             self._wake.clear()
             try:
                 self.flush()
-            except (sqlite3.Error, Misconfigured) as error:
+            except Misconfigured as error:
                 logger.warning("the ledger %s cannot be written now (%s); %d rows wait", self.path, error, len(self._rows))
                 self._wake.set()
             threading.Event().wait(WRITE_S)
@@ -157,9 +171,10 @@ class Ledger:
             if not rows:
                 return
             try:
-                with self._connection() as database, database:
-                    database.executemany(f"INSERT INTO usage VALUES ({','.join('?' * COLUMNS)})", rows)  # noqa: S608 - question marks
-            except (sqlite3.Error, Misconfigured):
+                with self._connection() as database:
+                    database.executescript(SCHEMA)  # the file may have been taken away meanwhile
+                    _write(database, rows, self.path)
+            except Misconfigured:
                 self._rows.extendleft(reversed(rows))  # a full disk or a long lock loses no row; the next flush tries again
                 raise
 
@@ -186,3 +201,21 @@ class Ledger:
             found = database.execute(query, (*names, since_day)).fetchall()
         fields = Row.__struct_fields__[1:]
         return [Row(group=tuple(map(str, one[:width])), **dict(zip(fields, one[width:], strict=True))) for one in found]
+
+
+def _write(database: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], path: Path) -> None:
+    """Insert `rows` in one transaction; those that cannot be held go to the table `set_aside`."""
+    insert = f"INSERT INTO usage VALUES ({','.join('?' * COLUMNS)})"  # noqa: S608 - question marks
+    try:
+        with database:
+            database.executemany(insert, rows)
+    except ROW_FAULTS:
+        with database:
+            for row in rows:
+                try:
+                    database.execute(insert, row)
+                except ROW_FAULTS as fault:
+                    database.execute("INSERT INTO set_aside VALUES (?, ?, ?)", (row[0], ascii(fault), ascii(row)))
+                    logger.warning(
+                        "the ledger %s cannot hold a row of call %s (%s): it is set aside in table set_aside", path, row[2], fault
+                    )

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 
@@ -178,6 +178,28 @@ async def test_the_file_is_its_owners_alone(store, path):
     await store.set("a", b"1")
     await store.flush()
     assert [one.stat().st_mode & 0o077 for one in path.parent.iterdir()] == [0] * len(list(path.parent.iterdir()))
+
+
+async def test_an_older_file_becomes_its_owners_alone(path):
+    """Also the files SQLite puts beside it; another program's file is left as it is."""
+    first = SQLiteStore(path)
+    await first.set("a", b"1")
+    await first.flush()
+    for one in path.parent.iterdir():
+        one.chmod(0o644)
+    second = SQLiteStore(path)
+    assert await second.get("a") == b"1"
+    assert {one.name: one.stat().st_mode & 0o077 for one in path.parent.iterdir()} == {"cache.db": 0, "cache.db-wal": 0, "cache.db-shm": 0}
+    await first.aclose()
+    await second.aclose()
+    foreign = path.parent / "foreign.db"
+    with closing(sqlite3.connect(foreign)) as database:
+        database.execute("CREATE TABLE theirs (x)")
+    foreign.chmod(0o644)
+    other = SQLiteStore(foreign)
+    assert await other.get("a") is None
+    await other.aclose()
+    assert foreign.stat().st_mode & 0o777 == 0o644
 
 
 def test_one_store_for_one_file(tmp_path):
