@@ -13,7 +13,7 @@ from pipelines.__main__ import CHAT, EMBED, MODULES, framework, show
 from pipelines.library import Library
 from pipelines.records import Answer, Passage
 from surefoot import ChatModel, EmbedModel, Policy, Target
-from surefoot.config import Found, discover
+from surefoot.config import look_around
 from surefoot.events import Event
 
 SAMPLE = Path(__file__).parent / "sample"
@@ -97,7 +97,10 @@ def _chosen() -> list[Question]:
 def _chat(model: str | None) -> tuple[ChatModel, str]:
     if model:
         return ChatModel(model, CHAT), f"{model}, as you asked"
-    found: Found | None = discover()
+    around = look_around()
+    for hint in around.hints:
+        print(f"note: {hint}")
+    found = around.found
     if found is not None:
         return ChatModel(found.target, CHAT), f"{found.target.name} ({found.why}), with {CHAT} behind it"
     return ChatModel(CHAT), f"{CHAT}, a reader without weights on this machine (no key and no local model server found)"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 
+import genai_prices.data_snapshot
 import pytest
 
-from surefoot import prices
+from surefoot import prices, registry
 from surefoot.prices import Price
 from surefoot.target import Target
 from surefoot.types import Usage
@@ -17,6 +18,15 @@ def test_listed_prices_come_from_the_library():
     price = Price(Target("openai:gpt-5-mini"))
     assert price.known
     assert price.cost(Usage(input_tokens=1000, output_tokens=100)) == pytest.approx(0.00045)
+
+
+@pytest.mark.parametrize("name", registry.default_chats())
+def test_models_taken_by_default_exist_and_have_a_price(name):
+    """A name that no vendor knows is a 404 behind the fallback: `gemini-3-flash` was one. The list names models under their full names."""
+    provider, _, model = name.partition(":")
+    found, listed = genai_prices.data_snapshot.get_snapshot().find_provider_model(model, None, provider, None)
+    assert (found.id, listed.id) == (provider, model)
+    assert Price(Target(name)).known
 
 
 def test_cached_tokens_are_cheaper():

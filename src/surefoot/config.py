@@ -16,7 +16,6 @@ requests_per_minute = 500
 from __future__ import annotations
 
 import difflib
-import os
 import re
 import tomllib
 import urllib.request
@@ -27,16 +26,12 @@ from typing import Any, NoReturn, get_type_hints
 import msgspec
 
 from surefoot import registry
+from surefoot.credentials import at_hand
 from surefoot.errors import Misconfigured
 from surefoot.model import ChatModel, EmbedModel
 from surefoot.target import Policy, Semantic, Target
 
 LOCAL_SERVERS = ((11434, "Ollama"), (8080, "llama.cpp"), (8000, "vLLM"), (1234, "LM Studio"))  # their customary ports
-DEFAULT_MODELS = {
-    "OPENAI_API_KEY": "openai:gpt-5-mini",
-    "ANTHROPIC_API_KEY": "anthropic:claude-haiku-4-5",
-    "GEMINI_API_KEY": "google:gemini-3-flash",
-}
 PROBE_S = 0.3  # a server on this machine answers in milliseconds or is not there
 SECTIONS = ("chat", "embed", "target")
 MODEL_KEYS = ("targets", "policy", "cache", "ledger")
@@ -67,15 +62,41 @@ class Found(msgspec.Struct, frozen=True):
     why: str
 
 
+class Discovery(msgspec.Struct, frozen=True):
+    """What `look_around` found; `hints` say for each key that cannot be used what to do about it."""
+
+    found: Found | None
+    hints: tuple[str, ...] = ()
+
+
 def discover() -> Found | None:
-    """A chat target that needs nobody's help: a key in the environment, or an OpenAI-protocol server on this machine; None if neither."""
-    for variable, name in DEFAULT_MODELS.items():
-        if os.environ.get(variable):  # noqa: TID251 - one of the two readers of the environment
-            try:
-                registry.provider(name.partition(":")[0])
-            except Misconfigured:
-                continue  # a key without its SDK
-            return Found(Target(name), f"{variable} is set")
+    """A chat target that needs nobody's help: a vendor's key, or an OpenAI-protocol server on this machine; None if neither."""
+    return look_around().found
+
+
+def look_around() -> Discovery:
+    """`discover`, with what is in the way. Keys are looked for in the environment and the .env file, local servers after them."""
+    hints: list[str] = []
+    for name, entry in registry.default_chats().items():
+        try:
+            key = at_hand(entry.key_variables)
+        except Misconfigured as error:  # a .env file, and nothing that reads it
+            hints.append(str(error))
+            continue
+        if key is None:
+            continue
+        variable, place = key
+        try:
+            registry.provider(name.partition(":")[0])
+        except Misconfigured as error:
+            hints.append(f"{variable} stands in {place}, but {error}")
+            continue
+        return Discovery(Found(Target(name), f"{variable} stands in {place}"), tuple(hints))
+    return Discovery(_local_server(), tuple(dict.fromkeys(hints)))
+
+
+def _local_server() -> Found | None:
+    """The first model of an OpenAI-protocol server on this machine."""
     for port, server in LOCAL_SERVERS:
         url = f"http://127.0.0.1:{port}/v1"
         try:

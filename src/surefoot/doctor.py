@@ -184,10 +184,10 @@ def patients_of(names: Sequence[str]) -> list[Patient]:
     if names:
         return [Patient(target=Target(name), kind="embed" if "embed" in name else "chat") for name in names]
     found = []
-    for name in ("openai:gpt-5-mini", "anthropic:claude-haiku-4-5", "google:gemini-3-flash"):
+    for name, entry in registry.default_chats().items():
         target = Target(name)
         try:
-            key_source(target, registry.PROVIDERS[target.provider].key_variables)
+            key_source(target, entry.key_variables)
         except Misconfigured:
             continue
         found.append(Patient(target=target))

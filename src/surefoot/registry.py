@@ -23,8 +23,9 @@ ENTRY_POINT_GROUP = "surefoot.providers"
 class ProviderEntry(Struct, frozen=True, kw_only=True):
     """Where a provider lives: its Edge class, the modules it needs, its extra, its customary environment variables, what its models do.
 
-    `address_variable`, `headers_variable` and `option_variables` (option, variable) are those that the vendor's SDK reads: they hold on
-    every lane (see `credentials.placed`). Names that begin with one of `embedders` are known to embed only, with one of `talkers` to
+    `default_chat` is the model taken where a key is found and no model is named. `address_variable`, `headers_variable` and
+    `option_variables` (option, variable) are those that the vendor's SDK reads: they hold on every lane (see `credentials.placed`).
+    Names that begin with one of `embedders` are known to embed only, with one of `talkers` to
     chat only, at the vendor's own address.
     """
 
@@ -32,6 +33,7 @@ class ProviderEntry(Struct, frozen=True, kw_only=True):
     needs: tuple[str, ...] = ()
     extra: str = ""
     key_variables: tuple[str, ...] = ()
+    default_chat: str = ""
     address_variable: str = ""
     headers_variable: str = ""
     option_variables: tuple[tuple[str, str], ...] = ()
@@ -46,6 +48,7 @@ PROVIDERS: dict[str, ProviderEntry] = {
         needs=("openai", "aiohttp"),
         extra="openai",
         key_variables=("OPENAI_API_KEY",),
+        default_chat="gpt-5-mini",
         address_variable="OPENAI_BASE_URL",
         headers_variable="OPENAI_CUSTOM_HEADERS",
         option_variables=(("organization", "OPENAI_ORG_ID"), ("project", "OPENAI_PROJECT_ID")),
@@ -57,6 +60,7 @@ PROVIDERS: dict[str, ProviderEntry] = {
         needs=("anthropic", "aiohttp"),
         extra="anthropic",
         key_variables=("ANTHROPIC_API_KEY",),
+        default_chat="claude-haiku-4-5",
         address_variable="ANTHROPIC_BASE_URL",
         headers_variable="ANTHROPIC_CUSTOM_HEADERS",
         kinds=("chat",),
@@ -66,6 +70,7 @@ PROVIDERS: dict[str, ProviderEntry] = {
         needs=("google.genai",),
         extra="google",
         key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        default_chat="gemini-3.5-flash-lite",
         address_variable="GOOGLE_GEMINI_BASE_URL",
         embedders=("gemini-embedding-", "text-embedding-", "embedding-"),
         talkers=("gemini-1", "gemini-2", "gemini-3", "gemma-"),
@@ -114,6 +119,11 @@ def provider(name: str) -> ProviderEntry:
     if missing:
         raise Misconfigured(f'provider {name!r} needs {", ".join(missing)}, not installed here: run  pip install "surefoot[{entry.extra}]"')
     return entry
+
+
+def default_chats() -> dict[str, ProviderEntry]:
+    """The chat targets that a key alone is enough for, by name, in the order in which they are tried."""
+    return {f"{name}:{entry.default_chat}": entry for name, entry in PROVIDERS.items() if entry.default_chat}
 
 
 def check_kind(target: Target, kind: str) -> None:

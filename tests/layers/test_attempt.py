@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from surefoot.errors import ConnectionLost, Overloaded
+from surefoot import ChatModel
+from surefoot.errors import AuthFailed, ConnectionLost, Overloaded
 from surefoot.events import AttemptEnded
 from surefoot.layers.attempt import Attempt
 from surefoot.layers.concurrency import Concurrency
@@ -92,3 +93,31 @@ async def test_waits_in_queues_and_between_retries_are_in_the_trail():
     first, second = await asyncio.gather(ask(make_call()), ask(make_call()))
     assert [(one.kind, one.wait_s) for one in first.trail] == [("first", 0.0)]
     assert [(one.kind, one.wait_s) for one in second.trail] == [("first", 2.0), ("retry", 1.0)]
+
+
+async def test_a_refused_key_is_warned_of_once_until_the_target_answers_again(caplog, monkeypatch):
+    """Behind a fallback the calls succeed, so nobody would learn of it; and a warning a call would fill the log."""
+    monkeypatch.setattr("surefoot.layers.attempt._refused", set())
+    provider = Scripted(*(AuthFailed("HTTP 401: no such key") for _ in range(3)), "fine", AuthFailed("revoked"))
+    ask = stack(provider, Attempt(target="openai:refused"))
+    other = stack(Scripted(Overloaded("busy")), Attempt(target="openai:busy"))
+    await fails(ask, AuthFailed, times=3)
+    await fails(other, Overloaded, times=1)
+    (warning,) = caplog.records
+    assert warning.levelname == "WARNING"
+    assert warning.getMessage().startswith("openai:refused refuses")
+    assert "no such key" in warning.getMessage()
+    await ask(make_call())
+    await fails(ask, AuthFailed, times=1)
+    assert len(caplog.records) == 2
+
+
+async def test_a_refused_key_is_warned_of_behind_a_fallback(caplog, monkeypatch):
+    """Through a model, with real stacks: the answer comes from the next target, the warning all the same, for a stream as for a reply."""
+    monkeypatch.setattr("surefoot.layers.attempt._refused", set())
+    refusing = Scripted(*(AuthFailed("HTTP 401") for _ in range(4)), name="openai:behind")
+    chat = ChatModel(refusing, Scripted(*["fine"] * 4))
+    for _ in range(2):
+        assert (await chat.ainvoke("Hello")).text == "fine"
+    assert "".join([delta.text async for delta in chat.astream("Hello")]) == "fine"
+    assert [one.getMessage().split()[0] for one in caplog.records if one.levelname == "WARNING"] == ["openai:behind"]

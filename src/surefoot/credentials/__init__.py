@@ -100,8 +100,27 @@ def _variable(name: str) -> Secret | None:
     return Secret(os.environ.get(name, "")) or _in_dotenv(name) or None  # noqa: TID251 - one of the two readers of the environment
 
 
+def at_hand(variables: tuple[str, ...]) -> tuple[str, str] | None:
+    """The first of `variables` that holds a key, and where it stands ("the environment" or the .env file's path); None if none does.
+
+    Raises Misconfigured where a .env file names one of them and python-dotenv, which reads it, is not installed.
+    """
+    for variable in variables:
+        if os.environ.get(variable, "").strip():  # noqa: TID251 - one of the two readers of the environment
+            return variable, "the environment"
+    for variable in variables:
+        found = _in_dotenv(variable)
+        if found is not None and found.reveal().strip():
+            return variable, str(_dotenv())
+    return None
+
+
+def _dotenv() -> Path:
+    return Path(os.environ.get(DOTENV, ".env") or os.devnull)  # noqa: TID251 - one of the two readers of the environment
+
+
 def _in_dotenv(name: str) -> Secret | None:
-    path = Path(os.environ.get(DOTENV, ".env") or os.devnull)  # noqa: TID251 - one of the two readers of the environment
+    path = _dotenv()
     if not path.is_file() or name not in path.read_text(encoding="utf-8", errors="replace"):
         return None
     try:

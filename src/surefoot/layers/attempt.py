@@ -6,16 +6,21 @@ It stands inside budget and breaker, so that what they refuse is not counted as 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
+from surefoot.errors import AuthFailed
 from surefoot.events import AttemptEnded, tell
 from surefoot.settle import Outcome
 from surefoot.stack import Gate
 from surefoot.types import Attempt as AttemptRecord
 from surefoot.types import Call, ChatReply, Tally, Usage
+
+_log = logging.getLogger(__name__)
+_refused: set[str] = set()  # targets whose key was refused and that have not answered since; on the home loop only
 
 Price: TypeAlias = Callable[[Usage, str], float | None]  # tokens and the answering model -> US dollars, None if unknown
 
@@ -66,12 +71,22 @@ class Attempt(Gate):
             record.error = "CancelledError"
         elif error is not None:
             record.error = type(error).__name__
+            if isinstance(error, AuthFailed):
+                self._key_refused(error)
+        elif _refused:
+            _refused.discard(self.target)
         usage = self._usage(call, outcome)
         if usage is not None:
             record.usage = usage
             if self.price is not None:
                 record.cost_usd = self.price(usage, _model_of(outcome))
         tell(call, AttemptEnded, attempt=record, tenant=call.tenant, tags=call.tags)
+
+    def _key_refused(self, error: AuthFailed) -> None:
+        """Warn, once until the target answers again: behind a fallback or a cache nobody would notice."""
+        if self.target not in _refused:
+            _refused.add(self.target)
+            _log.warning("%s refuses its key, so every call to it fails or goes to the next target: %s", self.target, error)
 
     def _usage(self, call: Call[Any], outcome: Outcome) -> Usage | None:
         """The provider's count; ours, flagged, where it sent none or was cut off while counting; None for an error it answered with."""
