@@ -21,7 +21,9 @@ from pipelines import corpus
 from pipelines.library import Library
 from pipelines.prompting import citations, is_refusal, render
 from pipelines.records import Answer, Passage
+from pipelines.refusals import without_no_answer
 from pipelines.retrieval import Lexical
+from pipelines.thinking import without_thinking
 from surefoot import ChatModel, EmbedModel, Message, Policy, load, scope
 from surefoot.errors import Misconfigured, SurefootError
 
@@ -124,9 +126,10 @@ class _Lexical(Opened):
         system, user = render(question, found)
         reply = self.taped.model.invoke([Message.system(system), Message.user(user)], **self.options)
         refused = is_refusal(reply.text)
+        text = without_no_answer(without_thinking(reply.text))
         return Answer(
-            text=reply.text,
-            citations=() if refused else citations(reply.text, found),
+            text=text,
+            citations=() if refused else citations(text, found),
             passages=tuple(found),
             refused=refused,
             model=reply.target,

@@ -25,6 +25,8 @@ from eval.suite import Provider, Schedule, Suite, System, target
 from eval.tape import Tape, Taped, cost_of
 from pipelines.prompting import citations, is_refusal, render
 from pipelines.records import Passage
+from pipelines.refusals import without_no_answer
+from pipelines.thinking import without_thinking
 from surefoot import ChatModel, Message, Policy
 from surefoot.ask import call_of
 from surefoot.digest import digest
@@ -203,12 +205,13 @@ def _record(name: str, seed: int, it: Asking, reply: ChatReply, error: str, ende
     for attempt in ended.trail:
         usd += (price[attempt.target].cost(attempt.usage) or 0.0) if attempt.usage is not None else 0.0
     refused = not error and is_refusal(reply.text)
-    cited = () if refused or error else citations(reply.text, it.found)
+    text = without_no_answer(without_thinking(reply.text))
+    cited = () if refused or error else citations(text, it.found)
     return Record(
         system=name,
         question=it.asked.query.id,
         seed=seed,
-        answer=reply.text,
+        answer=text,
         refused=refused,
         citations=tuple(dict.fromkeys(Window(one.document_id, one.start, one.end) for one in cited)),
         passages=tuple(Shown(id=one.id, document=one.document_id, start=one.start, end=one.end, score=one.score) for one in it.found),

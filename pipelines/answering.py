@@ -18,10 +18,12 @@ from pipelines.filters import Where, as_chroma, kept, options_of
 from pipelines.language import language_of
 from pipelines.library import Library
 from pipelines.links import Links
-from pipelines.prompting import citations, is_refusal, known_marks, prompt, render, unsupported
+from pipelines.prompting import citations, known_marks, prompt, render, unsupported
 from pipelines.records import Answer, Passage
+from pipelines.refusals import verdict, without_no_answer
 from pipelines.retrieval import Fusion, fusion_for
 from pipelines.sentences import sentence_spans
+from pipelines.thinking import without_thinking
 from surefoot import ChatModel, Message, scope
 from surefoot.errors import BadRequest
 from surefoot.history import History
@@ -171,9 +173,11 @@ def prepare(parts: Framework, library: Library, question: str, chat: ChatModel, 
 
 
 def finish(parts: Framework, turn: Turn, said: Said, text: str, removed: int) -> Answer:
-    """The Answer: `text` is what `said` leaves after its links are taken out; citations are checked against the passages shown."""
-    text = known_marks(text, len(turn.found)).strip() or SILENT.get(language_of(turn.question), SILENT["en"])
-    refused = is_refusal(text)
+    """The Answer: `text` is what `said` leaves after its thinking and links are taken out; citations are checked against what was shown."""
+    text = text.strip() or SILENT.get(language_of(turn.question), SILENT["en"])
+    judged = verdict(text)
+    refused = judged == "refused"
+    text = known_marks(without_no_answer(text), len(turn.found)).strip() or SILENT.get(language_of(turn.question), SILENT["en"])
     if turn.wish.history is not None:
         turns.remember(turn.wish.history, turns.key(turn.tenant, turn.wish.conversation), turn.question, text)
     meta = said.meta
@@ -182,6 +186,7 @@ def finish(parts: Framework, turn: Turn, said: Said, text: str, removed: int) ->
         citations=() if refused else citations(text, turn.found),
         passages=turn.found,
         refused=refused,
+        verdict=judged,
         model=str(meta.get("target") or meta.get("model_name") or meta.get("model") or ""),
         input_tokens=said.tokens[0],
         output_tokens=said.tokens[1],
@@ -208,7 +213,7 @@ def run(parts: Framework, library: Library, question: str, chat: ChatModel, aske
     with scope(tenant=turn.tenant or None):
         said = parts.say(chat, turn)
     taken = links(turn)
-    return finish(parts, turn, said, taken.clean(said.text), taken.removed)
+    return finish(parts, turn, said, taken.clean(without_thinking(said.text)), taken.removed)
 
 
 __all__ = ["Asked", "Framework", "Said", "Search", "Turn", "Wish", "find", "finish", "fit", "links", "prepare", "run", "wish_of"]

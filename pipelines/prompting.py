@@ -17,25 +17,20 @@ from typing import NamedTuple
 from pipelines.language import STOP_WORDS, fold, words
 from pipelines.links import plain
 from pipelines.records import Citation, Passage
+from pipelines.refusals import CITED as _MARK
+from pipelines.refusals import verdict
 from pipelines.sentences import sentence_spans
+from pipelines.thinking import without_thinking
 from surefoot.errors import Misconfigured
 
 __all__ = ["Prompt", "citations", "is_refusal", "known_marks", "prompt", "render", "unsupported", "without_marks"]
 
 _PROMPTS = Path(__file__).parent / "prompts"
-_MARK = re.compile(r"\[(\d+(?:\s*[,\u2013-]\s*\d+)*)\](?!\()")  # not a Markdown link
 _SLOT = re.compile(r"\{(passages|question)\}")
 _TAGLIKE = re.compile(r"[\u2039\u27e8\u3008\u2329\u276e\u02c2\u29fc](?=\s*/?\s*(?:passage|question|system|user|assistant))", re.IGNORECASE)
 _DIGITS = re.compile(r"\d+(?:[.,:]\d+)*")
 _YEARS = 1000  # "[2024]" is no mark
 _STEM = 5  # letters; what is left of a word without its endings, near enough in both languages
-_REFUSALS = (  # how the prompt, and the offline reader, say that they do not know; folded
-    "i do not know",
-    "i don't know",
-    "the documents do not say",
-    "bilmiyorum",
-    "belgelerde bunun yaniti yok",
-)
 _STOPS = frozenset(fold(word) for words_of in STOP_WORDS.values() for word in words_of)
 
 
@@ -82,8 +77,8 @@ def _escape(text: str) -> str:
 
 
 def is_refusal(answer: str) -> bool:
-    """Whether an answer says that the documents do not hold it: it opens with such a sentence and cites nothing."""
-    return not _MARK.search(answer) and fold(answer).replace("\u2019", "'").strip(" \"'*_").startswith(_REFUSALS)
+    """Whether an answer says that the documents do not hold it, and nothing else; half an answer is none (see `refusals.verdict`)."""
+    return verdict(without_thinking(answer)) == "refused"
 
 
 def known_marks(answer_text: str, count: int) -> str:

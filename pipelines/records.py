@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from pipelines.refusals import Verdict
+
 __all__ = ["Answer", "Citation", "Document", "Heading", "Passage", "Scalar"]
 
 Scalar = str | int | float | bool  # what vector stores accept as a metadata value
@@ -74,7 +76,8 @@ class Citation(msgspec.Struct, frozen=True, kw_only=True):
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What was answered, from what, by whom, at which price.
 
-    `passages` are those the model was shown, in their order; `refused` says that they did not hold the answer. `cost_usd` is
+    `passages` are those the model was shown, in their order; `refused` says that they did not hold the answer; `verdict` also tells
+    half an answer apart ("undetermined": it says that something is not in the documents, and cites them for something else). `cost_usd` is
     None when no price is known; `attempts` counts the requests sent; `framework` is "langchain" or "llamaindex". `searched` is what was
     looked for: the question, with the earlier one it follows up. `unsupported` are the sentences that cite nothing or hold a number their
     passages do not; `removed_links` and `ignored_tool_calls` count what a model wrote and nobody got; `prompt_sha256` is the prompt file's.
@@ -96,3 +99,4 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     removed_links: int = 0
     ignored_tool_calls: int = 0
     prompt_sha256: str = ""
+    verdict: Verdict = "answered"

@@ -9,6 +9,8 @@ from typing import Any, Self
 from pipelines.answering import Framework, Said, finish, links, prepare, wish_of
 from pipelines.library import Library
 from pipelines.records import Answer, Passage
+from pipelines.refusals import without_no_answer
+from pipelines.thinking import Thinking
 from surefoot import ChatModel, scope
 from surefoot.errors import SurefootError
 
@@ -26,6 +28,7 @@ class AnswerStream:
         self._parts = parts
         self._turn = prepare(parts, library, question, chat, wish_of(asked))
         self._said = parts.pour(chat, self._turn)
+        self._thinking = Thinking()
         self._links = links(self._turn)
         self._pieces = self._read()
         self._answer: Answer | None = None
@@ -61,19 +64,25 @@ class AnswerStream:
             close()
 
     def _read(self) -> Iterator[str]:
-        said, shown = Said("", 0, (0, 0), {}), ""
+        said, shown, restarted = Said("", 0, (0, 0), {}), "", 0
         while (piece := self._next()) is not None:
             if isinstance(piece, Said):
                 said = piece
                 continue
-            if text := self._links.feed(piece):
-                shown += text
+            text, restarts = self._thinking.feed(piece), self._thinking.restarts
+            if restarts > restarted:  # all so far was thinking that the prompt had opened
+                restarted, shown = restarts, ""
+                self._links.end()
+            text = self._links.feed(text)
+            shown += text
+            if text := without_no_answer(text):
                 yield text
-        if rest := self._links.end():
-            shown += rest
+        rest = self._links.feed(self._thinking.end()) + self._links.end()
+        shown += rest
+        if rest := without_no_answer(rest):
             yield rest
         self._answer = finish(self._parts, self._turn, said, shown, self._links.removed)
-        if not shown.strip():
+        if not without_no_answer(shown).strip():
             yield self._answer.text
 
     def _next(self) -> str | Said | None:

@@ -151,6 +151,40 @@ def test_a_streamed_answer_is_the_answer(module, library):
     assert whole.removed_links == stream.answer.removed_links == 1
 
 
+THOUGHTFUL = "The passage gives 19:45, the other one 03:33. So:\n</think>\n\nIt is locked at 19:45 [1]."
+
+
+@pytest.mark.parametrize("words", [f"<think>\n{THOUGHTFUL}", THOUGHTFUL])
+def test_thinking_is_neither_shown_nor_judged_nor_remembered(module, library, words):
+    """Also where the chat template opened it: then a stream cannot know before it closes, but the answer does."""
+    asked, history = "When is the allotment gate locked?", History()
+    answer = module.answer(library, asked, ChatModel(Scripted(words)), history=history)
+    assert answer.text == SAID
+    assert not answer.unsupported
+    assert history.all("default")[-1].text == SAID
+    stream = module.stream(library, asked, ChatModel(Scripted(words)))
+    pieces = "".join(stream)
+    assert stream.answer.text == SAID
+    assert pieces.endswith(SAID)
+    assert pieces == SAID or words == THOUGHTFUL
+
+
+def test_a_refusal_is_told_by_the_mark_that_nobody_sees(module, library):
+    """In a language whose wording is not known; a refusal with a citation is one, too; half an answer is told apart."""
+    for words, shown, verdict in (
+        ("Jag vet inte. [none]", "Jag vet inte.", "refused"),
+        ("I do not know: the documents do not say. [1]", "I do not know: the documents do not say. [1]", "refused"),
+        (f"{SAID} The documents do not say why.", f"{SAID} The documents do not say why.", "undetermined"),
+    ):
+        answer = module.answer(library, "When is the gate locked?", ChatModel(Scripted(words)))
+        assert (answer.text, answer.verdict, answer.refused) == (shown, verdict, verdict == "refused")
+        assert bool(answer.citations) is not answer.refused
+        stream = module.stream(library, "When is the gate locked?", ChatModel(Scripted(words)))
+        assert "".join(stream).rstrip() == stream.answer.text == shown
+    stream = module.stream(library, "When is the gate locked?", ChatModel(Scripted("[none]")))
+    assert "".join(stream) == stream.answer.text == "I do not know: the documents do not say."
+
+
 def test_leaving_a_stream_early_closes_it(module, library):
     """A reader who goes away must not be billed to the end."""
     edge = Scripted([Delta(text=f"Sentence {n} is here. ") for n in range(50)] + [Delta(finish_reason="stop")])
