@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from surefoot import ChatModel, load, registry
@@ -128,7 +129,8 @@ def test_each_vendors_key_is_seen_also_in_a_dotenv_file(keyless, variable, provi
 def test_a_key_that_cannot_be_used_is_said_with_what_to_install(keyless):
     """Passing it over in silence leaves its owner with the offline reader and no idea why; the next key is still taken."""
     keyless.setenv("ANTHROPIC_API_KEY", "CANARY-1234")
-    keyless.setattr(registry, "_installed", lambda module: module != "anthropic")
+    entry = msgspec.structs.replace(registry.PROVIDERS["anthropic"], needs=("nowhere",))
+    keyless.setitem(registry.PROVIDERS, "anthropic", entry)
     around = look_around()
     assert around.found is None
     (hint,) = around.hints

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 
 import boto3
@@ -13,6 +14,7 @@ from moto.server import ThreadedMotoServer
 
 from surefoot.credentials import by_reference, key_source
 from surefoot.errors import AuthFailed, Misconfigured, Transient
+from surefoot.secret import Secret
 from surefoot.target import Target
 
 VARIABLES = ("SUREFOOT_TEST_KEY",)
@@ -44,6 +46,43 @@ async def test_a_file_is_read_again_after_a_refusal(tmp_path):
     path.write_text("new")
     assert (await source.renew(old)).reveal() == "new"
     assert (await source.get()).reveal() == "new"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async", "gives an awaitable"])
+async def test_a_function_gives_a_token_at_each_attempt(kind):
+    """Entra ID and the like: tokens last an hour, and the function knows when a new one is due. A sync one may ask a server."""
+    tokens, threads = iter(["first", "first", "second", "second", "second"]), set()
+
+    async def later():
+        return next(tokens)
+
+    def now():
+        threads.add(threading.current_thread())
+        return later() if kind == "gives an awaitable" else Secret(next(tokens))
+
+    source = key_source(Target("openai:m", api_key=later if kind == "async" else now), ("OPENAI_API_KEY",))
+    first = await source.get()
+    assert first.reveal() == "first"
+    assert await source.get() is first  # the signed headers are kept as long as it is the same
+    assert (await source.renew(first)).reveal() == "second"
+    assert await source.renew(Secret("second")) is None
+    assert (await source.get()).reveal() == "second"
+    assert threading.main_thread() not in threads
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "words"),
+    [
+        (lambda: 1 / 0, Transient, "failed \\(ZeroDivisionError\\)"),
+        (lambda: None, Misconfigured, "NoneType where a token"),
+        (lambda: "", Misconfigured, "str where a token"),
+        (lambda: b"token", Misconfigured, "bytes where a token"),
+    ],
+)
+async def test_a_function_that_gives_no_token_is_told(function, error, words):
+    """A token service that is down passes; a wrong type does not."""
+    with pytest.raises(error, match=words):
+        await key_source(Target("openai:m", api_key=function), ()).get()
 
 
 async def test_a_local_server_needs_no_key(monkeypatch):

@@ -19,9 +19,18 @@ def test_an_unknown_provider_names_the_nearest():
 
 def test_a_missing_extra_names_the_command(monkeypatch):
     """What to type stands in the message."""
-    monkeypatch.setattr(registry, "_installed", lambda module: module != "openai")
-    with pytest.raises(Misconfigured, match=r'pip install "surefoot\[openai\]"'):
+    monkeypatch.setattr(registry, "_installed", lambda module: module != "aiohttp")
+    with pytest.raises(Misconfigured, match=r'needs aiohttp, .*pip install "surefoot\[openai\]"'):
         registry.provider("openai")
+
+
+def test_an_sdk_is_needed_only_by_its_own_lane(monkeypatch):
+    """Without one, requests go out without it; who asks for it by name is told what to install."""
+    monkeypatch.setattr(registry, "_installed", lambda module: module != "openai")
+    assert registry.provider("openai", lane="auto").sdk == "openai"
+    assert registry.provider("openai", lane="direct").sdk == "openai"
+    with pytest.raises(Misconfigured, match=r'needs openai, .*pip install "surefoot\[openai\]"'):
+        registry.provider("openai", lane="sdk")
 
 
 def test_a_stranger_registers_by_entry_point(monkeypatch):

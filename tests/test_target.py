@@ -35,8 +35,9 @@ def test_limits_are_above_zero(field):
         Target("openai:m", **{field: 0})
 
 
-def test_lanes_are_two():
+def test_lanes_are_known_words():
     """A typo must not pick a lane in silence."""
+    assert Target("openai:m").lane == "auto"
     with pytest.raises(Misconfigured, match="lane"):
         Target("openai:m", lane="drect")  # type: ignore[arg-type]
 

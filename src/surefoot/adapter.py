@@ -161,12 +161,19 @@ def own_words(words: Mapping[str, Any], *, known: Collection[str], owner: str) -
 
 
 def stored(target: str | Target) -> str | dict[str, Any]:
-    """A fallback as it is stored: its name, or its plain settings, which `own_words` reads again. Keys, headers and options stay out."""
+    """A fallback as it is stored: its name, or its plain settings, which `own_words` reads again.
+
+    Keys, clients, headers and options stay out.
+    """
     if not isinstance(target, Target):
         return target
     plain = Target(target.name)
-    kept = [field for field in Target.__struct_fields__ if field not in {"name", "headers", "options"}]
-    said = {field: value for field in kept if (value := getattr(target, field)) != getattr(plain, field) and not isinstance(value, Secret)}
+    kept = [field for field in Target.__struct_fields__ if field not in {"name", "client", "headers", "options"}]
+    said = {
+        field: value
+        for field in kept
+        if (value := getattr(target, field)) != getattr(plain, field) and not (isinstance(value, Secret) or callable(value))
+    }
     return {"name": target.name, **said} if said else target.name
 
 

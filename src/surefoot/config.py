@@ -36,7 +36,7 @@ PROBE_S = 0.3  # a server on this machine answers in milliseconds or is not ther
 SECTIONS = ("chat", "embed", "target")
 MODEL_KEYS = ("targets", "policy", "cache", "ledger")
 CHAT_KEYS = (*MODEL_KEYS, "semantic")
-TARGET_KEYS = tuple(name for name in Target.__struct_fields__ if name != "name")
+TARGET_KEYS = tuple(name for name in Target.__struct_fields__ if name not in {"name", "client"})
 POLICY_KEYS = Policy.__struct_fields__
 UNITS = ("_s", "_ms", "_usd", "_tokens", "_per_minute", "_per_target", "_calls")
 

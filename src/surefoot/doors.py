@@ -113,7 +113,7 @@ class Spec:
         if isinstance(given, str):
             given = Target(given)
         if isinstance(given, Target):
-            entry = registry.provider(given.provider)
+            entry = registry.provider(given.provider, lane=given.lane)
             target = placed(given, entry)
             registry.check_kind(target, kind)
             self.target = target
@@ -134,6 +134,9 @@ class Spec:
         if self.target is None:
             return self.name
         said = msgspec.structs.asdict(self.target) | dict.fromkeys(NOT_IN_SCOPE)
+        client = said.pop("client")
+        if client is not None:
+            said["client"] = f"{type(client).__name__} {getattr(client, 'base_url', '')}"  # its repr names a place in memory
         return repr(sorted(said.items()))
 
     def edge_class(self) -> Any:

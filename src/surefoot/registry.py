@@ -23,14 +23,15 @@ ENTRY_POINT_GROUP = "surefoot.providers"
 class ProviderEntry(Struct, frozen=True, kw_only=True):
     """Where a provider lives: its Edge class, the modules it needs, its extra, its customary environment variables, what its models do.
 
-    `default_chat` is the model taken where a key is found and no model is named. `address_variable`, `headers_variable` and
-    `option_variables` (option, variable) are those that the vendor's SDK reads: they hold on every lane (see `credentials.placed`).
-    Names that begin with one of `embedders` are known to embed only, with one of `talkers` to
-    chat only, at the vendor's own address.
+    `sdk` is the vendor's module, needed by `lane="sdk"` alone; `default_chat` the model taken where a key is found and none is named.
+    `address_variable`, `headers_variable` and `option_variables` (option, variable) are those that the vendor's SDK reads: they hold on
+    every lane (see `credentials.placed`). Names that begin with one of `embedders` are known to embed only, with one of `talkers` to chat
+    only, at the vendor's own address.
     """
 
     path: str
     needs: tuple[str, ...] = ()
+    sdk: str = ""
     extra: str = ""
     key_variables: tuple[str, ...] = ()
     default_chat: str = ""
@@ -45,7 +46,8 @@ class ProviderEntry(Struct, frozen=True, kw_only=True):
 PROVIDERS: dict[str, ProviderEntry] = {
     "openai": ProviderEntry(
         path="surefoot.providers.openai:OpenAIEdge",
-        needs=("openai", "aiohttp"),
+        needs=("aiohttp",),
+        sdk="openai",
         extra="openai",
         key_variables=("OPENAI_API_KEY",),
         default_chat="gpt-5-mini",
@@ -57,7 +59,8 @@ PROVIDERS: dict[str, ProviderEntry] = {
     ),
     "anthropic": ProviderEntry(
         path="surefoot.providers.anthropic:AnthropicEdge",
-        needs=("anthropic", "aiohttp"),
+        needs=("aiohttp",),
+        sdk="anthropic",
         extra="anthropic",
         key_variables=("ANTHROPIC_API_KEY",),
         default_chat="claude-haiku-4-5",
@@ -67,7 +70,8 @@ PROVIDERS: dict[str, ProviderEntry] = {
     ),
     "google": ProviderEntry(
         path="surefoot.providers.google:GoogleEdge",
-        needs=("google.genai",),
+        needs=("aiohttp",),
+        sdk="google.genai",
         extra="google",
         key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         default_chat="gemini-3.5-flash-lite",
@@ -105,8 +109,11 @@ def _strangers() -> dict[str, ProviderEntry]:
     return {point.name: ProviderEntry(path=point.value) for point in points}
 
 
-def provider(name: str) -> ProviderEntry:
-    """The entry of provider `name`. Raises Misconfigured for an unknown one (with the nearest known) or a missing extra."""
+def provider(name: str, *, lane: str = "auto") -> ProviderEntry:
+    """The entry of provider `name`. Raises Misconfigured for an unknown one (with the nearest known) or a missing extra.
+
+    With `lane="sdk"` the vendor's SDK is needed, too.
+    """
     entry = PROVIDERS.get(name) or _strangers().get(name)
     if entry is None:
         import difflib
@@ -115,7 +122,8 @@ def provider(name: str) -> ProviderEntry:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise Misconfigured(f"unknown provider {name!r}: {hint}known are {', '.join(known)}")
-    missing = [module for module in entry.needs if not _installed(module)]
+    needs = (entry.sdk, *entry.needs) if entry.sdk and lane == "sdk" else entry.needs
+    missing = [module for module in needs if not _installed(module)]
     if missing:
         raise Misconfigured(f'provider {name!r} needs {", ".join(missing)}, not installed here: run  pip install "surefoot[{entry.extra}]"')
     return entry

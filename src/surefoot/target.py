@@ -5,7 +5,7 @@ Every default of Policy carries its reason and source beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -29,23 +29,29 @@ class Target(Struct, frozen=True):
     `api_key` is a string, a Secret, or a reference ("env:NAME", "file:PATH", "vault:PATH#FIELD", ...); left out, the provider's customary
     environment variable is read. `requests_per_minute`, `tokens_per_minute`, `concurrency` left out are learned from its answers.
     `context_tokens` overrides the model's window where the provider cannot tell. `input_usd_per_mtok`/`output_usd_per_mtok` override the
-    price list, in US dollars per million tokens. `lane="direct"` skips the vendor's SDK client. Raises Misconfigured for a name
-    without provider, a number out of range, an unknown lane, a blank key or an address that is none.
+    price list, in US dollars per million tokens. `api_key` may also be a function, sync or async, that gives a token (Entra ID, Vertex);
+    it is asked at each attempt, a sync one on a worker thread.
+
+    `lane="sdk"` sends through the vendor's SDK, "direct" without it at a fraction of the cost, "auto" through the SDK where it is
+    installed. `client` is an SDK client of your own (AsyncAzureOpenAI, AsyncAnthropicBedrock, any subclass): it signs and sends, on
+    surefoot's background loop, so give it to nobody else, and it stays yours to close. Raises Misconfigured for a name without provider, a
+    number out of range, an unknown lane, a blank key, an address that is none, or a client beside what it says itself.
     """
 
     name: str
     base_url: str = ""
-    api_key: str | Secret | None = None
+    api_key: str | Secret | Callable[[], Any] | None = None
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
     concurrency: int | None = None
-    lane: Literal["sdk", "direct"] = "sdk"
+    lane: Literal["auto", "sdk", "direct"] = "auto"
     context_tokens: int | None = None
     input_usd_per_mtok: float | None = None
     output_usd_per_mtok: float | None = None
     dimensions: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
     options: tuple[tuple[str, Any], ...] = ()  # the provider's own constructor settings (organization, api_version, device, ...)
+    client: Any = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without asking anybody."""
@@ -59,8 +65,10 @@ class Target(Struct, frozen=True):
             value = getattr(self, field)
             if value is not None and not value > 0:
                 raise Misconfigured(f"target {self.name}: {field} = {value!r} must be above 0, or left out to be learned")
-        if self.lane not in {"sdk", "direct"}:
-            raise Misconfigured(f"target {self.name}: lane = {self.lane!r} must be 'sdk' or 'direct'")
+        if self.lane not in {"auto", "sdk", "direct"}:
+            raise Misconfigured(f"target {self.name}: lane = {self.lane!r} must be 'auto', 'sdk' or 'direct'")
+        if self.client is not None and (self.lane == "direct" or self.base_url or self.api_key is not None):
+            raise Misconfigured(f"target {self.name}: client brings its own way, address and key; leave out lane, base_url and api_key")
         _check_address(self.name, self.base_url)
         if isinstance(self.api_key, str | Secret) and not _is_written(self.api_key):
             raise Misconfigured(

@@ -24,10 +24,11 @@ from surefoot.errors import (
 )
 from surefoot.providers._anthropic_read import Asked, ChatReader
 from surefoot.providers._anthropic_wire import Dialect, chat_body, closed, is_closed, version
-from surefoot.providers._direct import DirectLane
 from surefoot.providers._faults import Door, fault_of
 from surefoot.providers._sse import EventSource
 from surefoot.providers.anthropic import AnthropicEdge
+from surefoot.providers.http.direct import DirectLane
+from surefoot.providers.http.transport import Transport
 from surefoot.secret import Secret
 from surefoot.settle import Stream, fold, prime
 from surefoot.target import Target
@@ -471,7 +472,7 @@ async def test_sealed_and_hidden_thoughts_are_kept_apart():
 
 
 async def recorded(server: AnthropicSim, said: Said | None) -> bytes:
-    lane = DirectLane(server.url, sign=lambda key: {"x-api-key": key}, headers={}, connect_s=5)
+    lane = DirectLane(Transport(address=server.url), sign=lambda key: {"x-api-key": key}, headers={})
     server.reset()
     server.script(said)
     answer = await lane.post(
@@ -559,4 +560,4 @@ async def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
     """Extras are optional; the remedy belongs into the message."""
     monkeypatch.setitem(__import__("sys").modules, "anthropic", None)
     with pytest.raises(Misconfigured, match=r'pip install "surefoot\[anthropic\]"'):
-        AnthropicEdge(Target("anthropic:m"), None)
+        AnthropicEdge(Target("anthropic:m", lane="sdk"), None)

@@ -28,13 +28,14 @@ from surefoot.errors import (
     Transient,
     Unsupported,
 )
-from surefoot.providers._direct import DirectLane
 from surefoot.providers._faults import Door, fault_of
 from surefoot.providers._google_read import ChatReader, chat_reply, vectors
 from surefoot.providers._google_wire import SEAL, UNSIGNED, Dialect, chat_body
 from surefoot.providers._openai_read import Asked
 from surefoot.providers._sse import EventSource
 from surefoot.providers.google import GoogleEdge
+from surefoot.providers.http.direct import DirectLane
+from surefoot.providers.http.transport import Transport
 from surefoot.secret import Secret
 from surefoot.settle import Stream, fold, prime
 from surefoot.target import Target
@@ -529,7 +530,7 @@ async def test_an_answer_with_nothing_in_it_is_allowed_only_with_a_reason(edge, 
 
 
 async def recorded(server: GeminiSim, request: ChatRequest, said: Said | None) -> bytes:
-    lane = DirectLane(server.url + "/v1beta", sign=lambda key: {"x-goog-api-key": key}, headers={}, connect_s=5)
+    lane = DirectLane(Transport(address=server.url + "/v1beta"), sign=lambda key: {"x-goog-api-key": key}, headers={})
     server.reset()
     server.script(said)
     path = "/models/gemini-3-flash:streamGenerateContent?alt=sse"
@@ -716,7 +717,7 @@ async def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "google.genai", None)
     monkeypatch.delattr("google.genai", raising=False)
     with pytest.raises(Misconfigured, match=r'pip install "surefoot\[google\]"'):
-        GoogleEdge(Target("google:m"), None)
+        GoogleEdge(Target("google:m", lane="sdk"), None)
 
 
 async def test_a_placeholder_key_is_a_word_an_answer_may_hold(edge, sim):

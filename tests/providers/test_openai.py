@@ -32,11 +32,12 @@ from surefoot.errors import (
     Transient,
     Unsupported,
 )
-from surefoot.providers._direct import DirectLane
 from surefoot.providers._faults import Door, fault_of
 from surefoot.providers._openai_read import Asked, ChatReader
 from surefoot.providers._openai_wire import Dialect, chat_body
 from surefoot.providers._sse import EventSource
+from surefoot.providers.http.direct import DirectLane
+from surefoot.providers.http.transport import Transport
 from surefoot.providers.openai import OpenAIEdge
 from surefoot.secret import Secret
 from surefoot.settle import Stream, fold, prime
@@ -523,7 +524,7 @@ async def test_an_answer_with_nothing_in_it_is_allowed_only_with_a_reason(edge, 
 
 
 async def recorded(server: OpenAISim, request: ChatRequest, said: Said | None) -> bytes:
-    lane = DirectLane(server.url + "/v1", sign=lambda key: {"authorization": f"Bearer {key}"}, headers={}, connect_s=5)
+    lane = DirectLane(Transport(address=server.url + "/v1"), sign=lambda key: {"authorization": f"Bearer {key}"}, headers={})
     server.reset()
     server.script(said)
     answer = await lane.post("/chat/completions", chat_body(request, "gpt-4.1", stream=True, dialect=Dialect(target="t")), Secret("any"))
@@ -710,4 +711,4 @@ async def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
     """Extras are optional; the remedy belongs into the message."""
     monkeypatch.setitem(__import__("sys").modules, "openai", None)
     with pytest.raises(Misconfigured, match=r'pip install "surefoot\[openai\]"'):
-        OpenAIEdge(Target("openai:m"), None)
+        OpenAIEdge(Target("openai:m", lane="sdk"), None)

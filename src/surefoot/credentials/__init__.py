@@ -15,16 +15,17 @@ A key is read when it is needed, kept in a Secret and never in a message. One th
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec.structs import replace
 
 from surefoot.credentials._leased import Grant, Leased
 from surefoot.credentials._sealed import FromSealedFile
-from surefoot.errors import Misconfigured
+from surefoot.errors import Misconfigured, SurefootError, Transient
 from surefoot.secret import KeySource, Secret
 
 if TYPE_CHECKING:
@@ -48,6 +49,46 @@ class Given:
         """There is no other key."""
         del bad
         return None
+
+
+class FromFunction:
+    """A token that a function of the caller's gives, asked at each attempt: it knows best when a new one is due.
+
+    A coroutine function is awaited on the background loop; another runs on a worker thread, since it may ask a server.
+    """
+
+    def __init__(self, function: Callable[[], Any], *, name: str) -> None:
+        self._function = function
+        self._name = name
+        self._last: Secret | None = None
+
+    async def get(self) -> Secret | None:
+        """The token now; the same Secret while it stays the same.
+
+        Raises Transient if the function fails, Misconfigured if it gives no text.
+        """
+        try:
+            if inspect.iscoroutinefunction(self._function):
+                value = await self._function()
+            else:
+                value = await asyncio.to_thread(self._function)
+                if inspect.isawaitable(value):
+                    value = await value
+        except SurefootError:
+            raise
+        except Exception as error:
+            raise Transient(f"{self._name}: the api_key function failed ({type(error).__name__})", target=self._name) from error
+        token = Secret(value) if isinstance(value, str) else value
+        if not isinstance(token, Secret) or not token:
+            raise Misconfigured(f"target {self._name}: the api_key function gave {type(value).__name__} where a token belongs")
+        if token != self._last:
+            self._last = token
+        return self._last
+
+    async def renew(self, bad: Secret) -> Secret | None:
+        """What the function gives after the provider refused `bad`, if that is another token."""
+        now = await self.get()
+        return None if now == bad else now
 
 
 class FromEnvironment:
@@ -149,9 +190,12 @@ class Variables(Protocol):
 def placed(target: Target, variables: Variables) -> Target:
     """`target` with the address, headers and options that the environment (or the .env file) names for its provider.
 
-    What the target says itself wins. Resolved here, once, and not by a lane: the same key goes to the same host on each of them, and the
-    cache and the shared endpoint know the address that is asked. Raises Misconfigured for an address that is none.
+    What the target says itself wins; one with a client of the caller's stays as it is. Resolved here, once, and not by a lane: the same key
+    goes to the same host on each of them, and the cache and the shared endpoint know the address that is asked. Raises Misconfigured for an
+    address that is none.
     """
+    if target.client is not None:
+        return target
     address = "" if target.base_url else _text(variables.address_variable)
     if address:
         try:
@@ -181,8 +225,10 @@ def key_source(target: Target, variables: tuple[str, ...]) -> KeySource | None:
     What lies in AWS or Vault is fetched with the first call.
     """
     key = target.api_key
-    if isinstance(key, Secret):
-        return Given(key)
+    if target.client is not None:
+        return None  # it signs by itself
+    if isinstance(key, Secret) or callable(key):
+        return Given(key) if isinstance(key, Secret) else FromFunction(key, name=target.name)
     if key is not None:
         try:
             return by_reference(key)

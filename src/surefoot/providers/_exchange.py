@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from surefoot.errors import AuthFailed, Fault, Misconfigured, SurefootError, Transient
-from surefoot.providers._faults import Door, fault, rate_headers
+from surefoot.errors import AuthFailed, Fault, MalformedReply, Misconfigured, SurefootError, Transient
+from surefoot.providers._faults import BodyTooLarge, Door, InFlight, fault, rate_headers
 from surefoot.providers._redact import snippet
 from surefoot.providers._sse import Answer, EventReader, EventSource
+from surefoot.providers.http import aws_events
 from surefoot.secret import KEY_CHARS, KeySource, Secret, guard_logs, in_use
 from surefoot.settle import Source, Stream, prime
 from surefoot.target import Target
@@ -37,12 +38,14 @@ class Exchange:
     answered, and the retry layer (the one owner of retries) sends again with the new key. If there is none, it is AuthFailed.
     """
 
-    __slots__ = ("_key_in_use", "_keys", "_lane", "_missing", "target")
+    __slots__ = ("_in_flight", "_key_in_use", "_keys", "_lane", "_missing", "_signs", "target")
 
     def __init__(self, target: Target, keys: KeySource | None, lane: Lane, *, variable: str) -> None:
         guard_logs(*LOUD)
         self.target = target.name
         self._lane = lane
+        self._signs = target.client is not None
+        self._in_flight = InFlight()
         self._key_in_use: Secret | None = None
         self._keys: KeySource | None = keys
         if keys is None and isinstance(target.api_key, Secret):
@@ -51,7 +54,9 @@ class Exchange:
             self._keys = _Given(Secret("not-needed"))  # servers on one's own machine want some key and look at none
         self._missing = f"{target.name}: no API key; set the environment variable {variable} or pass api_key"
 
-    async def _key(self) -> Secret:
+    async def _key(self) -> Secret | None:
+        if self._signs:
+            return None
         key = await self._keys.get() if self._keys is not None else None
         if not key:
             raise Misconfigured(self._missing)
@@ -66,14 +71,15 @@ class Exchange:
     async def send(self, path: str, body: bytes, call: Call[Any]) -> tuple[Answer, Door]:
         """Send once; an answer with a good status comes back unread, with the door to read it through. Raises a Fault otherwise."""
         key = await self._key()
-        door = Door(self.target, key)
+        door = Door(self.target, key, self._in_flight)
         with door:
             answer = await self._lane.post(path, body, key)
         call.tally.memo["rate_headers"] = rate_headers(answer.headers)
         if 200 <= answer.status < 300:
             return answer, door
-        refused = fault(self.target, answer.status, answer.headers, await self._read(answer, door), key=key, private=texts(call.request))
-        if isinstance(refused, AuthFailed):
+        body, note = await self._refusal(answer, door)
+        refused = fault(self.target, answer.status, answer.headers, body, key=key, private=texts(call.request), note=note)
+        if isinstance(refused, AuthFailed) and key is not None:
             refused = await self._after_refusal(refused, key)
         raise refused
 
@@ -87,6 +93,15 @@ class Exchange:
             f"{self.target}: the provider refused the key (HTTP {refused.status}); a newer one has been found",
             status=refused.status, code=refused.code, retry_after_s=0.0, request_id=refused.request_id, target=self.target,
         )  # fmt: skip
+
+    async def _refusal(self, answer: Answer, door: Door) -> tuple[bytes, str]:
+        """The body of a failed answer; or, of one that is too long, what to say of it: the status counts all the same."""
+        try:
+            return await self._read(answer, door), ""
+        except MalformedReply as error:
+            if not isinstance(error.__cause__, BodyTooLarge):
+                raise
+            return b"", str(error.__cause__)
 
     async def _read(self, answer: Answer, door: Door) -> bytes:
         """The whole body; the connection is dropped if that fails."""
@@ -119,12 +134,15 @@ class Exchange:
         """Send once and return the primed stream. `whole` reads the answer of a server that does not stream: it sent JSON."""
         answer, door = await self.send(path, body, call)
         content_type = answer.headers.get("content-type", "")
+        if content_type.startswith(aws_events.CONTENT_TYPE):
+            return await prime(EventSource(aws_events.AwsEvents(answer), reader(answer, door), door), target=self.target)
         if content_type.startswith("text/event-stream") or not content_type:
             return await prime(EventSource(answer, reader(answer, door), door), target=self.target)
         return await prime(whole(await self._read(answer, door), answer, door), target=self.target)
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections; whoever waits for an answer is told at once."""
+        self._in_flight.tell()
         await self._lane.aclose()
 
 

@@ -73,6 +73,10 @@ _KINDS: dict[str, type[Fault]] = {
     **dict.fromkeys(("authentication_error", "permission_error", "permission_denied", "unauthenticated", "unauthorized"), AuthFailed),
     **dict.fromkeys(("not_found_error", "not_found"), NotFound),
     **dict.fromkeys(("invalid_request_error", "invalid_argument", "request_too_large", "badrequesterror", "bad_request"), BadRequest),
+    # Bedrock's, which come in a stream
+    "throttlingexception": RateLimited,
+    "validationexception": BadRequest,
+    "accessdeniedexception": AuthFailed,
 }
 # Wordings, lower case, tried in order where the answer is one of the caller's making (4xx) or carries no status.
 _WORDINGS: tuple[tuple[type[Fault], tuple[str, ...]], ...] = (
@@ -99,12 +103,38 @@ _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 # Exception classes by name along their ancestry: no SDK is imported to recognise its errors, and httpx and httpx2 are one.
 _TIMEOUTS = frozenset({"TimeoutError", "TimeoutException", "APITimeoutError", "ServerTimeoutError"})
-_MALFORMED = frozenset({"JSONDecodeError", "RecursionError", "DecodeError", "DecodingError", "ContentEncodingError", "UnicodeDecodeError"})
+_MALFORMED = frozenset({
+    "JSONDecodeError", "RecursionError", "DecodeError", "DecodingError", "ContentEncodingError", "UnicodeDecodeError",
+    "EventStreamDecodeError", "BodyTooLarge",
+})  # fmt: skip
 _ADDRESSES = frozenset({"InvalidURL", "UnsupportedProtocol", "InvalidUrlClientError", "NonHttpUrlClientError", "LocationParseError"})
 _LOST = frozenset({
     "OSError", "EOFError", "ClientError", "TransportError", "RequestError", "StreamError", "HttpProcessingError", "ProtocolError",
     "APIConnectionError", "EndOfStream", "ClosedResourceError", "BrokenResourceError", "PayloadEncodingError", "IncompleteRead",
 })  # fmt: skip
+
+
+class BodyTooLarge(Exception):
+    """An answer of more than `limit` bytes after decompression: a bomb, or a server that never stops."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the answer is longer than {limit} bytes; the target's option max_body_bytes sets this limit")
+
+
+class InFlight:
+    """The tasks that wait for a client library on behalf of one target, so that closing it can tell them at once."""
+
+    __slots__ = ("told", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: set[asyncio.Task[Any]] = set()
+        self.told: set[asyncio.Task[Any]] = set()
+
+    def tell(self) -> None:
+        """Wake everyone who waits: a ConnectionLost is raised where they wait."""
+        for task in self.waiting - self.told:
+            self.told.add(task)
+            task.cancel()
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -193,9 +223,13 @@ def fault(
     *,
     key: Secret | None = None,
     private: Iterable[str] = (),
+    note: str = "",
 ) -> Fault:
-    """The error of an answer with a failing status. `headers` have lower-case names; `key` and `private` texts never enter the message."""
-    about = told(body)
+    """The error of an answer with a failing status. `headers` have lower-case names; `key` and `private` texts never enter the message.
+
+    `note` stands for a body that could not be read.
+    """
+    about = Told(message=note) if note else told(body)
     hint_s = retry_after_s(headers, now_epoch_s=time.time()) if "retry-after" in headers or "retry-after-ms" in headers else None  # noqa: TID251 - an HTTP date is the wall clock's
     if not about.message and not about.words:
         about = Told(message=f"the answer is {snippet(body, headers.get('content-type', ''), key=key)}")
@@ -255,20 +289,35 @@ class Door:
     of foreign errors are emptied of their locals, for they hold the signed request: a traceback that shows locals would print the key.
     """
 
-    __slots__ = ("_outer", "key", "target")
+    __slots__ = ("_in_flight", "_outer", "_task", "key", "target")
 
-    def __init__(self, target: str, key: Secret | None = None) -> None:
+    def __init__(self, target: str, key: Secret | None = None, in_flight: InFlight | None = None) -> None:
         self.target = target
         self.key = key
+        self._in_flight = in_flight
+        self._task: asyncio.Task[Any] | None = None
         self._outer: BaseException | None = None
 
     def __enter__(self) -> Self:
         """Note what is being handled already: it is no part of what happens inside."""
         self._outer = sys.exception()
+        if self._in_flight is not None:
+            self._task = asyncio.current_task()
+            if self._task is not None:
+                self._in_flight.waiting.add(self._task)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Translate `error`."""
+        task, in_flight = self._task, self._in_flight
+        is_closed = False
+        if in_flight is not None and task is not None:
+            self._task = None
+            in_flight.waiting.discard(task)
+            if task in in_flight.told:
+                in_flight.told.discard(task)
+                task.uncancel()
+                is_closed = True
         if error is None or isinstance(error, SurefootError | StopAsyncIteration | GeneratorExit | KeyboardInterrupt | SystemExit):
             return
         if isinstance(error, asyncio.CancelledError):
@@ -276,7 +325,8 @@ class Door:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 return
-            raise ConnectionLost(f"{self.target}: the transport gave up on its own", target=self.target) from error
+            why = "the target was closed while it was answering" if is_closed else "the transport gave up on its own"
+            raise ConnectionLost(f"{self.target}: {why}", target=self.target) from error
         if isinstance(error, Exception):
             errors = chain(error, self._outer)
             translated = translate(errors, self.target, key=self.key)
@@ -300,7 +350,7 @@ def translate(errors: Sequence[BaseException], target: str, *, key: Secret | Non
         if names & _TIMEOUTS:
             return AttemptTimedOut(f"{target}: no connection or no answer in time ({what})", target=target)
         if names & _MALFORMED:
-            return malformed(target, f"the answer cannot be read ({what})")
+            return malformed(target, str(one) if isinstance(one, BodyTooLarge) else f"the answer cannot be read ({what})")
         if names & _LOST or (isinstance(one, RuntimeError) and "closed" in str(one)):
             return ConnectionLost(f"{target}: the connection failed ({what})", target=target)
         if isinstance(one, UnicodeEncodeError):

@@ -1,7 +1,7 @@
 """Anthropic's Messages API, and gateways that speak it, by `base_url`.
 
-The SDK's client carries the bytes (`lane="sdk"`) or a shared aiohttp session does (`lane="direct"`); bodies, answers and event streams are
-read by our own functions either way. There are no embeddings here.
+The SDK sends (`lane="sdk"`), or the caller's own client of it (`client=`: Bedrock's, Vertex AI's), or nothing but an aiohttp session
+(`lane="direct"`); bodies, answers and event streams are our own functions' either way. There are no embeddings here.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from typing import Any
 from surefoot.errors import SurefootError, Unsupported
 from surefoot.providers._anthropic_read import Asked, ChatReader, chat_reply
 from surefoot.providers._anthropic_wire import MAX_TOKENS, Dialect, chat_body
-from surefoot.providers._direct import DirectLane
 from surefoot.providers._exchange import Exchange, Lane, missing_extra, no_stream, options_of, texts
 from surefoot.providers._faults import Door, fault_of, malformed, request_id
-from surefoot.providers._http import CONNECT_S, SdkLane, http_module, pooled_client, timeouts, writing
-from surefoot.providers._pattern import STAND_IN, Recorder
 from surefoot.providers._sse import Answer
+from surefoot.providers.http.direct import DirectLane
+from surefoot.providers.http.sdk import STAND_IN, OwnClientLane, SdkLane, http_client, http_module, timeouts
+from surefoot.providers.http.session import Sender
+from surefoot.providers.http.transport import OPTIONS as TRANSPORT_OPTIONS
+from surefoot.providers.http.transport import Transport, check_client, lane_of, transport_of
 from surefoot.secret import KeySource
 from surefoot.settle import Replay, Stream, split
 from surefoot.target import Target
@@ -27,7 +29,7 @@ PATH = "/v1/messages"
 API_VERSION = "2023-06-01"  # what the direct lane says; the SDK says its own
 
 OPTIONS: dict[str, Any] = {
-    "connect_s": CONNECT_S,
+    **TRANSPORT_OPTIONS,
     "max_tokens": MAX_TOKENS,  # the API wants a limit; this one where the request names none
     "sampling": None,  # True or False: always or never send temperature and top_p; None: unless the model refuses them
     "beta": "",  # the anthropic-beta header, for features behind one
@@ -45,12 +47,7 @@ class AnthropicEdge:
         self.target = target
         self.dialect = Dialect(target=target.name, max_tokens=options["max_tokens"], sampling=options["sampling"])
         self.traits = Traits(context_tokens=target.context_tokens, embed=False)
-        headers = dict(target.headers)
-        if options["beta"]:
-            headers["anthropic-beta"] = options["beta"]
-        connect_s = options["connect_s"]
-        lane: Lane = _direct(target, headers, connect_s) if target.lane == "direct" else _sdk(target, headers, connect_s)
-        self._exchange = Exchange(target, keys, lane, variable="ANTHROPIC_API_KEY")
+        self._exchange = Exchange(target, keys, _lane(target, options), variable="ANTHROPIC_API_KEY")
 
     async def chat(self, call: Call[ChatRequest]) -> ChatReply | Stream:
         """One exchange. Raises Unsupported or Misconfigured (nothing sent), or a Fault."""
@@ -89,28 +86,39 @@ class AnthropicEdge:
         await self._exchange.aclose()
 
 
-def _sdk(target: Target, headers: dict[str, str], connect_s: float | None) -> SdkLane:
+def _lane(target: Target, options: dict[str, Any]) -> Lane:
+    headers = dict(target.headers)
+    if options["beta"]:
+        headers["anthropic-beta"] = options["beta"]
+    kind = lane_of(target, "anthropic")
+    if kind == "client":
+        return _own_client(target, options, headers)
+    transport = transport_of(target, options, target.base_url or BASE_URL)
+    if kind == "sdk":
+        return _sdk(target, transport, headers)
+    return DirectLane(transport, sign=lambda key: {"x-api-key": key}, headers={"anthropic-version": API_VERSION, **headers})
+
+
+def _sdk(target: Target, transport: Transport, headers: dict[str, str]) -> SdkLane:
     try:
         import anthropic
     except ImportError as error:
         raise missing_extra(target, "anthropic", "anthropic") from error
     http = http_module(anthropic.DefaultAsyncHttpxClient)
-    recorder = Recorder(http)
+    sender = Sender(transport)
     client = anthropic.AsyncAnthropic(
         api_key=STAND_IN,  # given, so that no profile on disk is read
-        base_url=target.base_url or BASE_URL,  # given, so that the SDK reads no environment of its own
+        base_url=transport.address,  # given, so that the SDK reads no environment of its own
         max_retries=0,
-        timeout=timeouts(http, connect_s=connect_s),  # of which it writes a header
+        timeout=timeouts(http, connect_s=transport.connect_s),  # of which it writes a header
         default_headers=headers,
-        http_client=recorder.client,
+        http_client=http_client(http, sender),
     )
-    return SdkLane(pooled_client(anthropic, connect_s=connect_s), writing(client, recorder))
+    return SdkLane(client, sender, http=http, status_error=anthropic.APIStatusError)
 
 
-def _direct(target: Target, headers: dict[str, str], connect_s: float | None) -> DirectLane:
-    return DirectLane(
-        target.base_url or BASE_URL,
-        sign=lambda key: {"x-api-key": key},
-        headers={"anthropic-version": API_VERSION, **headers},
-        connect_s=connect_s,
-    )
+def _own_client(target: Target, options: dict[str, Any], headers: dict[str, str]) -> OwnClientLane:
+    import anthropic
+
+    check_client(target, anthropic.AsyncAnthropic, "AsyncAnthropicBedrock, AsyncAnthropicVertex")
+    return OwnClientLane(target.client, status_error=anthropic.APIStatusError, headers=headers, limit=options["max_body_bytes"])

@@ -1,38 +1,32 @@
-"""Google's Gemini API, and gateways that speak it, by `base_url`.
+"""Google's Gemini API, and gateways that speak it, by `base_url`; Vertex AI through a client of the caller's.
 
-The SDK has no public call that takes a body and gives an unread answer back; what is public is the HTTP client it sends through
-(`HttpOptions.httpx_async_client`). So it gets one that keeps what it would send, and our bytes go to that address with those headers.
-What the SDK would make of a cut stream or an empty body never comes up, nor do its retries or its timeouts in milliseconds.
+google-genai sends (`lane="sdk"`), or the caller's own client of it (`client=genai.Client(vertexai=True, ...)`), or nothing but an aiohttp
+session (`lane="direct"`), see `_google_lanes`; bodies, answers and event streams are our own functions' either way.
 
-Vertex AI is another API under the same SDK (no keys but tokens of a service account, an address for each region, other embeddings) and
-is not spoken here: `project` and `location` are refused. Its OpenAI-compatible address works as an `openai:` target, see VERTEX.
+Vertex AI is another API under the same SDK: no keys but tokens of a service account, an address for each region, other embeddings. A client
+of the caller's knows how; embeddings are not asked there. Its OpenAI-compatible address works as an `openai:` target, see VERTEX.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote
 
-from surefoot.errors import Misconfigured, SurefootError
-from surefoot.providers._direct import DirectLane
-from surefoot.providers._exchange import Exchange, Lane, missing_extra, no_stream, options_of, texts
+from surefoot.errors import Misconfigured, SurefootError, Unsupported
+from surefoot.providers._exchange import Exchange, no_stream, options_of, texts
 from surefoot.providers._faults import Door, fault_of, malformed
+from surefoot.providers._google_lanes import is_vertex, lane_for
 from surefoot.providers._google_read import ChatReader, chat_reply, vectors
 from surefoot.providers._google_wire import DIMENSIONS, Dialect, chat_body, embed_body, path_of
-from surefoot.providers._http import CONNECT_S, SdkLane, pool_options
 from surefoot.providers._openai_read import Asked
-from surefoot.providers._pattern import STAND_IN, Recorder
 from surefoot.providers._sse import Answer
+from surefoot.providers.http.transport import OPTIONS as TRANSPORT_OPTIONS
 from surefoot.secret import KeySource
 from surefoot.settle import Replay, Stream, split
 from surefoot.target import Target
 from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedRequest, Traits
 
-BASE_URL = "https://generativelanguage.googleapis.com"
 API_VERSION = "v1beta"  # takes every field we send, through either generation of the SDK (2.x defaults to it, 3.x to v1)
-KEY_HEADER = "x-goog-api-key"
 MAX_BATCH_TEXTS = 100  # of one batchEmbedContents, the API reference says
 MAX_TEXT_TOKENS = {"gemini-embedding-001": 2048, "gemini-embedding-2": 8192}  # of one text, ibid.
 TASK_TYPES = ("RETRIEVAL_DOCUMENT", "RETRIEVAL_QUERY")
@@ -40,7 +34,7 @@ PREFIXES = ("title: none | text: ", "task: search result | query: ")  # gemini-e
 
 OPTIONS: dict[str, Any] = {
     "api_version": API_VERSION,
-    "connect_s": CONNECT_S,
+    **TRANSPORT_OPTIONS,
     "thoughts": None,  # True or False: always or never ask for summaries of thoughts; None: where reasoning_effort is given
     "task_types": None,  # (for documents, for queries); None: TASK_TYPES, or none where the model takes prefixes
     "document_prefix": None,  # put before each text to embed; None: PREFIXES for gemini-embedding-2, else nothing
@@ -53,7 +47,8 @@ OPTIONS: dict[str, Any] = {
 
 VERTEX_OPTIONS = ("vertexai", "project", "location", "credentials")
 VERTEX = (
-    "Vertex AI is not spoken by google:, which takes a Gemini API key; use its OpenAI-compatible address: "
+    "Vertex AI takes no Gemini API key: give Target(..., client=genai.Client(vertexai=True, project=..., location=...)), or use its "
+    "OpenAI-compatible address: "
     'Target("openai:google/MODEL", base_url="https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION/endpoints/'
     'openapi", api_key=ACCESS_TOKEN)'
 )
@@ -85,13 +80,13 @@ class GoogleEdge:
         )
         self.traits = Traits(
             context_tokens=target.context_tokens,
+            embed=not is_vertex(target),
             space=self._space(target.dimensions, is_unit=True),
             max_batch_texts=options["max_batch_texts"],
             max_batch_tokens=options["max_batch_tokens"],
             max_text_tokens=options["max_text_tokens"] or MAX_TEXT_TOKENS.get(model),
         )
-        lane: Lane = _direct(target, options) if target.lane == "direct" else _sdk(target, options)
-        self._exchange = Exchange(target, keys, lane, variable="GEMINI_API_KEY")
+        self._exchange = Exchange(target, keys, lane_for(target, options), variable="GEMINI_API_KEY")
 
     def _space(self, dimensions: int | None, *, is_unit: bool) -> str:
         """provider/model/dimension/normalisation/prefix; a task type is Google's own kind of prefix."""
@@ -132,6 +127,8 @@ class GoogleEdge:
         """One exchange: the vectors of all texts, in order, checked. Raises MalformedReply if one is missing, torn, zero or no number."""
         request = call.request
         name = self.target.name
+        if is_vertex(self.target):
+            raise Unsupported(f"{name}: embeddings are another API on Vertex AI, which is not spoken here; use a Gemini API key for them")
         dimensions = request.dimensions or self.target.dimensions
         body = embed_body(request, self.target.model, dimensions=dimensions, dialect=self.dialect)
         data, answer, door = await self._exchange.whole(path_of(self.target.model, "batchEmbedContents"), body, call)
@@ -158,46 +155,3 @@ class GoogleEdge:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._exchange.aclose()
-
-
-_STAND_IN_MODEL = "stand-in"  # of the SDK's own request, of which only the address and the headers are used
-
-
-def _sdk(target: Target, options: dict[str, Any]) -> SdkLane:
-    try:
-        from google import genai
-        from google.genai import types
-    except ImportError as error:
-        raise missing_extra(target, "google-genai", "google") from error
-    is_new = not genai.__version__.startswith(("0.", "1.", "2.")) and find_spec("httpx2") is not None
-    http = import_module("httpx2" if is_new else "httpx")
-    recorder = Recorder(http)
-    client = genai.Client(
-        api_key=STAND_IN,
-        vertexai=False,
-        http_options=types.HttpOptions(
-            base_url=target.base_url or BASE_URL,  # given, so that the SDK reads no environment of its own
-            api_version=options["api_version"],
-            headers=dict(target.headers) or None,
-            httpx_async_client=recorder.client,
-            retry_options=types.HttpRetryOptions(attempts=1),
-        ),
-    )
-
-    async def write(path: str) -> Any:
-        """By the SDK's shortest way to its client; it knows no call that takes a path."""
-        await client.aio.models.count_tokens(model=_STAND_IN_MODEL, contents="-")
-        request = recorder.request
-        request.url = http.URL(str(request.url).rpartition(f"/models/{_STAND_IN_MODEL}:")[0] + path)
-        return request
-
-    return SdkLane(http.AsyncClient(**pool_options(http, connect_s=options["connect_s"])), write)
-
-
-def _direct(target: Target, options: dict[str, Any]) -> DirectLane:
-    return DirectLane(
-        f"{(target.base_url or BASE_URL).rstrip('/')}/{options['api_version']}",
-        sign=lambda key: {KEY_HEADER: key},
-        headers=dict(target.headers),
-        connect_s=options["connect_s"],
-    )

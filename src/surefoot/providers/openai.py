@@ -1,7 +1,7 @@
 """OpenAI, and every server that speaks its protocol: vLLM, Ollama, llama.cpp, Azure, OpenRouter, ... by `base_url`.
 
-Chat Completions and Embeddings. What the SDK writes around a body goes out over an HTTP client of its library (`lane="sdk"`), or all is
-written here and goes over connections of our own (`lane="direct"`); bodies, answers and event streams are our own functions' either way.
+Chat Completions and Embeddings. The SDK sends (`lane="sdk"`), or the caller's own client of it (`client=`), or nothing but an aiohttp
+session (`lane="direct"`); bodies, answers and event streams are our own functions' either way.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from surefoot.errors import SurefootError
-from surefoot.providers._direct import DirectLane
 from surefoot.providers._exchange import Exchange, Lane, missing_extra, no_stream, options_of, texts
 from surefoot.providers._faults import Door, fault_of, malformed, request_id
-from surefoot.providers._http import CONNECT_S, SdkLane, http_module, pooled_client, timeouts, writing
 from surefoot.providers._openai_read import Asked, ChatReader, chat_reply, vectors
 from surefoot.providers._openai_wire import Dialect, chat_body, embed_body
-from surefoot.providers._pattern import STAND_IN, Recorder
 from surefoot.providers._sse import Answer
+from surefoot.providers.http.direct import DirectLane
+from surefoot.providers.http.sdk import STAND_IN, OwnClientLane, SdkLane, http_client, http_module, timeouts
+from surefoot.providers.http.session import Sender
+from surefoot.providers.http.transport import OPTIONS as TRANSPORT_OPTIONS
+from surefoot.providers.http.transport import Transport, address_of, check_client, lane_of, transport_of
 from surefoot.secret import KeySource
 from surefoot.settle import Replay, Stream, split
 from surefoot.target import Target
@@ -34,7 +36,7 @@ OPTIONS: dict[str, Any] = {
     "organization": None,  # left out, OPENAI_ORG_ID and OPENAI_PROJECT_ID count
     "project": None,
     "api_version": None,  # Azure's dated API: sent as ?api-version=, with the key also as `api-key`
-    "connect_s": CONNECT_S,
+    **TRANSPORT_OPTIONS,
     "max_tokens_field": None,  # None: max_completion_tokens at OpenAI, max_tokens elsewhere
     "stream_usage": True,  # False for servers that do not know stream_options
     "sampling": None,  # True or False: always or never send temperature and top_p; None: unless OpenAI's model refuses them
@@ -54,7 +56,7 @@ class OpenAIEdge:
 
     def __init__(self, target: Target, keys: KeySource | None) -> None:
         options = options_of(target, OPTIONS)
-        address = target.base_url or BASE_URL
+        address = address_of(target) or BASE_URL
         is_openai = (urlsplit(address).hostname or "").endswith(OPENAI_HOSTS)
         self.target = target
         self.dialect = Dialect(
@@ -74,8 +76,7 @@ class OpenAIEdge:
             max_batch_tokens=options["max_batch_tokens"] or (MAX_BATCH_TOKENS if known else None),
             max_text_tokens=options["max_text_tokens"] or (MAX_TEXT_TOKENS if known else None),
         )
-        lane: Lane = (_direct if target.lane == "direct" else _sdk)(target, options, address)
-        self._exchange = Exchange(target, keys, lane, variable="OPENAI_API_KEY")
+        self._exchange = Exchange(target, keys, _lane(target, options), variable="OPENAI_API_KEY")
 
     def _space(self, dimensions: int | None, *, is_unit: bool) -> str:
         """provider/model/dimension/normalisation/prefix; a dimension nobody asked for is the model's own."""
@@ -146,43 +147,59 @@ class OpenAIEdge:
         await self._exchange.aclose()
 
 
-def _sdk(target: Target, options: dict[str, Any], address: str) -> SdkLane:
+def _lane(target: Target, options: dict[str, Any]) -> Lane:
+    kind = lane_of(target, "openai")
+    if kind == "client":
+        return _own_client(target, options)
+    transport = transport_of(target, options, target.base_url or BASE_URL)
+    return _direct(target, options, transport) if kind == "direct" else _sdk(target, options, transport)
+
+
+def _sdk(target: Target, options: dict[str, Any], transport: Transport) -> SdkLane:
     try:
         import openai
     except ImportError as error:
         raise missing_extra(target, "openai", "openai") from error
     http = http_module(openai.DefaultAsyncHttpxClient)
-    recorder = Recorder(http)
+    sender = Sender(transport)
     version = options["api_version"]
-    headers = _azure(STAND_IN) if version else {}
     client = openai.AsyncOpenAI(
         api_key=STAND_IN,
-        base_url=address,  # given, so that the SDK reads no environment of its own
+        base_url=transport.address,  # given, so that the SDK reads no environment of its own
         organization=options["organization"],
         project=options["project"],
         max_retries=0,
-        timeout=timeouts(http, connect_s=options["connect_s"]),  # of which it writes a header
+        timeout=timeouts(http, connect_s=transport.connect_s),  # of which it writes a header
         default_headers=dict(target.headers),
         default_query={"api-version": version} if version else None,
-        http_client=recorder.client,
+        http_client=http_client(http, sender),
     )
-    return SdkLane(pooled_client(openai, connect_s=options["connect_s"]), writing(client, recorder, **headers))
+    headers = _azure(STAND_IN) if version else {}
+    return SdkLane(client, sender, http=http, status_error=openai.APIStatusError, headers=headers)
+
+
+def _own_client(target: Target, options: dict[str, Any]) -> OwnClientLane:
+    import openai
+
+    check_client(target, openai.AsyncOpenAI)
+    return OwnClientLane(
+        target.client, status_error=openai.APIStatusError, headers=dict(target.headers), limit=options["max_body_bytes"]
+    )  # fmt: skip
 
 
 def _azure(key: str) -> dict[str, str]:
     return {"api-key": key}
 
 
-def _direct(target: Target, options: dict[str, Any], address: str) -> DirectLane:
+def _direct(target: Target, options: dict[str, Any], transport: Transport) -> DirectLane:
     version = options["api_version"]
     headers = dict(target.headers)
     for name, header in (("organization", "openai-organization"), ("project", "openai-project")):
         if options[name]:
             headers[header] = options[name]
     return DirectLane(
-        address,
+        transport,
         sign=lambda key: {"authorization": f"Bearer {key}", **(_azure(key) if version else {})},
         headers=headers,
-        connect_s=options["connect_s"],
         query=f"?api-version={quote(version)}" if version else "",
     )

@@ -1,0 +1,1 @@
+"""How requests travel: the aiohttp session that all targets share, the direct lane over it, and the vendors' SDKs."""
