@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -26,9 +26,6 @@ from langchain_surefoot.errors import translated
 from surefoot import ChatModel, Policy, Target
 from surefoot.adapter import chat_model, key_variable, own_words, request_of, sharing, stored
 from surefoot.types import ChatReply, ChatRequest, Delta
-
-if TYPE_CHECKING:
-    from langchain_core.tools import BaseTool  # LangChain's own chat model leaves it out, too: nothing here needs it at run time
 
 DEFAULT = Policy()
 LANGSMITH_PROVIDERS = {"google": "google_genai"}  # LangSmith's word, by which it finds prices
@@ -199,16 +196,18 @@ class ChatSurefoot(BaseChatModel):
 
     # --- tools and structured output ---------------------------------------------------------------------------------------------
 
+    # `RunnableWithFallbacks` and others read these annotations at run time, so each name in them must be imported; BaseTool itself takes
+    # 13 ms to import, which whoever only asks a question would pay.
     def bind_tools(
         self,
-        tools: Sequence[Mapping[str, Any] | type | Callable[..., Any] | BaseTool],
+        tools: Sequence[Mapping[str, Any] | type | Callable[..., Any] | Runnable[Any, Any]],
         *,
         tool_choice: Any = None,
         strict: bool | None = None,
         parallel_tool_calls: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Give the model `tools`.
+        """Give the model `tools`: functions, pydantic classes, LangChain's tools (which are Runnables), or dicts of them.
 
         `tool_choice` is "auto", "none", "any" (or "required", or True), a tool's name, or OpenAI's or Anthropic's dict of it.
         """
