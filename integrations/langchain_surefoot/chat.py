@@ -24,7 +24,7 @@ from langchain_surefoot._fields import CHAT_FIELDS, FRAMEWORK_WORDS, key_field, 
 from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_out, messages_in, outputs_joined, result_out, tool_choice_in
 from langchain_surefoot.errors import translated
 from surefoot import ChatModel, Policy, Target
-from surefoot.adapter import chat_model, key_variable, own_words, request_of, sharing, stored
+from surefoot.adapter import chat_model, context_size_of, key_variable, own_words, request_of, sharing, stored
 from surefoot.types import ChatReply, ChatRequest, Delta
 
 DEFAULT = Policy()
@@ -211,7 +211,7 @@ class ChatSurefoot(BaseChatModel):
 
         `tool_choice` is "auto", "none", "any" (or "required", or True), a tool's name, or OpenAI's or Anthropic's dict of it.
         """
-        wire = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
+        wire = [convert_to_openai_tool(tool, strict=strict) for tool in tools]  # type: ignore[arg-type]  # it refuses other Runnables
         bound: dict[str, Any] = {"tools": wire, **kwargs}
         if tool_choice:
             bound["tool_choice"] = tool_choice_in(tool_choice)
@@ -292,8 +292,8 @@ class ChatSurefoot(BaseChatModel):
         return params
 
     def _resolve_model_profile(self) -> ModelProfile | None:
-        """Capabilities as far as the first target's provider knows them."""
-        traits = self.surefoot.traits
+        """Capabilities as far as the first target's provider knows them; no `max_input_tokens` where the model's window is unknown."""
+        traits, size = self.surefoot.traits, context_size_of(self.surefoot, self.model)
         profile = ModelProfile(
             tool_calling=traits.tools,
             tool_choice=traits.tools,
@@ -302,8 +302,8 @@ class ChatSurefoot(BaseChatModel):
             image_inputs=traits.vision,
             pdf_inputs=traits.pdf,
         )
-        if traits.context_tokens is not None:
-            profile["max_input_tokens"] = traits.context_tokens
+        if size is not None:
+            profile["max_input_tokens"] = size.question
         return profile
 
     def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:

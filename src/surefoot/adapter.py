@@ -19,6 +19,7 @@ from surefoot.registry import PROVIDERS, provider
 from surefoot.secret import Secret
 from surefoot.target import KEY_REFERENCES, Policy, Target
 from surefoot.types import ChatRequest, Message
+from surefoot.windows import ContextSize, context_size
 
 SHARED_MODELS = 256  # a process with more settings than this builds some again; what is counted per target is shared all the same
 CUSTOMARY = {  # the frameworks' words for ours, at construction and per call
@@ -137,6 +138,17 @@ def _chat_model(settings: Settings) -> ChatModel:
 @lru_cache(maxsize=SHARED_MODELS)
 def _embed_model(settings: Settings) -> EmbedModel:
     return EmbedModel(*settings.targets(), policy=settings.policy(), cache=settings.cache)
+
+
+def context_size_of(model: ChatModel, name: str) -> ContextSize | None:
+    """What fits the window of `name`, a model of the provider of `model`'s first target; None if neither it nor the price list knows."""
+    target = model.targets[0]
+    provider = f"{target.partition(':')[0]}:"
+    name = name or target
+    if name != target and not name.startswith(provider):
+        name = provider + name
+    own = model.traits.context_tokens if name == target else None
+    return context_size(name) if own is None else ContextSize(total=own, question=own)
 
 
 def own_words(words: Mapping[str, Any], *, known: Collection[str], owner: str) -> dict[str, Any]:

@@ -362,6 +362,29 @@ def test_the_profile_is_what_the_provider_knows():
     assert (llm.profile["max_input_tokens"], llm.profile["image_inputs"], llm.profile["tool_calling"]) == (1000, False, True)
 
 
+@pytest.mark.parametrize(
+    ("model", "tokens"),
+    [
+        ("anthropic:claude-haiku-4-5", 200_000),
+        ("openai:gpt-4o-mini", 128_000),
+        ("openai:gpt-5-mini", 272_000),
+        ("openai:a-model-of-our-own", None),
+    ],
+)
+def test_the_profile_holds_the_window_of_the_price_list(model, tokens):
+    """What a question may have; where nobody knows, the profile does not say."""
+    assert ChatSurefoot(model=model, api_key="k").profile.get("max_input_tokens") == tokens
+
+
+def test_a_conversation_is_summed_up_at_a_share_of_the_window():
+    """LangChain's middleware refuses a model whose profile names no window."""
+    middleware = pytest.importorskip("langchain.agents.middleware")
+    llm = ChatSurefoot(model="openai:gpt-4o-mini", api_key="k")
+    assert middleware.SummarizationMiddleware(model=llm, trigger=("fraction", 0.8)).model is llm
+    with pytest.raises(ValueError, match="profile"):
+        middleware.SummarizationMiddleware(model=ChatSurefoot(model="openai:a-model-of-our-own", api_key="k"), trigger=("fraction", 0.8))
+
+
 def test_customary_words_are_understood():
     """One replaced line must not leave timeout= and max_retries= unread."""
     llm = ChatSurefoot(

@@ -11,6 +11,8 @@ from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.chat_engine import SimpleChatEngine
+from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
+from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
@@ -118,6 +120,33 @@ def test_metadata_is_what_the_provider_knows():
     assert (data.context_window, data.num_output, data.is_chat_model, data.is_function_calling_model) == (1000, 77, True, False)
     assert data.model_name == "model"
     assert around(context_window=5, is_function_calling_model=True)[0].metadata.context_window == 5
+
+
+def test_the_window_is_looked_up_where_the_provider_does_not_tell():
+    """A memory of 3900 tokens forgets what a model of 128,000 could still read."""
+    llm = Surefoot(model="openai:gpt-4o-mini", api_key="k")
+    assert (llm.metadata.context_window, llm.metadata.num_output) == (128_000, DEFAULT_NUM_OUTPUTS)
+    assert ChatMemoryBuffer.from_defaults(llm=llm).token_limit == 96_000
+    assert Surefoot(model="openai:gpt-4o-mini", api_key="k", context_window=9000).metadata.context_window == 9000
+    given = ChatModel(Target("openai:gpt-4o-mini", api_key="k", context_tokens=7000))
+    assert Surefoot(chat=given).metadata.context_window == 7000
+    assert Surefoot("gpt-4.1", chat=given).metadata.context_window >= 1_000_000  # another model of the same provider, asked by its own name
+
+
+def test_prompts_leave_room_for_what_a_vendor_sets_aside_for_the_answer():
+    """OpenAI refuses more than 272,000 of 400,000 tokens in a question."""
+    data = Surefoot(model="openai:gpt-5-mini", api_key="k", max_tokens=500).metadata
+    assert (data.context_window, data.context_window - data.num_output) == (400_000, 272_000)
+
+
+def test_an_unknown_window_is_said_once(caplog):
+    """LlamaIndex has no word for it, and takes 3900 tokens."""
+    llm = Surefoot(model="openai:a-model-of-our-own", api_key="k")
+    assert [llm.metadata.context_window for _ in range(3)] == [DEFAULT_CONTEXT_WINDOW] * 3
+    said = [record.getMessage() for record in caplog.records if record.name == "surefoot.llama_index"]
+    assert len(said) == 1
+    assert "openai:a-model-of-our-own is unknown" in said[0]
+    assert "context_window=" in said[0]
 
 
 def test_token_counters_read_our_numbers():

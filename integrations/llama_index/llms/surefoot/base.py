@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Self
 
@@ -36,9 +38,10 @@ from llama_index.core.types import PydanticProgramMode
 
 from llama_index.llms.surefoot._translate import CONVERSIONS, Growing, messages_in, response_out, selections_out
 from surefoot import ChatModel, Policy, Secret, Target
-from surefoot.adapter import OWN_FIELDS, Settings, chat_model, key_of, own_words, request_of, sharing, stored
+from surefoot.adapter import OWN_FIELDS, Settings, chat_model, context_size_of, key_of, own_words, request_of, sharing, stored
 from surefoot.types import ChatReply, ChatRequest
 
+_log = logging.getLogger("surefoot.llama_index")
 DEFAULT = Policy()
 FIELDS = attrgetter("model", *OWN_FIELDS)
 FRAMEWORK_WORDS = frozenset({"formatted", "verbose", "tool_required", "allow_parallel_tool_calls"})
@@ -80,7 +83,7 @@ class Surefoot(FunctionCallingLLM):
     tokens_per_minute: float | None = None
     concurrency: int | None = None
     surefoot_cache: Any = Field(default=None, exclude=True, description='None, "memory", "sqlite:PATH", "redis://..." or a Store.')
-    context_window: int | None = Field(default=None, description="Tokens; None asks the provider's table.")
+    context_window: int | None = Field(default=None, description="Tokens; None asks the provider and the price list.")
     is_function_calling_model: bool | None = Field(default=None, description="None asks the provider's table.")
 
     _built: tuple[tuple[Any, ...] | None, ChatModel] | None = PrivateAttr(default=None)  # None first: given, not built from the fields
@@ -144,12 +147,19 @@ class Surefoot(FunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex sizes prompts by; the model's window as far as its provider knows it."""
+        """What LlamaIndex sizes prompts by; the model's window as far as its provider or the price list knows it.
+
+        LlamaIndex has no word for an unknown window: its own default of 3900 tokens stands there, and a warning says so once a model.
+        """
         traits = self.surefoot.traits
+        size = context_size_of(self.surefoot, self.model) if self.context_window is None else None
+        if size is None and self.context_window is None and not traits.is_local:
+            _warn_of_unknown_window(self.model)
+        set_aside = size.total - size.question if size is not None else 0  # for the answer, whatever is asked of it
         calls_tools = traits.tools if self.is_function_calling_model is None else self.is_function_calling_model
         return LLMMetadata(
-            context_window=self.context_window or traits.context_tokens or DEFAULT_CONTEXT_WINDOW,
-            num_output=self.max_tokens or DEFAULT_NUM_OUTPUTS,
+            context_window=self.context_window or (DEFAULT_CONTEXT_WINDOW if size is None else size.total),
+            num_output=max(self.max_tokens or DEFAULT_NUM_OUTPUTS, set_aside),
             is_chat_model=True,
             is_function_calling_model=calls_tools,
             model_name=self.model.partition(":")[2],
@@ -306,6 +316,15 @@ class Surefoot(FunctionCallingLLM):
 
     def _program(self, output_cls: type[Any], prompt: PromptTemplate) -> FunctionCallingProgram[Any]:
         return FunctionCallingProgram.from_defaults(output_cls=output_cls, llm=self, prompt=prompt, tool_choice="required")
+
+
+@lru_cache(maxsize=256)
+def _warn_of_unknown_window(model: str) -> None:
+    _log.warning(
+        "the context window of %s is unknown: LlamaIndex sizes prompts and memories for %d tokens; say context_window=",
+        model,
+        DEFAULT_CONTEXT_WINDOW,
+    )
 
 
 # LlamaIndex inspects the signature of what it wraps at every call; one at hand saves some 10 us of it.
