@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import threading
 
 import pytest
 
@@ -48,6 +50,7 @@ def test_a_door_that_nobody_holds_is_closed_and_forgotten():
     names = [door.name for door in _doors.values()]
     del chat, found
     gc.collect()
+    runtime.run(asyncio.sleep(0))  # it is released on the home loop
     assert names.count("openai:gone") == 1
     assert "openai:gone" not in [door.name for door in _doors.values()]
 
@@ -73,3 +76,69 @@ def test_an_edge_needs_the_right_door():
         ChatModel(object())
     with pytest.raises(Misconfigured, match="empty"):
         ChatModel([])
+
+
+def together(threads, work):
+    """Call `work(number)` in so many threads at the same moment; what they gave."""
+    go, given = threading.Barrier(threads), [None] * threads
+
+    def one(number):
+        go.wait()
+        given[number] = work(number)
+
+    workers = [threading.Thread(target=one, args=(number,)) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return given
+
+
+def test_threads_that_build_at_once_find_one_door():
+    """Two limiters for one target are twice its quota; LlamaIndex asks `traits` from many threads."""
+    for turn in range(4):
+        runtime.reset_for_tests()
+        target = Target(f"openai:race{turn}", base_url=ADDRESS, api_key="k", concurrency=1, lane="direct")
+        models = [ChatModel(target) for _ in range(8)]
+        together(8, lambda number, models=models: models[number].traits)
+        assert len({id(model._rooms._doors[0].concurrency) for model in models}) == 1
+        assert models[0]._rooms._doors[0].leases == 8
+
+
+def test_threads_that_ask_one_model_at_once_find_one_stack():
+    """Two stacks of one model would share no call, no cached answer's renewal, and no close()."""
+    for turn in range(4):
+        runtime.reset_for_tests()
+        model = ChatModel(Target(f"openai:once{turn}", base_url=ADDRESS, api_key="k", lane="direct"))
+        handlers = together(8, lambda _, model=model: model._rooms.handler())
+        assert len({id(handler) for handler in handlers}) == 1
+        gc.collect()
+        runtime.run(asyncio.sleep(0))
+        assert model._rooms._doors[0].leases == 1
+
+
+class Closing(Scripted):
+    """Counts how often it was closed."""
+
+    closed = 0
+
+    async def aclose(self):
+        self.closed += 1
+
+
+def test_an_edge_that_was_given_is_closed_once_by_the_last_close():
+    """Two models, and two places in one of them; collecting a model does not close what its user made."""
+    edge = Closing("fine", times=9)
+    one, other, third = ChatModel(edge, edge), ChatModel(edge), ChatModel(edge)
+    for chat in (one, other, third):
+        assert chat.invoke("hi").text == "fine"
+    one.close()
+    other.close()
+    assert edge.closed == 0
+    del third, chat
+    gc.collect()
+    runtime.run(asyncio.sleep(0))
+    assert edge.closed == 0
+    one.invoke("hi")
+    one.close()
+    assert edge.closed == 1

@@ -3,11 +3,17 @@
 Targets that are the same (provider, model, address, key, limits) share one edge, one queue, one rate, one breaker and one retry budget,
 whichever model object asks: there is only one place where limits are. They live on one home loop; when the home changes (a fork, a closed
 adopted loop) they are opened anew with fresh connections.
+
+They are reference-counted. A model holds a Lease on each of its doors until it is closed or collected, and a call under way keeps its
+model's leases; the last release closes the connections. Doors are found, made and released under one lock, from whatever thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -39,7 +45,10 @@ NOT_IN_SCOPE = ("api_key", "lane", "input_usd_per_mtok", "output_usd_per_mtok", 
 class Door:
     """One target's shared part: its edge and everything that must be counted in one place."""
 
-    def __init__(self, name: str, edge: Any, target: Target | None, policy: Policy) -> None:
+    def __init__(self, name: str, edge: Any, target: Target | None, policy: Policy, key: tuple[Any, ...]) -> None:
+        self.key = key  # what it is found by; begins with the generation of the home loop it lives on
+        self.leases = 0  # changed under the lock only
+        self.is_ours = target is not None  # we made the edge, so we close it; one that was given is closed by `close()` alone
         self.name = name
         self.edge = edge
         self.traits: Traits = getattr(edge, "traits", Traits())
@@ -71,36 +80,84 @@ class Door:
         )
 
 
+_log = logging.getLogger(__name__)
 _process_budget = ProcessBudget()  # at most 100 extra attempts owed by this process, however many targets fail at once
 _doors: WeakValueDictionary[tuple[Any, ...], Door] = WeakValueDictionary()
+_lock = threading.Lock()  # over `_doors` and the counts; never held while anything is built, imported or awaited
 _exits: dict[int, Callable[[], None]] = {}  # the generation whose home closes the doors when it ends, and how to take that off
+_left_behind: list[Door] = []  # a parent process's
+_closing: set[asyncio.Task[None]] = set()  # strong references, else a close may be collected before it ran
 
 
-async def _close_all() -> None:
-    """Close every open door's connections: the last words of a home loop."""
-    await asyncio.gather(*(door.edge.aclose() for door in list(_doors.values()) if hasattr(door.edge, "aclose")), return_exceptions=True)
+class Lease:
+    """One holder's claim on a shared door. Made under the lock; given back by `release()`, or when it is collected."""
+
+    __slots__ = ("__weakref__", "_collected", "door")
+
+    def __init__(self, door: Door) -> None:
+        door.leases += 1
+        self.door = door
+        self._collected = weakref.finalize(self, _release_later, door)
+        self._collected.atexit = False
+
+    def release(self) -> bool:
+        """Give it back, once. True if it was the last one: nobody finds the door any more, and whoever released it closes its edge."""
+        return self._collected.detach() is not None and _release(self.door)
 
 
-def _close_at_exit() -> None:
-    generation = runtime.generation()
+def _release(door: Door) -> bool:
+    with _lock:
+        door.leases -= 1
+        if door.leases:
+            return False
+        if _doors.get(door.key) is door:
+            del _doors[door.key]
+        return True
+
+
+def _release_later(door: Door) -> None:
+    """A lease was collected: count it on the home loop. The collector runs anywhere, also while this very thread holds the lock."""
+    runtime.post(partial(_release_and_close, door), generation=door.key[0])  # a home that has gone has closed its doors itself
+
+
+def _release_and_close(door: Door) -> None:
+    if _release(door) and door.is_ours:
+        task = asyncio.get_running_loop().create_task(door.edge.aclose())
+        _closing.add(task)
+        task.add_done_callback(_closed)
+
+
+def _closed(task: asyncio.Task[None]) -> None:
+    _closing.discard(task)
+    if not task.cancelled() and task.exception() is not None:
+        _log.info("connections that nobody used any more failed while being closed: %s", type(task.exception()).__name__)
+
+
+async def _close_all(generation: int) -> None:
+    """Close the connections of every door of that home loop: its last words. A forked child leaves its parent's alone."""
+    with _lock:
+        doors = [door for door in _doors.values() if door.key[0] == generation]
+    await asyncio.gather(*(door.edge.aclose() for door in doors if hasattr(door.edge, "aclose")), return_exceptions=True)
+
+
+def _close_at_exit(generation: int) -> None:
+    """Under the lock."""
     if generation not in _exits:
         for take_off in _exits.values():
             take_off()
         _exits.clear()
-        _exits[generation] = runtime.on_exit(_close_all)
+        _exits[generation] = runtime.on_exit(partial(_close_all, generation))
 
 
-def forget(doors: list[Door]) -> None:
-    """They have been closed: whoever asks these targets next opens them anew."""
-    for key, door in list(_doors.items()):
-        if door in doors:
-            del _doors[key]
+def _after_fork() -> None:
+    """In the child. The parent's doors are kept from the garbage collector: an SDK's client would close connections the two share."""
+    global _lock  # noqa: PLW0603 - another thread of the parent may have held the one that was inherited
+    _lock = threading.Lock()
+    _left_behind.extend(_doors.values())
 
 
-def _close_soon(edge: Any, loop: asyncio.AbstractEventLoop) -> None:
-    """Nobody holds the door any more: close its connections on the loop they live on, if that still runs."""
-    if loop.is_running():
-        loop.call_soon_threadsafe(lambda: loop.create_task(edge.aclose()))
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Spec:
@@ -156,19 +213,25 @@ class Spec:
         shared = (policy.queue_size, policy.breaker_window_s, policy.breaker_min_calls, policy.breaker_ratio, policy.breaker_open_s)
         return (runtime.generation(), self._reaching(policy) or id(self.edge), *shared)
 
-    def door(self, policy: Policy, edge: Any = None) -> Door:
-        """The shared door, opened (with `edge`, if it was made beforehand) unless it already is in this generation of the home loop."""
+    def lease(self, policy: Policy, edge: Any = None) -> Lease:
+        """A lease on the shared door, made (with `edge`, if it was made beforehand) unless there is one in this generation of the home.
+
+        Two threads that come at once may both make one; the second to finish takes the first one's, and its own has opened nothing yet.
+        """
+        if self.target is not None:
+            runtime.home()  # started first: a home that starts in between would be another generation
         key = self._key(policy)
-        door = _doors.get(key)
-        if door is None:
-            target = self._reaching(policy)
-            if target is not None and edge is None:
-                edge = self.edge_class()(target, self.keys)
-            door = _doors[key] = Door(self.name, edge or self.edge, target, policy)
-            if target is not None:
-                weakref.finalize(door, _close_soon, door.edge, runtime.home()).atexit = False
-            _close_at_exit()
-        return door
+        with _lock:
+            found = _doors.get(key)
+            if found is not None:
+                return Lease(found)
+        target = self._reaching(policy)
+        if target is not None and edge is None:
+            edge = self.edge_class()(target, self.keys)
+        made = Door(self.name, edge or self.edge, target, policy, key)
+        with _lock:
+            _close_at_exit(key[0])
+            return Lease(_doors.setdefault(key, made))
 
     def _reaching(self, policy: Policy) -> Target | None:
         """The target with the policy's connect timeout, where its provider opens connections and it names none itself."""

@@ -112,7 +112,7 @@ class _Model:
                 listener.flush()
 
     async def aclose(self) -> None:
-        """Close the connections this model alone holds; a later call opens new ones."""
+        """End this model's calls under way (ConnectionLost) and close the connections no other model uses; a later call opens new ones."""
         await runtime.arun(self._rooms.aclose())
 
     def close(self) -> None:

@@ -85,8 +85,8 @@ PROVIDERS: dict[str, ProviderEntry] = {
 LAYERS: dict[str, str] = {
     name: f"surefoot.layers.{name}:{name.capitalize()}"
     for name in (
-        "trace", "deadline", "cache", "semantic", "coalesce", "resume", "batch", "fallback", "balance", "retry", "hedge", "concurrency",
-        "rate", "breaker", "window", "budget", "attempt", "timeout", "chaos",
+        "trace", "deadline", "cache", "semantic", "coalesce", "resume", "batch", "lifetime", "fallback", "balance", "retry", "hedge",
+        "concurrency", "rate", "breaker", "window", "budget", "attempt", "timeout", "chaos",
     )
 }  # fmt: skip
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 from surefoot import runtime
-from surefoot.doors import Door, Spec, forget
+from surefoot.doors import Door, Lease, Spec
 from surefoot.errors import Misconfigured
 from surefoot.layers.attempt import Attempt
 from surefoot.layers.balance import Balance
@@ -21,6 +22,7 @@ from surefoot.layers.coalesce import Coalesce
 from surefoot.layers.deadline import Deadline
 from surefoot.layers.fallback import Fallback
 from surefoot.layers.hedge import Hedge
+from surefoot.layers.lifetime import Lifetime
 from surefoot.layers.resume import Resume
 from surefoot.layers.retry import Retry
 from surefoot.layers.semantic import Semantic as SemanticRoom
@@ -50,6 +52,20 @@ def _accounts(spec: str) -> Accounts:
     return RedisAccounts(spec)
 
 
+class _Built(NamedTuple):
+    """What was built for one generation of the home loop. All of it is swapped at once, so that no thread sees half of it."""
+
+    generation: int
+    handler: Handler
+    leases: tuple[Lease, ...]
+    lifetime: Lifetime
+
+    @property
+    def doors(self) -> list[Door]:
+        """What the targets share with other models, in the targets' order."""
+        return [lease.door for lease in self.leases]
+
+
 class Rooms:
     """The rooms of one model object: `handler()` gives the outermost, built at first use on the home loop."""
 
@@ -72,9 +88,8 @@ class Rooms:
         self.accounts = _accounts(policy.budget_store)
         self._caches: Callable[[Cache], tuple[Layer, ...]] = lambda cache: (cache,)
         self._embedder: Any = None
-        self._handler: Handler | None = None
-        self._doors: list[Door] = []
-        self._generation = -1
+        self._built: _Built | None = None
+        self._lock = threading.Lock()  # over `_built`; never held while building
 
     def recognise(self, said: Semantic, embed: Any, *, owned: bool) -> None:
         """Answer the same question in other words too, where `embed`, an EmbedModel, finds them alike; if `owned`, it is closed with us."""
@@ -92,52 +107,68 @@ class Rooms:
     @property
     def traits(self) -> Traits:
         """What the first target can do, as its provider knows it."""
-        self.handler()
-        return self._doors[0].traits
+        return self._ensure().doors[0].traits
 
     @property
     def space(self) -> str:
         """The embedding space id of the first target."""
-        self.handler()
-        return self._doors[0].traits.space
+        return self.traits.space
+
+    @property
+    def _doors(self) -> list[Door]:
+        """The doors in use; none before the first call and after closing."""
+        return self._built.doors if self._built is not None else []
 
     def handler(self, edges: Sequence[Any] = ()) -> Handler:
         """The outermost room, for the present home loop."""
-        generation = runtime.generation()
-        if self._handler is None or generation != self._generation:
-            self._handler = self._build(edges)
-            self._generation = generation
-        return self._handler
+        return self._ensure(edges).handler
 
     def ready(self) -> Handler | None:
         """The outermost room if it is built for the present home loop; else await `open()`."""
-        return self._handler if runtime.generation() == self._generation else None
+        built = self._built
+        return built.handler if built is not None and built.generation == runtime.generation() else None
 
     async def open(self) -> Handler:
         """Build the rooms on the home loop; imports and model files are read on a worker thread first."""
         specs = [spec for group in self._groups for spec in group]
         edges = [await runtime.in_thread(spec.warm, self.policy) for spec in specs]
-        return self.ready() or self.handler(edges)
+        return self.handler(edges)
+
+    def _ensure(self, edges: Sequence[Any] = ()) -> _Built:
+        """What is built for the present home loop. Of two threads that build at once the first to finish wins."""
+        built = self._built
+        if built is not None and built.generation == runtime.generation():
+            return built
+        fresh = self._build(edges)
+        with self._lock:
+            built = self._built
+            if built is None or built.generation != fresh.generation:
+                self._built = built = fresh
+        return built
 
     def describe(self) -> str:
         """The rooms in order."""
         return describe(self.handler())
 
     async def aclose(self) -> None:
-        """Close the edges that only this model uses, and the store it opened; a later call opens both again."""
-        doors, self._doors, self._handler = self._doors, [], None
+        """End this model's calls, close what no other model uses, and the store it opened; a later call opens all again."""
+        with self._lock:
+            built, self._built = self._built, None
+        edges: list[Any] = []
+        if built is not None and built.generation == runtime.generation():  # those of another home went with it, or are a parent process's
+            built.lifetime.end()
+            edges = [lease.door.edge for lease in built.leases if lease.release()]
         if self.store is not None and self._opened_store:
             await self.store.aclose()
-        held = (*(door.edge for door in doors), self.accounts, self._embedder)
-        await asyncio.gather(*(one.aclose() for one in held if hasattr(one, "aclose")))
-        forget(doors)
+        await asyncio.gather(*(one.aclose() for one in (*edges, self.accounts, self._embedder) if hasattr(one, "aclose")))
 
-    def _build(self, edges: Sequence[Any]) -> Handler:
+    def _build(self, edges: Sequence[Any]) -> _Built:
         policy = self.policy
         specs = [spec for group in self._groups for spec in group]
-        self._doors = [spec.door(policy, edge) for spec, edge in zip_longest(specs, edges)]
-        self._check_spaces()
-        doors = iter(self._doors)
+        leases = tuple(spec.lease(policy, edge) for spec, edge in zip_longest(specs, edges))
+        every = [lease.door for lease in leases]
+        self._check_spaces(every)
+        doors = iter(every)
         groups = [[next(doors) for _ in group] for group in self._groups]
         # Also for a single target: it refuses before sending what the target cannot do.
         inner: Handler = Fallback(
@@ -145,32 +176,29 @@ class Rooms:
             names=[" | ".join(door.name for door in group) for group in groups],
             traits=[group[0].traits for group in groups],
             attempts=policy.attempts,
-            estimate=partial(estimate_window, model=self._doors[0].name),
+            estimate=partial(estimate_window, model=every[0].name),
         )
         deadline_s = policy.deadline_s
-        if self.kind == "embed" and deadline_s == Policy().deadline_s and all(door.traits.is_local for door in self._doors):
+        if self.kind == "embed" and deadline_s == Policy().deadline_s and all(door.traits.is_local for door in every):
             deadline_s = None  # work in this process goes on while it gets on; nobody's default shall throw half an index away
         layers: list[Layer] = [Trace(), Deadline(deadline_s=deadline_s)]
         if self.store is not None:
-            layers += self._caches(self._cache(self.store))
+            layers += self._caches(self._cache(self.store, every[0].traits.space))
         if policy.coalesce is not False:
             layers.append(Coalesce(always=policy.coalesce is True, cached=self.store is not None))
         if policy.resume and self.kind == "chat":
             layers.append(Resume(attempts=policy.attempts))
         if policy.overflow != "refuse" and self.kind == "chat":
-            layers.append(Window(tokens=self._window, how=policy.overflow, model=self._doors[0].name))
+            layers.append(Window(tokens=partial(_window, every), how=policy.overflow, model=every[0].name))
         if self.kind == "embed":
-            tokens = [door.traits.max_batch_tokens for door in self._doors if door.traits.max_batch_tokens is not None]
-            texts = min(door.traits.max_batch_texts for door in self._doors)
+            tokens = [door.traits.max_batch_tokens for door in every if door.traits.max_batch_tokens is not None]
+            texts = min(door.traits.max_batch_texts for door in every)
             layers.append(Batch(max_texts=texts, max_tokens=min(tokens, default=None)))
-        return stack(inner, *layers, name=self.kind)
+        lifetime = Lifetime(*leases)
+        layers.append(lifetime)  # inside all that shares or keeps answers: work behind a caller's back is a call like any other
+        return _Built(leases[0].door.key[0], stack(inner, *layers, name=self.kind), leases, lifetime)
 
-    def _window(self) -> int | None:
-        """The largest window at hand; None where one is unknown, which is taken as large enough."""
-        windows = [door.traits.context_tokens for door in self._doors]
-        return None if None in windows else max(one for one in windows if one is not None)
-
-    def _cache(self, store: Store) -> Cache:
+    def _cache(self, store: Store, space: str) -> Cache:
         """Targets of one name are one to the cache, so what makes them that target is what makes any of them so."""
         specs = [spec for group in self._groups for spec in group]
         names = tuple(dict.fromkeys(spec.name for spec in specs))
@@ -179,7 +207,7 @@ class Rooms:
             names=names,
             scopes=["|".join(sorted({spec.scope for spec in specs if spec.name == name})) for name in names],
             equals=len({spec.name for spec in self._groups[0]}),
-            space=self._doors[0].traits.space,
+            space=space,
             ttl_s=self.policy.cache_ttl_s,
             stale_s=self.policy.cache_stale_s,
             sampled=self.policy.cache_sampled,
@@ -243,12 +271,18 @@ class Rooms:
 
         return (Budget(target=door.name, limits=self._limits, accounts=self.accounts, upper=upper, price=price.cost, clock=_date_s),)
 
-    def _check_spaces(self) -> None:
+    def _check_spaces(self, doors: Sequence[Door]) -> None:
         if self.kind != "embed":
             return
-        spaces = {door.traits.space for door in self._doors}
+        spaces = {door.traits.space for door in doors}
         if len(spaces) > 1:
             raise Misconfigured(
                 "these embedding models live in different spaces, so one cannot stand in for the other: "
-                + ", ".join(f"{door.name} ({door.traits.space})" for door in self._doors)
+                + ", ".join(f"{door.name} ({door.traits.space})" for door in doors)
             )
+
+
+def _window(doors: Sequence[Door]) -> int | None:
+    """The largest window at hand; None where one is unknown, which is taken as large enough."""
+    windows = [door.traits.context_tokens for door in doors]
+    return None if None in windows else max(one for one in windows if one is not None)

@@ -46,6 +46,7 @@ __all__ = [
     "on_exit",
     "pipe",
     "pipe_sync",
+    "post",
     "reset_for_tests",
     "run",
 ]
@@ -251,6 +252,15 @@ def on_exit(callback: LastWords) -> Callable[[], None]:
             _process.last_words.remove(callback)
 
     return take_off
+
+
+def post(action: Callable[[], None], *, generation: int) -> bool:
+    """Run `action`, which must not raise, soon on the home loop of that generation, from any thread; False if that loop has gone.
+
+    Takes no lock, so that finalizers may call it wherever the garbage collector happens to run.
+    """
+    current = _process.home
+    return current is not None and _process.generation == generation and current.mailbox.post(action)
 
 
 async def in_thread(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,6 +1,6 @@
 """A call goes through rooms; a room is an async function `(call, inner) -> reply`. Here they are put in a row.
 
-    trace(deadline(cache(semantic(coalesce(batch(fallback(balance(T1a, T1b), T2, ...)))))))    where each target T is
+    trace(deadline(cache(semantic(coalesce(batch(lifetime(fallback(balance(T1a, T1b), T2, ...))))))))    where each target T is
     retry(hedge(concurrency(rate(breaker(budget(attempt(timeout(chaos(edge)))))))))    batch: embeddings only; chaos: tests only
 
 Why this order: a cached answer is free, so it never meets a budget. Fallback takes whole targets, so each owns its breaker and its
@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeAlias
 from surefoot.settle import Outcome, Stream
 from surefoot.types import Call
 
-CALL_ORDER = ("trace", "deadline", "cache", "semantic", "coalesce", "resume", "window", "batch", "fallback")
+CALL_ORDER = ("trace", "deadline", "cache", "semantic", "coalesce", "resume", "window", "batch", "lifetime", "fallback")
 TARGET_ORDER = ("retry", "hedge", "concurrency", "rate", "breaker", "budget", "attempt", "timeout", "chaos")
 
 Handler: TypeAlias = Callable[[Call[Any]], Awaitable[Any]]  # ChatRequest | EmbedRequest -> ChatReply | EmbedReply | Stream

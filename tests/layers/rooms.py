@@ -61,6 +61,7 @@ ROOMS = {
     "coalesce": lambda edge: stack(edge, room("coalesce", always=True)),
     "window": lambda edge: stack(edge, room("window", tokens=1000)),
     "resume": lambda edge: stack(edge, room("resume")),
+    "lifetime": lambda edge: stack(edge, room("lifetime")),
     "fallback": lambda edge: room("fallback", handlers=(edge, edge)),
     "retry": retry,
     "balance": lambda edge: room("balance", handlers=(edge, edge), draw=draw()),

@@ -87,7 +87,9 @@ class World:
         self._targets = list(targets)
         self._cache = cache
         self.rooms = Rooms(self._targets, policy=self.policy, cache=cache, kind="chat")
-        self.doors = [spec.door(self.policy) for group in self.rooms._groups for spec in group]  # noqa: SLF001 - held, so the rooms find them
+        specs = [spec for group in self.rooms._groups for spec in group]  # noqa: SLF001 - its own rooms
+        self._leases = [spec.lease(self.policy) for spec in specs]  # held, so the rooms find the same doors
+        self.doors = [lease.door for lease in self._leases]
         for door in self.doors:
             if tune is not None:
                 tune(door)
