@@ -69,6 +69,13 @@ def test_a_typing_error_in_a_field_names_the_nearest_word():
         own_words({"logprobs": True}, known={"temperature", "extra"}, owner="X")
 
 
+def test_no_deadline_per_call_is_meant_by_our_word_alone():
+    """LangChain's `timeout=None` says nothing; `deadline_s=None` says none."""
+    assert ask({"timeout": None})[1] == {}
+    assert ask({"deadline_s": None})[1] == {"deadline_s": None}
+    assert ask({"timeout": 7})[1] == {"deadline_s": 7}
+
+
 def test_customary_fields_are_translated_and_none_means_as_usual():
     """max_retries=2 is three attempts; timeout=None must not switch the deadline off."""
     assert own_words({"max_retries": 2, "timeout": None}, known={"attempts", "deadline_s"}, owner="X") == {"attempts": 3}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from surefoot.ask import call_of, chat_request, embed_request, scope
@@ -31,7 +33,10 @@ def test_scopes_nest_and_the_shorter_deadline_holds():
     with scope(tenant="acme", tags={"a": "1"}, deadline_s=30), scope(priority="batch", tags={"b": "2"}, deadline_s=60):
         one = call(deadline_s=40)
         assert (one.tenant, one.priority, one.tags, one.deadline_s) == ("acme", "batch", (("a", "1"), ("b", "2")), 30)
+        assert call(deadline_s=None).deadline_s == 30
         assert call(tenant="other").tenant == "other"
+    assert call().deadline_s is None  # nothing said: the policy's
+    assert call(deadline_s=None).deadline_s == math.inf
     assert (call().tenant, call().tags) == ("", ())
 
 

@@ -9,8 +9,8 @@ import pytest
 
 import surefoot
 from surefoot import ChatModel, Message, Policy, Target
-from surefoot.errors import BadRequest, BatchFailed, Exhausted, Misconfigured, Overloaded
-from surefoot.testing import Scripted
+from surefoot.errors import BadRequest, BatchFailed, ConnectionLost, DeadlineExceeded, Exhausted, Misconfigured, Overloaded
+from surefoot.testing import Pause, Scripted
 
 QUICK = Policy(backoff_base_s=0.001, attempts=3, attempts_per_target=3)
 
@@ -76,6 +76,49 @@ def test_batch_keeps_order_and_one_bad_prompt_does_not_lose_the_others():
     with pytest.raises(BatchFailed) as caught:
         ChatModel(Scripted("a", "b")).batch(["x", "", "y"])
     assert [getattr(reply, "text", None) for reply in caught.value.replies] == ["a", None, "b"]
+
+
+@pytest.mark.parametrize("how", ["raised", "cancels the task"])
+def test_batch_keeps_the_places_of_calls_that_were_cancelled_from_inside(how):
+    """A transport torn down under two calls: two errors in their places, and all others are asked."""
+
+    def answer(call):
+        number = int(call.request.messages[-1].text)
+        if number == 5:
+            raise ValueError("an edge of one's own that fails in its own way")
+        if number not in {1, 2}:
+            return f"re: {number}, {asyncio.current_task().cancelling()} cancellations pending"
+        if how == "raised":
+            raise asyncio.CancelledError("torn down")
+        asyncio.current_task().cancel()
+        return [Pause(1), "too late"]
+
+    replies = ChatModel(Scripted(answer), policy=QUICK).batch([str(n) for n in range(8)], max_in_flight=2, return_exceptions=True)
+    kinds = ["", ConnectionLost, ConnectionLost, "", "", ValueError, "", ""]
+    assert [getattr(reply, "text", type(reply)) for reply in replies] == [
+        kind or f"re: {n}, 0 cancellations pending" for n, kind in enumerate(kinds)
+    ]
+
+
+async def test_a_batch_that_is_cancelled_ends_all_its_calls():
+    """The caller's own cancellation is nobody's error."""
+    edge = Scripted("never", times=8, latency_s=60)
+    batch = asyncio.create_task(ChatModel(edge).abatch(["x"] * 8, max_in_flight=4))
+    while edge.calls < 4:
+        await asyncio.sleep(0.005)
+    batch.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await batch
+    assert edge.idle()
+    assert edge.calls == 4
+
+
+def test_a_call_may_have_no_deadline_of_its_own():
+    """The policy's is for those who say nothing."""
+    chat = ChatModel(Scripted("slow", times=2, latency_s=0.6), policy=Policy(deadline_s=0.2))
+    assert chat.invoke("hi", deadline_s=None).text == "slow"
+    with pytest.raises(DeadlineExceeded):
+        chat.invoke("hi")
 
 
 def test_three_loops_and_eight_threads_never_exceed_one_limit():

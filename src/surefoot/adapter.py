@@ -240,7 +240,7 @@ def request_of(
     fields: dict[str, Any] = {name: value for name, value in defaults.items() if value is not None}
     said: dict[str, Any] = {}
     foreign: dict[str, Any] = {}
-    for word, value in options.items():
+    for word, value in filter(_is_said, options.items()):
         name = CUSTOMARY.get(word, word)
         if name in CALL_FIELDS:
             said[name] = value
@@ -270,3 +270,9 @@ def _spell(fields: dict[str, Any]) -> None:
         fields["stop"] = () if stop is None else (stop,) if isinstance(stop, str) else tuple(stop)
     for name in fields.keys() & NUMBERS:
         fields[name] = number(name, fields[name])
+
+
+def _is_said(option: tuple[str, Any]) -> bool:
+    """Whether it says anything: a framework's `timeout=None` does not."""
+    word, value = option
+    return value is not None or word not in AS_USUAL

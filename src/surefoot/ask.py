@@ -209,10 +209,10 @@ def call_of(
         priority = _priority(options.get("priority", priority))
         if options.get("tags"):
             tags = _tags(tags, options["tags"])
-        own_s = options.get("deadline_s")
-        if own_s is not None:
+        if "deadline_s" in options:
+            own_s = math.inf if options["deadline_s"] is None else options["deadline_s"]
             if not isinstance(own_s, (int, float)) or not own_s > 0:
-                raise BadRequest(f"deadline_s = {own_s!r} must be a number of seconds above 0")
+                raise BadRequest(f"deadline_s = {own_s!r} must be a number of seconds above 0, or None for no deadline")
             deadline_s = own_s if deadline_s is None else min(own_s, deadline_s)
     tally = Tally(listeners, f"c{next(_numbers):x}")
     return Call(request=request, tally=tally, stream=stream, deadline_s=deadline_s, tenant=tenant, priority=priority, tags=tags)

@@ -225,22 +225,22 @@ class Exhausted(ExceptionGroup[SurefootError], SurefootError):
         return Exhausted(self.message, errors)
 
 
-class BatchFailed(ExceptionGroup[SurefootError], SurefootError):
+class BatchFailed(ExceptionGroup[Exception], SurefootError):
     """Some calls of a batch failed; `.exceptions` holds their errors, `.replies` every reply or error in the order asked."""
 
     replies: list[Any]
     vectors: Any = None  # of a batch of embeddings: float32 [n, dim], NaN in the rows that failed
 
-    def __new__(cls, message: str, errors: Sequence[SurefootError], *, replies: list[Any] | None = None) -> Self:
+    def __new__(cls, message: str, errors: Sequence[Exception], *, replies: list[Any] | None = None) -> Self:
         """Build from a message, at least one error, and the whole list."""
         self = super().__new__(cls, message, errors)
         self.replies = [] if replies is None else replies
         return self
 
-    def __init__(self, message: str, errors: Sequence[SurefootError], *, replies: list[Any] | None = None) -> None:
+    def __init__(self, message: str, errors: Sequence[Exception], *, replies: list[Any] | None = None) -> None:
         super().__init__(message, errors)
         self.replies = [] if replies is None else replies
 
-    def derive(self, errors: Sequence[SurefootError]) -> BatchFailed:  # type: ignore[override]
+    def derive(self, errors: Sequence[Exception]) -> BatchFailed:  # type: ignore[override]
         """Keep the type when `except*` splits the group."""
         return BatchFailed(self.message, errors, replies=self.replies)

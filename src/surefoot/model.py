@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 from surefoot import runtime
+from surefoot._gather import gather
 from surefoot.ask import call_of, chat_request, embed_request
 from surefoot.errors import BatchFailed, SurefootError
 from surefoot.events import Subscriber
@@ -33,7 +34,10 @@ T = TypeVar("T")
 
 
 class ChatOptions(TypedDict, total=False):
-    """What may be said per call; the same words as ChatRequest's fields, and `deadline_s`, `tags`, `tenant`, `priority`."""
+    """What may be said per call; the same words as ChatRequest's fields, and `deadline_s`, `tags`, `tenant`, `priority`.
+
+    `deadline_s=None` is no deadline, whatever the policy's is; one of an enclosing `scope` holds all the same.
+    """
 
     temperature: float | None
     top_p: float | None
@@ -225,41 +229,10 @@ class ChatModel(_Model):
 
     async def _batch(self, calls: list[Any], max_in_flight: int, return_exceptions: bool, progress: bool) -> list[Any]:  # noqa: FBT001
         replies = await gather(calls, self._handle, max_in_flight=max_in_flight, progress=progress)
-        errors = [reply for reply in replies if isinstance(reply, SurefootError)]
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
         if errors and not return_exceptions:
             raise BatchFailed(f"{len(errors)} of {len(replies)} failed; .replies holds the others", errors, replies=replies)
         return replies
-
-
-async def gather(calls: list[Any], ask: Callable[[Any], Any], *, max_in_flight: int, progress: bool) -> list[Any]:
-    """Ask every call, `max_in_flight` at once, results and SurefootErrors in order; cancelling cancels all."""
-    replies: list[Any] = [None] * len(calls)
-    todo = iter(enumerate(calls))
-    bar = _bar(len(calls)) if progress else None
-
-    async def work() -> None:
-        for index, call in todo:
-            try:
-                replies[index] = call if isinstance(call, SurefootError) else await ask(call)
-            except SurefootError as error:
-                replies[index] = error
-            if bar is not None:
-                bar.update()
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(max(1, max_in_flight), len(calls))):
-                group.create_task(work())
-    finally:
-        if bar is not None:
-            bar.close()
-    return replies
-
-
-def _bar(total: int) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=total, unit="call", dynamic_ncols=True)
 
 
 class ChatStream:

@@ -49,6 +49,7 @@ __all__ = [
     "post",
     "reset_for_tests",
     "run",
+    "stray",
 ]
 
 P = ParamSpec("P")

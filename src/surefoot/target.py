@@ -164,6 +164,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 
     # One deadline over everything: waiting, retries, fallbacks, hedges, the stream. Vendors' 600 s outlive every caller we know.
     # Embedding in this process alone has no default deadline: a large index takes as long as it takes; one that is set holds there, too.
+    # None, here or per call: whatever arrives whole (a plain answer, an embedding) is never cut, not even with another target at hand.
     deadline_s: float | None = 120.0
     # Wire attempts of one call over all its targets. 3 is what AWS, gRPC users and the SRE book settle on.
     attempts: int = 3

@@ -331,8 +331,8 @@ Q = TypeVar("Q", ChatRequest, EmbedRequest)
 class Call(Struct, Generic[Q], frozen=True, kw_only=True):
     """HOW it is asked. Changed only by `msgspec.structs.replace`; `tally` is shared by all copies.
 
-    `deadline_s` is what the caller wants, in seconds from now; `deadline` is the same as a moment of the home loop's
-    clock, set by the deadline layer. `hedged` marks the second runner. `others` says whether another target stands behind this one.
+    `deadline_s` is what the caller wants, in seconds from now (None: the policy's, infinity: none); `deadline` is the same as a moment of
+    the home loop's clock. `hedged` marks the second runner. `others` says whether another target stands behind this one.
     """
 
     request: Q

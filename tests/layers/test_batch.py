@@ -54,6 +54,18 @@ async def test_a_small_call_goes_through_untouched():
     assert np.array_equal(reply.vectors, vectors(["a", "b"], 4))
 
 
+async def test_a_cancellation_from_inside_one_part_is_that_parts_error():
+    """A transport torn down under it: passed over, its texts would come back without vectors, as if all were well."""
+
+    def answer(call):
+        if call.request.texts == ("t3",):
+            raise asyncio.CancelledError("torn down")
+        return "ok"
+
+    with pytest.raises(ConnectionLost):
+        await stack(Scripted(answer), Batch(max_texts=1, in_flight=2))(make_call(names(6)))
+
+
 async def test_parts_run_side_by_side_and_come_back_in_order():
     """Seven requests of one second take one, and nobody sees them."""
     edge, texts = Scripted("ok", latency_s=1), names(20)

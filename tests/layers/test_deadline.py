@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 
 import pytest
 
@@ -32,6 +33,13 @@ async def test_calls_own_deadline_goes_before_the_policys():
     begun = now()
     await fails(stack(Scripted(STALL), Deadline(deadline_s=500), Attempt()), DeadlineExceeded, call=make_call(deadline_s=2))
     assert now() - begun == pytest.approx(2, abs=0.001)
+
+
+async def test_a_call_may_have_no_deadline_where_the_policy_has_one():
+    """Infinity is none; for whoever waits inside, too."""
+    edge = Scripted("fine", latency_s=1e6)
+    assert await read(stack(edge, Deadline(deadline_s=5)), make_call(deadline_s=math.inf)) == "fine"
+    assert edge.seen[0].deadline is None
 
 
 async def test_nothing_sent_is_told_apart_from_something_billed():

@@ -72,7 +72,8 @@ async def test_slow_reader_is_not_silence():
 async def test_embedding_has_the_first_tokens_limit():
     """An embedding has no length of answer to wait for."""
     begun = now()
-    await fails(stack(Scripted(STALL), Timeout(first_token_s=7)), AttemptTimedOut, call=make_call(["one"]))
+    ask = stack(Scripted(STALL), Deadline(deadline_s=120), Attempt(), Timeout(first_token_s=7))
+    await fails(ask, AttemptTimedOut, call=make_call(["one"]))
     assert now() - begun == pytest.approx(7, abs=0.001)
 
 
@@ -94,12 +95,31 @@ async def test_with_another_target_at_hand_half_of_the_time_left_is_the_most(str
     assert now() - begun == pytest.approx(10, abs=0.001)
 
 
-async def test_plain_answer_without_deadline_gets_the_first_tokens_limit_or_its_own():
-    """Without a deadline something must still end a stalled call."""
+@pytest.mark.parametrize("others", [False, True])
+@pytest.mark.parametrize("texts", [None, ["one"]], ids=["chat", "embed"])
+async def test_without_deadline_nothing_that_arrives_whole_is_cut(texts, others):
+    """Who switches the deadline off must not be cut earlier than who leaves it on: a long answer shows nothing until it is there."""
+    hours = 3 * 3600
+    edge = Scripted("whole", latency_s=hours)
     begun = now()
-    await fails(stack(Scripted(STALL), Timeout(first_token_s=30)), AttemptTimedOut)
+    ask = stack(edge, Deadline(deadline_s=None), Attempt(), Timeout(first_token_s=30, idle_s=30))
+    await ask(make_call(texts, others=others) if texts else make_call(others=others))
+    assert now() - begun == pytest.approx(hours)
+    assert edge.calls == 1
+
+
+async def test_a_limit_for_whole_answers_holds_without_deadline_too():
+    """It was said, so it is kept."""
+    begun = now()
     await fails(stack(Scripted(STALL), Timeout(first_token_s=30, whole_s=90)), AttemptTimedOut)
-    assert now() - begun == pytest.approx(120, abs=0.001)
+    assert now() - begun == pytest.approx(90, abs=0.001)
+
+
+async def test_a_streams_first_token_has_its_limit_without_deadline_too():
+    """A stream shows that the provider is at work; that limit is switched off by its own name."""
+    begun = now()
+    await fails(stack(Scripted(STALL), Deadline(deadline_s=None), Timeout(first_token_s=30)), AttemptTimedOut, call=make_call(stream=True))
+    assert now() - begun == pytest.approx(30, abs=0.001)
 
 
 async def test_it_never_outlasts_the_deadline_nor_takes_its_place():

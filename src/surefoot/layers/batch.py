@@ -16,6 +16,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from surefoot import runtime
 from surefoot.errors import BadRequest, BatchFailed, ContextTooLong, Exhausted, Fault, MalformedReply, SurefootError
 from surefoot.stack import Handler
 from surefoot.tokens import estimate_text
@@ -146,6 +147,9 @@ class _Work:
         request = replace(call.request, texts=self._texts[begin:end])
         try:
             return await self._inner(replace(call, request=request, tally=tally))  # type: ignore[no-any-return]
+        except asyncio.CancelledError as cancelled:
+            runtime.check_stray(cancelled)  # a group would pass over a worker that ended so, and its texts would have no rows
+            raise
         finally:
             ours = call.tally
             for attempt in tally.trail:

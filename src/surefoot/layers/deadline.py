@@ -7,6 +7,7 @@ travels in the Call, so whoever waits inside knows how long waiting can help.
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 from msgspec.structs import replace
@@ -21,7 +22,7 @@ DEADLINE_S = 120.0  # the vendors' 600 s outlive every caller we know; a reasoni
 
 
 class Deadline:
-    """Ends the call at its deadline: `Deadline(deadline_s=60)`; a call's own `deadline_s` goes first, None is none.
+    """Ends the call at its deadline: `Deadline(deadline_s=60)`, None is none; a call's own `deadline_s` goes first, infinity is none.
 
     Raises DeadlineTooNear if nothing had been sent by then, DeadlineExceeded otherwise; a stream under way is closed with it, also when
     nobody reads it. No task, no lock, and one timer for a whole line of calls.
@@ -38,6 +39,8 @@ class Deadline:
     async def __call__(self, call: Call[Any], inner: Handler) -> Any:
         """Ask with `call.deadline` set."""
         seconds = self.deadline_s if call.deadline_s is None else call.deadline_s
+        if seconds == math.inf:
+            seconds = None
         if seconds is None and call.deadline is None:
             return await inner(call)
         loop = asyncio.get_running_loop()

@@ -25,8 +25,9 @@ class Timeout:
 
     `first_token_s` bounds a stream's first content and an embedding. A plain chat answer shows no first token, it arrives whole: it gets
     `whole_s` or, left out, half of the time left until the deadline but at least `first_token_s`, so that a long answer is not cut and
-    paid for three times. When another target is at hand, no attempt takes more than half of the time left: a stalled one must leave time
-    for the next. Raises AttemptTimedOut, which retry and fallback catch.
+    paid for three times. Without a deadline whatever arrives whole, embeddings too, takes as long as it takes. When another target is at
+    hand, no attempt takes more than half of the time left: a stalled one must leave time for the next. Raises AttemptTimedOut, which
+    retry and fallback catch.
     """
 
     def __init__(
@@ -66,11 +67,14 @@ class Timeout:
     def _limit_s(self, call: Call[Any], left_s: float | None) -> float | None:
         """Seconds this attempt may take until it is answered."""
         limit_s = self.first_token_s
-        if not call.stream and isinstance(call.request, ChatRequest):
-            if self.whole_s is not None:
+        if not call.stream:
+            is_chat = isinstance(call.request, ChatRequest)
+            if is_chat and self.whole_s is not None:
                 limit_s = self.whole_s
-            elif limit_s is not None:
-                limit_s = max(limit_s, (left_s or 0.0) / 2)
+            elif left_s is None:
+                return None
+            elif is_chat and limit_s is not None:
+                limit_s = max(limit_s, left_s / 2)
         if limit_s is not None and call.others and left_s is not None:
             return min(limit_s, left_s / 2)
         return limit_s
