@@ -25,6 +25,7 @@ from langchain_core.utils.json import parse_partial_json
 from langchain_surefoot._blocks import marks_cache, parts
 from surefoot.errors import BadRequest
 from surefoot.text import plain
+from surefoot.tool_dicts import tool_of, vendor_of
 from surefoot.types import ChatReply, Delta, Message, Part, Reasoning, Role, Schema, Text, Tool, ToolCall, Usage
 
 REASONING, SIGNATURE, TOOL_SIGNATURES = "reasoning_content", "reasoning_signature", "tool_call_signatures"  # in additional_kwargs
@@ -123,15 +124,23 @@ def _arguments(name: str, values: Any) -> str:
 
 
 def tool_in(tool: Any) -> Tool:
-    """A tool in any of LangChain's spellings (function, pydantic class, BaseTool, OpenAI's or Anthropic's dict)."""
+    """A tool in any of LangChain's spellings (function, pydantic class, BaseTool, a dict in any vendor's)."""
+    return tool if isinstance(tool, Tool) else tool_of(wire_of(tool))
+
+
+def wire_of(tool: Any, *, strict: bool | None = None) -> Any:
+    """A tool as it is bound: OpenAI's dict of a function, which LangChain's tracing reads, or a vendor's own dict as it is.
+
+    LangChain's conversion would turn a vendor's tool that has a name into a function of that name without parameters.
+    """
     if isinstance(tool, Tool):
         return tool
-    wire = tool if isinstance(tool, Mapping) and tool.get("type") == "function" else convert_to_openai_tool(tool)
-    function = wire.get("function")
-    if not isinstance(function, Mapping):
-        raise BadRequest(f"tool of type {wire.get('type')!r} is the provider's own: pass it as extra={{'tools': [...]}}")
-    parameters = function.get("parameters") or {"type": "object", "properties": {}}
-    return Tool.of(function["name"], function.get("description") or "", parameters, strict=function.get("strict"))
+    if isinstance(tool, Mapping) and (vendor_of(tool) or "input_schema" in tool or tool.get("type") == "function"):
+        return dict(tool) if strict is None or vendor_of(tool) or "function" in tool else {**tool, "strict": strict}
+    try:
+        return convert_to_openai_tool(tool, strict=strict)
+    except ValueError as error:
+        raise BadRequest(f"a tool cannot be bound: {error}; a provider's own one may also go into extra={{'tools': [...]}}") from error
 
 
 def tool_choice_in(choice: Any) -> str:

@@ -21,7 +21,7 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 from langchain_surefoot._fields import CHAT_FIELDS, FRAMEWORK_WORDS, key_field, reference, settings_of
-from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_out, messages_in, outputs_joined, result_out, tool_choice_in
+from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_out, messages_in, outputs_joined, result_out, wire_of
 from langchain_surefoot.errors import translated
 from surefoot import ChatModel, Policy, Target
 from surefoot.adapter import chat_model, context_size_of, key_variable, own_words, request_of, sharing, stored
@@ -211,10 +211,10 @@ class ChatSurefoot(BaseChatModel):
 
         `tool_choice` is "auto", "none", "any" (or "required", or True), a tool's name, or OpenAI's or Anthropic's dict of it.
         """
-        wire = [convert_to_openai_tool(tool, strict=strict) for tool in tools]  # type: ignore[arg-type]  # it refuses other Runnables
+        wire = [wire_of(tool, strict=strict) for tool in tools]
         bound: dict[str, Any] = {"tools": wire, **kwargs}
         if tool_choice:
-            bound["tool_choice"] = tool_choice_in(tool_choice)
+            bound["tool_choice"] = CONVERSIONS["tool_choice"](tool_choice)
         if parallel_tool_calls is not None:
             bound["parallel_tool_calls"] = parallel_tool_calls
         return self.bind(**bound)

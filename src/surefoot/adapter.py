@@ -33,6 +33,7 @@ CUSTOMARY = {  # the frameworks' words for ours, at construction and per call
     "model_name": "model",
     "api_base": "base_url",
     "additional_kwargs": "extra",
+    "extra_body": "extra",
 }
 AS_USUAL = frozenset({"timeout", "request_timeout", "max_retries"})  # None means the default there; deadline_s=None switches it off
 REQUEST_FIELDS = frozenset(ChatRequest.__struct_fields__) - {"messages"}
@@ -250,8 +251,11 @@ def request_of(
             fields[name] = "" if value is None and name in NOT_NONE else value
         elif name not in ignored:
             foreign[name] = value
-    if foreign:
-        fields["extra"] = {**fields.get("extra", {}), **foreign}
+    extra = {**fields.pop("extra", {}), **foreign}
+    if "timeout" in extra:  # the SDKs' word for a bound on the call, no field of a body
+        said.setdefault("deadline_s", extra.pop("timeout"))
+    if extra:
+        fields["extra"] = extra
     for name, convert in conversions.items():
         if name in fields:
             fields[name] = convert(fields[name])

@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from surefoot.errors import BadRequest, Misconfigured
 from surefoot.text import clean, exact, json_text
-from surefoot.types import Call, ChatRequest, EmbedRequest, EmbedRole, Message, Priority, Tally
+from surefoot.tool_dicts import tool_of
+from surefoot.types import Call, ChatRequest, EmbedRequest, EmbedRole, Message, Priority, Tally, Tool
 
 CALL_OPTIONS = frozenset({"deadline_s", "tenant", "priority", "tags"})
 CHAT_OPTIONS = frozenset(ChatRequest.__struct_fields__) - {"messages"}
@@ -117,7 +118,7 @@ def _option(name: str, value: Any) -> Any:
     if name == "stop":
         return () if value is None else (value,) if isinstance(value, str) else tuple(value)
     if name == "tools":
-        return tuple(value or ())
+        return tuple(map(_tool, value or ()))
     if name == "extra" and not isinstance(value, str):
         return extra_text(value) if value else ""
     if name in FRACTIONS or name in COUNTS:
@@ -125,6 +126,14 @@ def _option(name: str, value: Any) -> Any:
     if value is None and name in {"model", "tool_choice", "reasoning_effort"}:
         return ""
     return value
+
+
+def _tool(given: Any) -> Tool:
+    if isinstance(given, Tool):
+        return given
+    if not isinstance(given, Mapping):
+        raise BadRequest(f"tools are surefoot.types.Tool or dicts of them, not {type(given).__name__}; nothing was sent")
+    return tool_of(given)
 
 
 def number(name: str, value: Any) -> Any:

@@ -12,7 +12,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from surefoot.types import ChatRequest, EmbedRequest
+from surefoot.types import ChatRequest, EmbedRequest, Tool
 
 VERSION = b"1"
 _encoder = msgspec.json.Encoder(order=None)
@@ -33,7 +33,7 @@ def canonical(request: ChatRequest | EmbedRequest) -> bytes:
     if isinstance(request, ChatRequest):
         changes: dict[str, object] = {}
         if request.tools:
-            changes["tools"] = tuple(msgspec.structs.replace(tool, parameters=canonical_json(tool.parameters)) for tool in request.tools)
+            changes["tools"] = tuple(_canonical(tool) for tool in request.tools)
         if request.schema is not None and request.schema.schema:
             changes["schema"] = msgspec.structs.replace(request.schema, schema=canonical_json(request.schema.schema))
         if request.extra:
@@ -44,6 +44,10 @@ def canonical(request: ChatRequest | EmbedRequest) -> bytes:
     if request.extra:
         request = msgspec.structs.replace(request, extra=canonical_json(request.extra))
     return b"e" + VERSION + _encoder.encode(request)
+
+
+def _canonical(tool: Tool) -> Tool:
+    return msgspec.structs.replace(tool, parameters=canonical_json(tool.parameters), raw=canonical_json(tool.raw))
 
 
 def digest(request: ChatRequest | EmbedRequest, *scope: str) -> str:

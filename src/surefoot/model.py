@@ -45,7 +45,7 @@ class ChatOptions(TypedDict, total=False):
     stop: str | Sequence[str] | None
     seed: int | None
     reasoning_effort: str
-    tools: Sequence[Tool]
+    tools: Sequence[Tool | Mapping[str, Any]]
     tool_choice: str
     parallel_tool_calls: bool | None
     schema: Schema | None

@@ -77,7 +77,7 @@ def _estimate_input(request: ChatRequest | EmbedRequest, *, model: str) -> int:
         return sum([estimate_text(text, model=model) for text in request.texts])
     total = sum([estimate_message(message, model=model) for message in request.messages])
     for tool in request.tools:
-        total += MESSAGE_TOKENS + estimate_text(tool.parameters, model=model) + estimate_text(tool.description, model=model)
+        total += MESSAGE_TOKENS + estimate_text(tool.parameters or tool.raw, model=model) + estimate_text(tool.description, model=model)
     if request.schema is not None:
         total += estimate_text(request.schema.schema, model=model)
     return total

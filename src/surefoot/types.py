@@ -121,9 +121,8 @@ class Message(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     @property
     def text(self) -> str:
         """The text of all text parts, joined."""
-        if isinstance(self.content, str):
-            return self.content
-        return "".join(part.text for part in self.content if isinstance(part, Text))
+        content = self.content
+        return content if isinstance(content, str) else "".join(part.text for part in content if isinstance(part, Text))
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -134,9 +133,7 @@ class Message(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
 
 def _content(content: str | Sequence[Part | str]) -> str | tuple[Part, ...]:
-    if isinstance(content, str):
-        return content
-    return tuple(Text(part) if isinstance(part, str) else part for part in content)
+    return content if isinstance(content, str) else tuple(Text(part) if isinstance(part, str) else part for part in content)
 
 
 class Tool(Record, frozen=True, kw_only=True, gc=False):
@@ -146,6 +143,8 @@ class Tool(Record, frozen=True, kw_only=True, gc=False):
     description: str = ""
     parameters: str = '{"type":"object","properties":{}}'
     strict: bool | None = None
+    vendor: str = ""  # whose JSON `raw` is: "openai", "anthropic", "google"
+    raw: str = ""  # the whole tool, sent to `vendor` as it is; without `parameters` all others refuse it (see tool_dicts)
 
     @classmethod
     def of(cls, name: str, description: str, parameters: Mapping[str, Any], *, strict: bool | None = None) -> Tool:
@@ -360,6 +359,7 @@ class Traits(Struct, frozen=True, kw_only=True, gc=False):
     chat: bool = True
     embed: bool = True
     space: str = ""
+    host: str = ""  # of a server that speaks another vendor's protocol: it may not know all fields of an `extra`
     max_batch_texts: int = 2048
     max_batch_tokens: int | None = None
     max_text_tokens: int | None = None

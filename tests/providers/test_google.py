@@ -282,7 +282,7 @@ async def test_what_is_no_json_or_no_unicode_is_refused_before_sending(edge, sim
         with pytest.raises(Misconfigured):
             await edge.chat(asking(chat("Hi", **wrong)))
     with pytest.raises(BadRequest):
-        await edge.chat(asking(chat("Hi", stop=("\ud800",))))
+        await edge.chat(asking(chat("Hi", reasoning_effort="\ud800")))
     assert not sim.requests
 
 

@@ -107,14 +107,20 @@ class Fallback:
             tell(call, FellBack, target=self.names[index], next_target=self.names[rest[0]], cause=type(last).__name__)
 
     def _addressed(self, call: Call[Any], index: int) -> Call[Any]:
-        """`call` for target `index`: a model named for this request, and another vendor's extra fields, are the first target's own."""
+        """`call` for target `index`: a model named for this request, and another vendor's extra fields, are the first target's own.
+
+        So are they for another model at another server of one protocol, and an effort with them: some refuse what they do not know.
+        """
         request = call.request
         if index == 0 or not isinstance(request, ChatRequest):
             return call
-        foreign = self.names[index].partition(":")[0] != self.names[0].partition(":")[0]
-        if not request.model and not (foreign and request.extra):
+        is_foreign = self.names[index].partition(":")[0] != self.names[0].partition(":")[0]
+        is_elsewhere = not is_foreign and self.traits[index].host != self.traits[0].host and self.names[index] != self.names[0]
+        if not request.model and not ((is_foreign or is_elsewhere) and (request.extra or request.reasoning_effort)):
             return call
-        return replace(call, request=replace(request, model="", extra="" if foreign else request.extra))
+        extra = "" if is_foreign or is_elsewhere else request.extra
+        effort = "" if is_elsewhere and self.traits[index].host else request.reasoning_effort
+        return replace(call, request=replace(request, model="", extra=extra, reasoning_effort=effort))
 
     def _after(self, last: SurefootError, index: int, rest: Sequence[int]) -> Sequence[int]:
         """The targets that may still help after `last` at target `index`."""

@@ -15,6 +15,7 @@ from surefoot.providers._faults import malformed
 from surefoot.providers._redact import shown, snippet
 from surefoot.types import ChatReply, ChatRequest, Delta, FinishReason, ToolCallDelta, Usage
 
+ANSWER, SERVERS = -1, -2  # whose arguments a stream's pieces are, if no call's of the caller's
 _NOTHING = {b"", b"null", b"{}"}
 
 
@@ -168,7 +169,7 @@ class ChatReader:
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
-        self._calls: dict[int, int] = {}  # the block's index -> our tool call's; -1 for the tool that is the answer
+        self._calls: dict[int, int] = {}  # the block's index -> our tool call's; ANSWER or SERVERS for those that are none
         self._thoughts: dict[int, list[str]] = {}  # the block's index -> kind, text, seal
         self._content = False
         self._details: _Details | None = None
@@ -213,7 +214,7 @@ class ChatReader:
     def _start(self, index: int, block: _Block, out: list[Delta]) -> None:
         if block.type == "tool_use":
             is_answer = block.name == self._asked.answer_tool
-            number = -1 if is_answer else sum(one >= 0 for one in self._calls.values())
+            number = ANSWER if is_answer else sum(one >= 0 for one in self._calls.values())
             self._calls[index] = number
             given = bytes(block.input)
             arguments = "" if given in _NOTHING else given.decode()
@@ -224,7 +225,9 @@ class ChatReader:
                 out.append(Delta(text=arguments))
         elif block.type in {"thinking", "redacted_thinking"}:
             self._thoughts[index] = [block.type, block.thinking or "", block.signature or block.data or ""]
-        elif block.type == "text" and block.text:
+        elif block.type != "text":  # the vendor's own tools at work: their input comes in pieces, too
+            self._calls[index] = SERVERS
+        elif block.text:
             self._content = True
             out.append(Delta(text=block.text))
 
@@ -233,13 +236,11 @@ class ChatReader:
             self._content = True
             out.append(Delta(text=delta.text))
         elif delta.partial_json:
-            number = self._calls.get(index, 0)
-            is_answer = number < 0
-            out.append(
-                Delta(text=delta.partial_json)
-                if is_answer
-                else Delta(tool_calls=(ToolCallDelta(index=number, arguments=delta.partial_json),))
-            )
+            number = self._calls.get(index, SERVERS)
+            if number == ANSWER:
+                out.append(Delta(text=delta.partial_json))
+            elif number != SERVERS:
+                out.append(Delta(tool_calls=(ToolCallDelta(index=number, arguments=delta.partial_json),)))
         elif delta.thinking or delta.signature:
             thought = self._thoughts.setdefault(index, ["thinking", "", ""])
             thought[1] += delta.thinking or ""

@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from surefoot.errors import Unsupported
-from surefoot.providers._body import Fields, base64_text, encoded, image_type, raw
-from surefoot.types import ChatRequest, File, Image, Message, Part, Reasoning, Schema, Text, ToolCall, clean
+from surefoot.providers._body import Fields, base64_text, encoded, image_type, own_tool, raw
+from surefoot.types import ChatRequest, File, Image, Message, Part, Reasoning, Schema, Text, Tool, ToolCall, clean
 
 MAX_TOKENS = 8192  # the field is required; every model since 3.5 may write so much, and the caller's own limit comes first
 BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_000, "max": 32_000}
@@ -72,7 +72,7 @@ def chat_body(request: ChatRequest, model: str, *, stream: bool, dialect: Dialec
         body["stop_sequences"] = request.stop
     answer_tool = _answer_shape(body, request, model)
     if not answer_tool:
-        _tools(body, request)
+        _tools(body, request, dialect.target)
     _thinking(body, request, model)
     _sampling(body, request, model, dialect)
     if stream:
@@ -188,18 +188,19 @@ def closed(schema: str) -> str:
     return msgspec.json.encode(close(msgspec.json.decode(raw(schema, "the schema")))).decode()
 
 
-def _tools(body: Fields, request: ChatRequest) -> None:
+def _tool(tool: Tool, target: str) -> Fields | Raw:
+    return own_tool(tool, "anthropic", target) or {
+        "name": tool.name,
+        **({"description": clean(tool.description)} if tool.description else {}),
+        "input_schema": raw(tool.parameters, f"the parameters of tool {tool.name!r}"),
+        **({"strict": tool.strict} if tool.strict is not None else {}),
+    }
+
+
+def _tools(body: Fields, request: ChatRequest, target: str) -> None:
     if not request.tools:
         return
-    body["tools"] = [
-        {
-            "name": tool.name,
-            **({"description": clean(tool.description)} if tool.description else {}),
-            "input_schema": raw(tool.parameters, f"the parameters of tool {tool.name!r}"),
-            **({"strict": tool.strict} if tool.strict is not None else {}),
-        }
-        for tool in request.tools
-    ]
+    body["tools"] = [_tool(tool, target) for tool in request.tools]
     choice = request.tool_choice
     named: Fields = {"type": {"required": "any", "": "auto"}.get(choice, choice)}
     if choice not in {"", "auto", "none", "required"}:

@@ -1,15 +1,18 @@
-"""What all request bodies have in common: JSON embedded as it was written, extras on top, pictures recognised by their bytes."""
+"""What all request bodies have in common: JSON embedded as it was written, extras merged in, pictures recognised by their bytes."""
 
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, TypeAlias
+from urllib.parse import urlencode
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from surefoot.errors import BadRequest, Misconfigured, Unsupported
+from surefoot.types import Tool
 
 Fields: TypeAlias = dict[str, Any]
 
@@ -17,9 +20,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 def encoded(body: Fields, extra: str, target: str) -> bytes:
-    """The body as JSON, with the fields of `extra` laid over it. Raises BadRequest for text that is no Unicode."""
+    """The body as JSON, with the fields of `extra` merged into it. Raises BadRequest for text that is no Unicode."""
     if extra:
-        body.update(fields(extra))
+        merge(body, extra_of(extra).fields)
     try:
         return _encode(body)
     except UnicodeEncodeError as error:
@@ -43,6 +46,91 @@ def fields(extra: str) -> dict[str, Raw]:
         return msgspec.json.decode(extra, type=dict[str, Raw])
     except (ValueError, RecursionError) as error:
         raise Misconfigured(f"extra must be the text of a JSON object: {error}") from error
+
+
+def merge(body: Fields, extra: Mapping[str, Raw]) -> None:
+    """Lay `extra` over what was built: objects field by field, tools beside the caller's tools, all else in place of what was there.
+
+    An object of another `type` is another thing altogether, and stands in place, too.
+    """
+    for name, value in extra.items():
+        mine = body.get(name)
+        if isinstance(mine, dict):
+            inner = _object(value)
+            if inner is not None and ("type" not in inner or "type" not in mine or msgspec.json.decode(inner["type"]) == mine["type"]):
+                merge(mine, inner)
+                continue
+        elif name == "tools" and isinstance(mine, list) and bytes(value)[:1] == b"[":
+            body[name] = [*msgspec.json.decode(value, type=list[Raw]), *mine]
+            continue
+        body[name] = value
+
+
+def _object(value: Raw) -> dict[str, Raw] | None:
+    return msgspec.json.decode(value, type=dict[str, Raw]) if bytes(value).lstrip()[:1] == b"{" else None
+
+
+class Extra(Struct, frozen=True):
+    """What `extra` says of the body, and of the request around it: headers and query parameters of this call alone."""
+
+    fields: dict[str, Raw]
+    headers: tuple[tuple[str, str], ...] = ()  # lower-case names
+    query: str = ""
+
+    def over(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """`headers` with those of the call in place of theirs, whatever the case of a name."""
+        own = dict(self.headers)
+        return {name: value for name, value in headers.items() if name.lower() not in own} | own
+
+    def path(self, path: str) -> str:
+        """`path` with the query of the call."""
+        return f"{path}{'&' if '?' in path else '?'}{self.query}" if self.query else path
+
+
+NO_EXTRA = Extra({})
+_FRAMING = {"content-length", "transfer-encoding", "host", "content-encoding"}  # of the message itself, which we write
+
+
+@lru_cache(maxsize=64)
+def extra_of(extra: str) -> Extra:
+    """`extra` read: extra_headers, extra_query and extra_body mean what they mean in the vendors' SDKs, all else is a field of the body.
+
+    Raises Misconfigured if it is no JSON object, BadRequest (nothing is sent) for headers that cannot go out, or for a `timeout`.
+    """
+    found = dict(fields(extra)) if extra else {}
+    headers, query = _pairs(found.pop("extra_headers", None), "extra_headers"), _pairs(found.pop("extra_query", None), "extra_query")
+    inner = found.pop("extra_body", None)
+    if "timeout" in found:
+        raise BadRequest(
+            "extra: a timeout is no field of the body; say deadline_s=SECONDS (for the body itself: extra_body={'timeout': ...})"
+        )
+    if inner is not None and bytes(inner) != b"null":
+        found |= _object(inner) or fields(bytes(inner).decode())
+    for name, value in headers:
+        if not name.isascii() or not name or name.lower() in _FRAMING or any(mark in f"{name}{value}" for mark in "\r\n\0"):
+            raise BadRequest(f"extra_headers: {name!r} cannot be sent (a line break, a letter beyond ASCII, or ours to write)")
+    return Extra(found, tuple((name.lower(), value) for name, value in headers), urlencode(query))
+
+
+def _pairs(given: Raw | None, what: str) -> list[tuple[str, str]]:
+    """Names and values as text; a list is several values, as in the SDKs; null is none."""
+    if given is None or bytes(given) == b"null":
+        return []
+    try:
+        values = msgspec.json.decode(given, type=dict[str, str | bool | int | float | list[str | int | float] | None])
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"{what} must be an object of texts and numbers: {error}; nothing was sent") from error
+    found = [(name, one) for name, value in values.items() for one in (value if isinstance(value, list) else [value]) if one is not None]
+    return [(name, str(one).lower() if isinstance(one, bool) else str(one)) for name, one in found]
+
+
+def own_tool(tool: Tool, vendor: str, target: str) -> Raw | None:
+    """A tool in `vendor`'s own JSON, if it was given so. Raises Unsupported (nothing is sent) for another vendor's own tool."""
+    if tool.vendor == vendor and tool.raw:
+        return raw(tool.raw, f"tool {tool.name!r}")
+    if not tool.parameters:
+        raise Unsupported(f"{target}: tool {tool.name!r} is {tool.vendor or 'nobody'}'s own; nothing was sent, for it means nothing here")
+    return None
 
 
 def base64_text(data: bytes) -> str:

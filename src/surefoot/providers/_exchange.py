@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from surefoot.errors import AuthFailed, Fault, MalformedReply, Misconfigured, SurefootError, Transient
+from surefoot.providers._body import NO_EXTRA, Extra, extra_of
 from surefoot.providers._faults import BodyTooLarge, Door, InFlight, fault, rate_headers
 from surefoot.providers._redact import snippet
 from surefoot.providers._sse import Answer, EventReader, EventSource
@@ -24,8 +25,8 @@ LOUD = ("anthropic._base_client", "openai._base_client", "httpx", "httpx2", "htt
 class Lane(Protocol):
     """How bytes travel: as the SDK writes them, or directly."""
 
-    async def post(self, path: str, body: bytes, key: Secret | None) -> Answer:
-        """Send once; an answer with any status is an answer."""
+    async def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> Answer:
+        """Send once, with the headers and the query of `extra`; an answer with any status is an answer."""
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -73,7 +74,7 @@ class Exchange:
         key = await self._key()
         door = Door(self.target, key, self._in_flight)
         with door:
-            answer = await self._lane.post(path, body, key)
+            answer = await self._lane.post(path, body, key, extra_of(call.request.extra) if call.request.extra else NO_EXTRA)
         call.tally.memo["rate_headers"] = rate_headers(answer.headers)
         if 200 <= answer.status < 300:
             return answer, door

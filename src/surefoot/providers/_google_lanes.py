@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from surefoot.errors import Misconfigured
+from surefoot.providers._body import NO_EXTRA, Extra
 from surefoot.providers._exchange import Lane, missing_extra
 from surefoot.providers.http.direct import DirectLane
 from surefoot.providers.http.sdk import OURS, STAND_IN, HttpAnswer, bounded, http_client, keyed, view
@@ -51,11 +52,12 @@ class GenaiLane:
         self._sender = sender
         self._models = "publishers/google/" if api.vertexai else ""
 
-    async def post(self, path: str, body: bytes, key: Secret | None) -> Answer | HttpAnswer:
+    async def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> Answer | HttpAnswer:
         """Send `body` once. An answer with any status is an answer; what the SDK raises passes through (stand in a Door)."""
-        request = self._api._build_request("post", self._models + path.removeprefix("/"), {}, None)  # noqa: SLF001 - see above
+        request = self._api._build_request("post", self._models + extra.path(path).removeprefix("/"), {}, None)  # noqa: SLF001 - see above
         request.data = body
         request.headers.update(self._headers)
+        request.headers = extra.over(request.headers)
         with keyed(key):
             try:
                 response = (await self._api._async_request_once(request, stream=True)).response_stream  # noqa: SLF001 - see above

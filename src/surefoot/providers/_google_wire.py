@@ -9,11 +9,10 @@ from __future__ import annotations
 from mimetypes import guess_type
 from typing import Any
 
-import msgspec
 from msgspec import Raw, Struct
 
 from surefoot.errors import BadRequest, Misconfigured, Unsupported
-from surefoot.providers._body import Fields, base64_text, encoded, fields, image_type, raw
+from surefoot.providers._body import Fields, base64_text, encoded, extra_of, image_type, merge, own_tool, raw
 from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Part, Reasoning, Text, Tool, ToolCall, clean
 
 SEAL = "google:"  # before a thought signature of Gemini's: another vendor's, sent to Gemini, is refused as a corrupt one
@@ -56,15 +55,20 @@ def chat_body(request: ChatRequest, model: str, *, dialect: Dialect) -> bytes:
     if standing:
         body["systemInstruction"] = {"parts": standing}
     if request.tools:
-        body["tools"] = [{"functionDeclarations": [_function(tool) for tool in request.tools]}]
+        own = {tool: own_tool(tool, "google", dialect.target) for tool in request.tools}
+        declared = [_function(tool) for tool, whole in own.items() if whole is None]
+        vendors = [whole for whole in own.values() if whole is not None]
+        body["tools"] = [*vendors, {"functionDeclarations": declared}] if declared else vendors
         if request.tool_choice:
             body["toolConfig"] = {"functionCallingConfig": _choice(request.tool_choice)}
     config = _generation(request, model, dialect)
-    extra = dict(fields(request.extra)) if request.extra else {}
-    config.update(_object(extra.pop("generationConfig", None)))
+    extra = extra_of(request.extra).fields
+    if "generationConfig" in extra and not bytes(extra["generationConfig"]).startswith(b"{"):
+        raise Misconfigured("extra: generationConfig must be a JSON object")
     if config:
         body["generationConfig"] = config
-    return encoded(body | extra, "", dialect.target)
+    merge(body, extra)
+    return encoded(body, "", dialect.target)
 
 
 def embed_body(request: EmbedRequest, model: str, *, dimensions: int | None, dialect: Dialect) -> bytes:
@@ -77,19 +81,10 @@ def embed_body(request: EmbedRequest, model: str, *, dimensions: int | None, dia
     if dimensions is not None:
         shared["outputDimensionality"] = dimensions
     if request.extra:
-        shared |= fields(request.extra)
+        shared |= extra_of(request.extra).fields
     prefix = dialect.prefixes[is_query]
     wanted = [{**shared, "content": {"parts": [{"text": prefix + clean(text)}]}} for text in request.texts]
     return encoded({"requests": wanted}, "", dialect.target)
-
-
-def _object(given: Raw | None) -> dict[str, Raw]:
-    if given is None:
-        return {}
-    try:
-        return msgspec.json.decode(given, type=dict[str, Raw])
-    except ValueError as error:
-        raise Misconfigured(f"extra: generationConfig must be a JSON object: {error}") from error
 
 
 def _generation(request: ChatRequest, model: str, dialect: Dialect) -> Fields:

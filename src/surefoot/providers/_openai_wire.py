@@ -6,10 +6,11 @@ than the call's own work. Source: the OpenAI API reference, "Create chat complet
 
 from __future__ import annotations
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 
 from surefoot.errors import Unsupported
-from surefoot.providers._body import Fields, base64_text, encoded, image_type, raw
+from surefoot.providers._body import Fields, base64_text, encoded, image_type, own_tool, raw
 from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Part, Reasoning, Schema, Text, Tool, clean
 
 SOUNDS = {
@@ -51,7 +52,7 @@ def chat_body(request: ChatRequest, model: str, *, stream: bool, dialect: Dialec
     if request.reasoning_effort:
         body["reasoning_effort"] = request.reasoning_effort
     if request.tools:
-        _tools(body, request)
+        _tools(body, request, dialect)
     if request.schema is not None:
         body["response_format"] = _shape(request.schema)
     if stream:
@@ -86,8 +87,21 @@ def takes_sampling(model: str, effort: str, dialect: Dialect) -> bool:
     return not model.startswith(("o1", "o3", "o4", "gpt-5"))
 
 
-def _tools(body: Fields, request: ChatRequest) -> None:
-    body["tools"] = [{"type": "function", "function": _function(tool)} for tool in request.tools]
+def _tool(tool: Tool, dialect: Dialect) -> Fields | Raw:
+    """A function; or a server's own tool, as it is. OpenAI's own Chat Completions knows none of its built-in tools."""
+    own = own_tool(tool, "openai", dialect.target)
+    if own is None:
+        return {"type": "function", "function": _function(tool)}
+    kind = msgspec.json.decode(own).get("type")
+    if kind == "custom":  # the call of one is free text, which none of the frameworks could run
+        raise Unsupported(f"{dialect.target}: tool {tool.name!r} takes free text; give it as a function with one text parameter")
+    if dialect.is_openai and kind != "function":
+        raise Unsupported(f"{dialect.target}: the tool {kind!r} exists in OpenAI's Responses API only, not in Chat Completions")
+    return own
+
+
+def _tools(body: Fields, request: ChatRequest, dialect: Dialect) -> None:
+    body["tools"] = [_tool(tool, dialect) for tool in request.tools]
     choice = request.tool_choice
     if choice:
         body["tool_choice"] = choice if choice in {"auto", "none", "required"} else {"type": "function", "function": {"name": choice}}

@@ -72,6 +72,7 @@ class OpenAIEdge:
         self.traits = Traits(
             context_tokens=target.context_tokens,
             space=self._space(target.dimensions, is_unit=True),
+            host="" if is_openai else urlsplit(address).netloc.rpartition("@")[2],
             max_batch_texts=options["max_batch_texts"] or MAX_BATCH_TEXTS,
             max_batch_tokens=options["max_batch_tokens"] or (MAX_BATCH_TOKENS if known else None),
             max_text_tokens=options["max_text_tokens"] or (MAX_TEXT_TOKENS if known else None),

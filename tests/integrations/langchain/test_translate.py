@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 
+import msgspec
 import pytest
 from langchain_core.messages import (
     AIMessage,
@@ -28,6 +29,7 @@ from langchain_surefoot._translate import (
     tool_choice_in,
     tool_in,
     usage_out,
+    wire_of,
 )
 from surefoot._tool_calls import checked_tool_call
 from surefoot.errors import BadRequest
@@ -253,10 +255,19 @@ def test_tools_come_in_any_spelling(given, name):
     assert '"type":"object"' in found.parameters
 
 
-def test_a_providers_own_tool_is_refused_with_the_way_out():
-    """It has no function; silently dropped, the model would have no tool."""
+@pytest.mark.parametrize(
+    "given", [{"type": "web_search_preview"}, {"type": "bash_20250124", "name": "bash"}, {"google_search": {}}], ids=str
+)
+def test_a_providers_own_tool_is_bound_as_it_is(given):
+    """LangChain's conversion would make a function without parameters of one that has a name."""
+    assert wire_of(given, strict=True) == given
+    assert (msgspec.json.decode(tool_in(given).raw), tool_in(given).parameters) == (given, "")
+
+
+def test_what_is_no_tool_is_told_with_the_way_out():
+    """In our words, as an error that frameworks do not ask again for."""
     with pytest.raises(BadRequest, match="extra="):
-        tool_in({"type": "web_search_preview"})
+        wire_of({"tool": "what"})
 
 
 @pytest.mark.parametrize(

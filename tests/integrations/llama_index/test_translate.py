@@ -151,6 +151,12 @@ def test_tools_come_as_tools_or_dicts():
         tool_in("area")
 
 
+def test_a_vendors_own_tool_is_kept_as_it_is():
+    """As through `bind_tools`: sent to its vendor, refused elsewhere."""
+    tool = tool_in({"type": "web_search_20250305", "name": "web_search"})
+    assert (tool.vendor, tool.parameters) == ("anthropic", "")
+
+
 @pytest.mark.parametrize(
     ("given", "ours"),
     [

@@ -27,6 +27,7 @@ from llama_index.core.tools import BaseTool
 
 from surefoot.errors import BadRequest, InvalidOutput
 from surefoot.text import json_text
+from surefoot.tool_dicts import tool_of
 from surefoot.types import ChatReply, Delta, File, Image, Message, Part, Reasoning, Role, Schema, Text, Tool, ToolCall, ToolCallDelta, Usage
 
 ROLES: dict[MessageRole, Role] = {
@@ -139,15 +140,13 @@ def _arguments(name: str, values: Any) -> str:
 
 
 def tool_in(tool: Any) -> Tool:
-    """A LlamaIndex tool, or OpenAI's dict of one."""
+    """A LlamaIndex tool, or a dict of one in any vendor's spelling."""
     if isinstance(tool, Tool):
         return tool
     wire = tool.metadata.to_openai_tool(skip_length_check=True) if isinstance(tool, BaseTool) else tool
-    function = wire.get("function") if isinstance(wire, Mapping) else None
-    if not isinstance(function, Mapping):
-        raise BadRequest(f"{type(tool).__name__} is no tool: pass LlamaIndex tools, or OpenAI's dict of a function")
-    parameters = function.get("parameters") or {"type": "object", "properties": {}}
-    return Tool.of(function["name"], function.get("description") or "", parameters, strict=function.get("strict"))
+    if not isinstance(wire, Mapping):
+        raise BadRequest(f"{type(tool).__name__} is no tool: pass LlamaIndex tools, or a dict of one")
+    return tool_of(wire)
 
 
 def tool_choice_in(choice: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from surefoot.errors import Misconfigured
+from surefoot.providers._body import NO_EXTRA, Extra
 from surefoot.providers.http.session import Answer, Sender, checked
 from surefoot.providers.http.transport import Transport
 from surefoot.secret import Secret
@@ -39,24 +40,26 @@ class DirectLane:
         self._sender = Sender(transport)
         self._known: dict[str, tuple[Secret | None, Any, Any]] = {}  # by path: the key it was made with, the address, the signed headers
 
-    async def post(self, path: str, body: bytes, key: Secret | None) -> Answer:
+    async def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> Answer:
         """Send `body` once. An answer with any status is an answer; what the transport raises passes through (stand in a Door)."""
+        if extra.headers or extra.query:
+            return await self._sender.send(*self._ready(path, key, extra), body)
         known = self._known.get(path)
         if known is None or known[0] is not key:
             if len(self._known) >= PATHS:
                 self._known.clear()
-            known = self._known[path] = (key, *self._ready(path, key))
+            known = self._known[path] = (key, *self._ready(path, key, extra))
         return await self._sender.send(known[1], known[2], body)
 
-    def _ready(self, path: str, key: Secret | None) -> tuple[Any, Any]:
+    def _ready(self, path: str, key: Secret | None, extra: Extra) -> tuple[Any, Any]:
         from multidict import CIMultiDict
         from yarl import URL
 
         try:
-            headers = checked({**self._headers, **(self._sign(key.reveal()) if key is not None else {})})
+            headers = checked(extra.over({**self._headers, **(self._sign(key.reveal()) if key is not None else {})}))
         except ValueError as error:
             raise Misconfigured(f"the request's headers cannot be written: {error}; check the target's headers") from None
-        return URL(f"{self._address}{quote(path, safe=SAFE)}{self._query}"), CIMultiDict(headers)
+        return URL(extra.path(f"{self._address}{quote(path, safe=SAFE)}{self._query}")), CIMultiDict(headers)
 
     async def aclose(self) -> None:
         """Drop what is still being answered, and the connections unless another target uses them."""

@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from surefoot.errors import Misconfigured
+from surefoot.providers._body import NO_EXTRA, Extra
 from surefoot.providers._faults import BodyTooLarge
 from surefoot.providers.http.session import Answer, Sender, lowered
 from surefoot.secret import Secret
@@ -43,11 +45,13 @@ class SdkLane:
         self._response_type = http.Response
         self._options = {"headers": {**UNREAD, **(headers or {})}, "max_retries": 0}
 
-    async def post(self, path: str, body: bytes, key: Secret | None) -> Answer:
+    async def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> Answer:
         """Send `body` once. An answer with any status is an answer; what the SDK raises passes through (stand in a Door)."""
         with keyed(key):
             try:
-                response = await self._client.post(path, content=body, cast_to=self._response_type, options=self._options)
+                response = await self._client.post(
+                    extra.path(path), content=body, cast_to=self._response_type, options=options_with(extra, self._options, self._client)
+                )
             except self._status_error as error:
                 response = error.response  # type: ignore[attr-defined]
         answer: Answer = response.extensions[OURS]
@@ -89,12 +93,15 @@ class OwnClientLane:
         self._view = view(client)
         self._options = {"headers": {**UNREAD, **headers}, "max_retries": 0}
 
-    async def post(self, path: str, body: bytes, key: Secret | None) -> HttpAnswer:
+    async def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> HttpAnswer:
         """Send `body` once. An answer with any status is an answer; what the SDK raises passes through (stand in a Door)."""
         del key  # the client signs
         fields = msgspec.json.decode(body)
         try:
-            response = await self._current().post(path, body=fields, cast_to=self._http.Response, options=self._options)
+            options = options_with(extra, self._options, self._client)
+            if extra.query:  # beside the path, by which some clients find the address
+                options |= {"params": dict(parse_qsl(extra.query, keep_blank_values=True))}
+            response = await self._current().post(path, body=fields, cast_to=self._http.Response, options=options)
         except self._status_error as error:
             response = error.response  # type: ignore[attr-defined]
         return HttpAnswer(response, self._limit)
@@ -109,6 +116,16 @@ class OwnClientLane:
 
     async def aclose(self) -> None:
         """The client is the caller's to close."""
+
+
+def options_with(extra: Extra, options: dict[str, Any], client: Any) -> dict[str, Any]:
+    """An SDK's options of a request, with the headers of the call in the client's own spelling: it would send both of two spellings."""
+    if not extra.headers:
+        return options
+    names = {name.lower(): name for name in getattr(client, "default_headers", ())}
+    own = {name.lower() for name, _ in extra.headers}
+    kept = {name: value for name, value in options["headers"].items() if name.lower() not in own}
+    return {**options, "headers": kept | {names.get(name, name): value for name, value in extra.headers}}
 
 
 class HttpAnswer:
