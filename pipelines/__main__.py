@@ -65,10 +65,12 @@ def _index(args: argparse.Namespace, embed: EmbedModel) -> int:
     from pipelines import corpus
     from pipelines.folder import Skipped, is_complete, listed
     from pipelines.readers import READERS
+    from pipelines.sources import Source
 
     documents = corpus.load(args.docs, unreadable="raise" if args.strict else "skip")
     library = Library(args.index, framework=args.framework, embed=embed, create=True, tenant=args.tenant)
-    done = framework(args.framework).index(library, documents)
+    source = Source.of(args.docs, replaces_all=args.replace)
+    done = framework(args.framework).index(library, documents, source=source, say=lambda words: print(words, file=sys.stderr))
     print(f"{len(documents)} documents, {len(library.passages)} passages in {args.index} ({done.added} new, {done.removed} removed)")
     refused = (Skipped(f"{one.passage.source} [{one.passage.start}:{one.passage.end}]", one.reason, "refused") for one in done.refused)
     left_out = [*documents.skipped, *refused]
@@ -121,6 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument("--docs", type=Path, required=True, metavar="PATH")
     index.add_argument(
         "--strict", action="store_true", help="stop at the first document that cannot be read; else such are left out and listed"
+    )
+    index.add_argument(
+        "--replace", action="store_true", help="take everything else out of the index, what came from other folders included"
     )
     ask = commands.add_parser("ask", parents=[shared], help="answer a question from the indexed documents")
     ask.add_argument("question")

@@ -10,6 +10,7 @@ import bisect
 import hashlib
 import logging
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +41,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 SIZE_CHARS = 900  # about 250 tokens of English, 330 of Turkish: inside every embedding model's window, a paragraph or two
+MARK_DIGITS = 16  # of the SHA-256 of a passage's text, in its id: 64 bits, since ids of one document must not meet
 MARKED_UP = frozenset({"markdown", "html"})  # types whose text has Markdown's headings, lists and code
 OVERLAP_CHARS = 0  # cuts fall between paragraphs and sentences, so repeating text buys little and is paid for in every index
 
@@ -127,14 +129,21 @@ def passages(document: Document, *, size_chars: int = SIZE_CHARS, overlap_chars:
     """Cut a document into passages of at most `size_chars` characters, in order; together they hold every word.
 
     A heading that would stand alone is joined to what follows it, so a passage may exceed `size_chars` by its headings. `id` is
-    "{document_id}#{start}-{end}:{eight hex digits of the text's SHA-256}": equal text at an equal place has an equal id in every run.
+    "{document_id}#{sixteen hex digits of the text's SHA-256}", with ".2" and so on where a text stands in a document again: it says
+    nothing of the place, so that a new line on top of a document changes one id and not all.
     Raises Misconfigured when `overlap_chars` is not less than `size_chars`.
     """
     if size_chars < 1 or not 0 <= overlap_chars < size_chars:
         raise Misconfigured(f"size_chars={size_chars}, overlap_chars={overlap_chars}: want 0 <= overlap_chars < size_chars")
     cuts = _splitter(document.metadata.get("type") in MARKED_UP, size_chars, overlap_chars).chunk_indices(document.text)
     spans = ((start, start + len(piece)) for start, piece in cuts if piece.strip())
-    return [passage_at(document, start, end) for start, end in _join_headings(document, spans)]
+    outline, seen = Outline(document), Counter[str]()
+    found = []
+    for start, end in _join_headings(outline, spans):
+        text = document.text[start:end]
+        seen[text] += 1
+        found.append(passage_at(document, outline, start, end, number=seen[text]))
+    return found
 
 
 def halves(document: Document, start: int, end: int) -> list[tuple[int, int]]:
@@ -150,40 +159,62 @@ def _splitter(markdown: bool, size_chars: int, overlap_chars: int) -> MarkdownSp
     return (MarkdownSplitter if markdown else TextSplitter)(size_chars, overlap_chars)
 
 
-def _join_headings(document: Document, spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+class Outline:
+    """A document's headings by place: which stand above a character, and whether a stretch is nothing else. Found by bisection."""
+
+    def __init__(self, document: Document) -> None:
+        self._text = document.text
+        self._headings = document.headings
+        self._starts = [heading.start for heading in document.headings]
+        self._paths: list[tuple[str, ...]] = []  # of each heading, from the outermost to itself
+        path: list[Heading] = []
+        for heading in document.headings:
+            while path and path[-1].level >= heading.level:
+                path.pop()
+            path.append(heading)
+            self._paths.append(tuple(one.text for one in path))
+
+    def above(self, at: int) -> tuple[str, ...]:
+        """The headings over the character `at`, one beginning there included, the outermost first."""
+        index = bisect.bisect_right(self._starts, at)
+        return self._paths[index - 1] if index else ()
+
+    def is_all(self, start: int, end: int) -> bool:
+        """Whether `[start, end)` holds headings and white space alone."""
+        at = start
+        index = max(0, bisect.bisect_right(self._starts, start) - 1)
+        for heading in self._headings[index : bisect.bisect_left(self._starts, end)]:
+            if heading.end <= start:
+                continue
+            if self._text[at : heading.start].strip():
+                break
+            at = min(heading.end, end)
+        return at > start and not self._text[at:end].strip()
+
+
+def _join_headings(outline: Outline, spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     held: int | None = None  # where headings begin that still wait for their text
     last = 0
     for start, end in spans:
         held = start if held is None else held
         last = end
-        if not _only_headings(document, start, end):
+        if not outline.is_all(start, end):
             yield held, end
             held = None
     if held is not None:
         yield held, last
 
 
-def _only_headings(document: Document, start: int, end: int) -> bool:
-    at = start
-    for heading in document.headings:
-        if heading.end <= start:
-            continue
-        if heading.start >= end or document.text[at : heading.start].strip():
-            break
-        at = min(heading.end, end)
-    return at > start and not document.text[at:end].strip()
-
-
-def passage_at(document: Document, start: int, end: int) -> Passage:
-    """The passage `[start, end)` of a document, with its id, page and the headings above it."""
+def passage_at(document: Document, outline: Outline, start: int, end: int, *, number: int = 1) -> Passage:
+    """The passage `[start, end)` of a document, the `number`-th of this text in it, with its id, page and the headings above it."""
     text = document.text[start:end]
-    mark = hashlib.sha256(text.encode()).hexdigest()[:8]
+    mark = hashlib.sha256(text.encode()).hexdigest()[:MARK_DIGITS]
     page = bisect.bisect_right(document.page_starts, start) or None
-    added: dict[str, Scalar] = {"language": document.language, "section": " > ".join(_headings_above(document.headings, start))}
+    added: dict[str, Scalar] = {"language": document.language, "section": " > ".join(outline.above(start))}
     if page:
         added["last_page"] = bisect.bisect_left(document.page_starts, end)
     return Passage(
-        id=f"{document.id}#{start}-{end}:{mark}",
+        id=f"{document.id}#{mark}" + (f".{number}" if number > 1 else ""),
         document_id=document.id,
         title=document.title,
         text=text,
@@ -193,14 +224,3 @@ def passage_at(document: Document, start: int, end: int) -> Passage:
         page=page,
         metadata={**document.metadata, **added},
     )
-
-
-def _headings_above(headings: tuple[Heading, ...], at: int) -> list[str]:
-    path: list[Heading] = []
-    for heading in headings:
-        if heading.start > at:
-            break
-        while path and path[-1].level >= heading.level:
-            path.pop()
-        path.append(heading)
-    return [heading.text for heading in path]

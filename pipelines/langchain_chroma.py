@@ -12,7 +12,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_surefoot import ChatSurefoot, SurefootEmbeddings
 from pipelines.answering import Asked, Framework, Said, Search, Turn, find, run, wish_of
 from pipelines.filters import flat
-from pipelines.indexing import Indexed, bring
+from pipelines.indexing import How, Indexed, bring
 from pipelines.library import Library
 from pipelines.records import Answer, Document, Passage
 from pipelines.retrieval import POOL
@@ -22,9 +22,9 @@ from surefoot import ChatModel
 FRAMEWORK = "langchain"
 
 
-def index(library: Library, documents: Sequence[Document], *, tenant: str | None = None, progress: bool = True) -> Indexed:
-    """Make the tenant's index hold exactly `documents`; returns how many passages were added and removed, and which the model refused."""
-    return bring(library.of(tenant, create=True), documents, stored=flat, progress=progress)
+def index(library: Library, documents: Sequence[Document], *, tenant: str | None = None, **how: Unpack[How]) -> Indexed:
+    """Make the tenant's index hold exactly `documents`, or exactly them of their `source`. `How` says what can be asked for."""
+    return bring(library.of(tenant, create=True), documents, stored=flat, how=how)
 
 
 def retrieve(library: Library, question: str, **search: Unpack[Search]) -> list[Passage]:

@@ -153,7 +153,7 @@ def parts(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
         yield list(items[start : start + size])
 
 
-def is_unchanged(passage: Passage, stored: dict[str, Scalar]) -> bool:
+def is_unchanged(passage: Passage, stored: Mapping[str, Scalar]) -> bool:
     """Whether the index holds the passage's metadata as it is now (its text is in its id)."""
     return flat(passage) == stored
 

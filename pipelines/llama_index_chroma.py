@@ -16,7 +16,7 @@ from llama_index.embeddings.surefoot import SurefootEmbedding
 from llama_index.llms.surefoot import Surefoot
 from pipelines.answering import Asked, Framework, Said, Search, Turn, find, run, wish_of
 from pipelines.filters import flat
-from pipelines.indexing import Indexed, bring
+from pipelines.indexing import How, Indexed, bring
 from pipelines.library import Library
 from pipelines.records import Answer, Document, Passage
 from pipelines.retrieval import POOL
@@ -26,9 +26,9 @@ from surefoot import ChatModel
 FRAMEWORK = "llamaindex"
 
 
-def index(library: Library, documents: Sequence[Document], *, tenant: str | None = None, progress: bool = True) -> Indexed:
-    """Make the tenant's index hold exactly `documents`; returns how many passages were added and removed, and which the model refused."""
-    return bring(library.of(tenant, create=True), documents, stored=_stored, progress=progress)
+def index(library: Library, documents: Sequence[Document], *, tenant: str | None = None, **how: Unpack[How]) -> Indexed:
+    """Make the tenant's index hold exactly `documents`, or exactly them of their `source`. `How` says what can be asked for."""
+    return bring(library.of(tenant, create=True), documents, stored=_stored, how=how)
 
 
 def retrieve(library: Library, question: str, **search: Unpack[Search]) -> list[Passage]:
