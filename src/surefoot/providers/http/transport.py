@@ -18,6 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 from msgspec import Struct
 
 from surefoot.errors import Misconfigured
+from surefoot.rules.aimd import START, Limit
 from surefoot.target import Target
 
 CONNECT_S = 5.0  # TCP and TLS take 3 round trips; 5 s is three SYN retransmissions
@@ -35,7 +36,10 @@ OPTIONS: dict[str, Any] = {
 
 
 class Transport(Struct, frozen=True):
-    """How one target's requests travel. `tls` is False where the address is plain http."""
+    """How one target's requests travel.
+
+    `tls` is False where the address is plain http. `burst` connections may be opened at once, more follow at a pace.
+    """
 
     address: str
     connect_s: float | None = CONNECT_S
@@ -43,6 +47,7 @@ class Transport(Struct, frozen=True):
     proxy_headers: dict[str, str] | None = None
     tls: ssl.SSLContext | bool = False
     max_body_bytes: int = MAX_BODY_BYTES
+    burst: int = int(START)
 
 
 def lane_of(target: Target, sdk: str) -> Literal["client", "sdk", "direct"]:
@@ -90,8 +95,9 @@ def transport_of(target: Target, options: dict[str, Any], address: str) -> Trans
         tls = _tls(options["verify"], options["cert"]) if where.scheme == "https" or (proxy or "").startswith("https:") else False
     except Misconfigured as error:
         raise Misconfigured(f"target {target.name}: {error}") from None
+    burst = target.concurrency or Limit.paced(target.requests_per_minute).limit
     return Transport(
-        address=address, connect_s=options["connect_s"], proxy=proxy, proxy_headers=headers, tls=tls, max_body_bytes=limit
+        address=address, connect_s=options["connect_s"], proxy=proxy, proxy_headers=headers, tls=tls, max_body_bytes=limit, burst=burst
     )  # fmt: skip
 
 
