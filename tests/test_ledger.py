@@ -70,6 +70,26 @@ def test_a_cache_hit_is_a_saving_and_no_attempt(ledger):
     assert row.saved_usd == pytest.approx(row.cost_usd)
 
 
+@pytest.mark.parametrize("own", [{}, {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 2.0}], ids=["listed", "own prices"])
+@pytest.mark.parametrize("said", [{"model": "gpt-4o"}, {"extra": {"model": "gpt-4o"}}], ids=["model", "extra"])
+def test_another_model_asked_is_booked_as_that_model(ledger, own, said):
+    """In the reply, the trail, the budget and the ledger: ten and more times the price, which used to be the target's own."""
+    with OpenAISim() as sim:
+        target = Target("openai:gpt-4o-mini", base_url=f"{sim.url}/v1", api_key="k", **own)
+        chat = ChatModel(target, cache="memory", policy=Policy(budget_usd=5), ledger=ledger)
+        reply = chat.invoke("hi", temperature=0, **said)
+        chat.invoke("hi", temperature=0, **said)
+        spent = chat._rooms.accounts.spent_usd("all|")
+        (used,) = sim.usage_log.values()
+        chat.close()
+    usd = (2.5 * used.input_tokens + 10 * used.output_tokens) / 1e6
+    assert (reply.cost_usd, reply.trail[0].cost_usd, spent) == (pytest.approx(usd), pytest.approx(usd), pytest.approx(usd))
+    assert (reply.trail[0].target, reply.trail[0].model) == ("openai:gpt-4o-mini", "gpt-4o")
+    (row,) = ledger.sums(by=("target",))
+    assert (row.group, row.attempts, row.cache_hits) == (("openai:gpt-4o",), 1, 1)
+    assert (row.cost_usd, row.saved_usd) == (pytest.approx(usd), pytest.approx(usd))
+
+
 def test_what_was_not_written_is_written_at_exit(tmp_path):
     """A script that asks once and ends has its row."""
     script = (

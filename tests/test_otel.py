@@ -67,6 +67,16 @@ def test_a_call_is_a_span_and_each_attempt_a_child_under_the_callers_own(seen):
         assert call.start_time - 50_000_000 <= span.start_time <= span.end_time <= call.end_time + 50_000_000
 
 
+def test_another_model_asked_is_the_one_that_is_named(seen):
+    """Whoever adds up cost by model must not find gpt-4o under gpt-5-mini."""
+    chat = ChatModel(Scripted("fine", name="openai:gpt-5-mini"), policy=QUICK)
+    seen.listen(chat)
+    chat.invoke("hi", model="gpt-4o")
+    assert {span.attributes["gen_ai.request.model"] for span in seen.spans} == {"gpt-4o"}
+    for metric in seen.metrics.values():
+        assert {point.attributes["gen_ai.request.model"] for point in metric.data.data_points} == {"gpt-4o"}
+
+
 def test_a_failed_call_is_an_error_by_our_own_name(seen):
     """error.type is the taxonomy people search for."""
     chat = ChatModel(Scripted(Overloaded("busy"), times=3), policy=QUICK)

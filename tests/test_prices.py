@@ -91,3 +91,36 @@ def test_the_library_is_asked_once_for_a_plain_price(monkeypatch):
     price = Price(Target("openai:gpt-5-mini"))
     monkeypatch.setattr(prices, "_listed", None)
     assert all(price.cost(Usage(input_tokens=number, output_tokens=5)) > 0 for number in range(1, 100))
+
+
+def test_another_model_asked_has_its_own_price():
+    """`model=` per call asks a dearer one; the target's own prices are not that one's, unless no list knows it."""
+    usage = Usage(input_tokens=1000, output_tokens=1000)
+    listed = Price(Target("openai:gpt-4o-mini"))
+    assert listed.cost(usage, "gpt-4o") == pytest.approx(0.0125)
+    assert listed.cost(usage) == listed.cost(usage, "gpt-4o-mini") == pytest.approx(0.00075)
+    assert listed.upper(1000, 1000, "gpt-4o") == pytest.approx(0.0125)
+    assert listed.cost(usage, "no-such-model-9000") is None
+    own = Price(Target("openai:gpt-4o-mini", input_usd_per_mtok=1.0, output_usd_per_mtok=2.0))
+    assert own.cost(usage) == pytest.approx(0.003)
+    assert own.cost(usage, "gpt-4o") == pytest.approx(0.0125)
+    assert own.cost(usage, "no-such-model-9000") == pytest.approx(0.003)
+    assert Price(Target("local:extractive"), is_local=True).cost(usage, "gpt-4o") == 0.0
+
+
+def test_names_made_up_without_end_are_not_kept():
+    """A caller may say any name; what is remembered is bounded."""
+    price = Price(Target("openai:gpt-4o-mini", input_usd_per_mtok=1.0, output_usd_per_mtok=2.0))
+    for number in range(prices.MODELS + 10):
+        price.cost(Usage(input_tokens=1), f"made-up-{number}")
+    assert len(price._rates) <= prices.MODELS
+
+
+def test_what_must_be_read_first_is_told():
+    """Reading the list takes a second, which no event loop has."""
+    price = Price(Target("openai:m", input_usd_per_mtok=1.0, output_usd_per_mtok=2.0))
+    assert price.is_read("")
+    assert price.is_read("m")
+    assert not price.is_read("gpt-4o")
+    price.read("gpt-4o")
+    assert price.is_read("gpt-4o")

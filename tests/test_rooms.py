@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
 from surefoot import ChatModel, EmbedModel, Policy, Target, runtime
 from surefoot.errors import Misconfigured
+from surefoot.prices import Price
 from surefoot.stack import CALL_ORDER, TARGET_ORDER
 from surefoot.testing import Scripted
+from surefoot.testing.wire import OpenAISim
 from surefoot.types import Traits
 
 
@@ -50,3 +53,17 @@ def test_a_new_home_gets_new_rooms():
 
     assert [asyncio.run(once()), asyncio.run(once())] == ["a", "b"]
     runtime.reset_for_tests()
+
+
+@pytest.mark.parametrize("policy", [Policy(), Policy(budget_usd=5)], ids=["no budget", "budget"])
+def test_the_price_of_another_model_is_read_off_the_loop(policy, monkeypatch):
+    """Reading the price list takes a second in which no other call would go on."""
+    seen = []
+    read_before = Price._of
+    monkeypatch.setattr(Price, "_of", lambda self, name: seen.append(threading.current_thread().name) or read_before(self, name))
+    with OpenAISim() as sim:
+        target = Target("openai:m", base_url=f"{sim.url}/v1", api_key="k", input_usd_per_mtok=1.0, output_usd_per_mtok=2.0)
+        chat = ChatModel(target, policy=policy)
+        assert chat.invoke("hi", model="gpt-4o").cost_usd > 0
+        chat.close()
+    assert "home" not in seen[0]

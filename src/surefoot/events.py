@@ -40,9 +40,13 @@ class CallStarted(Event, frozen=True, kw_only=True, gc=False):
 
 
 class CallEnded(Event, frozen=True, kw_only=True, gc=False):
-    """A call was settled; `error` is a class name or "". `seconds` runs to settled, `first_token_s` to answered."""
+    """A call was settled; `error` is a class name or "". `seconds` runs to settled, `first_token_s` to answered.
+
+    `model` is the one that answered, as the provider names it; `asked` the one the call named itself, "" where it is the target's own.
+    """
 
     target: str = ""
+    asked: str = ""
     model: str = ""
     error: str = ""
     seconds: float = 0.0

@@ -108,11 +108,13 @@ class Ledger:
         if isinstance(event, AttemptEnded):
             one = event.attempt
             if one.usage is not None:
+                target = _asked(one.target, one.model)
                 if one.cost_usd is None:
-                    self._warn(one.target)
-                self._add(event, one.kind, one.target, one.error, one.usage, one.cost_usd, 0.0)
+                    self._warn(target)
+                self._add(event, one.kind, target, one.error, one.usage, one.cost_usd, 0.0)
         elif isinstance(event, CallEnded) and event.cached and event.usage is not None:
-            self._add(event, "cache", event.target, "", event.usage, 0.0, self._would_have_cost(event.target, event.usage))
+            target = _asked(event.target, event.asked)
+            self._add(event, "cache", target, "", event.usage, 0.0, self._would_have_cost(target, event.usage))
 
     def _warn(self, target: str) -> None:
         if target not in self._unpriced:
@@ -201,6 +203,11 @@ class Ledger:
             found = database.execute(query, (*names, since_day)).fetchall()
         fields = Row.__struct_fields__[1:]
         return [Row(group=tuple(map(str, one[:width])), **dict(zip(fields, one[width:], strict=True))) for one in found]
+
+
+def _asked(target: str, model: str) -> str:
+    """The target's name with the model that was asked in place of its own: a bill is that model's."""
+    return f"{target.partition(':')[0]}:{model}" if model else target
 
 
 def _write(database: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], path: Path) -> None:

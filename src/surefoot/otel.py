@@ -99,6 +99,7 @@ class OpenTelemetry:
     def _attempted(self, event: AttemptEnded) -> None:
         one = event.attempt
         provider, _, model = one.target.partition(":")
+        model = one.model or model
         labels = {"gen_ai.provider.name": PROVIDERS.get(provider, provider), "gen_ai.request.model": model}
         self._attempts.add(1, {**labels, "surefoot.attempt.kind": one.kind, "error.type": one.error or "none"})
         if one.cost_usd:
@@ -132,6 +133,7 @@ class OpenTelemetry:
     def _ended(self, event: CallEnded) -> None:
         held = self._spans.pop(event.call_id, None)
         provider, _, model = event.target.partition(":")
+        model = event.asked or model
         labels: dict[str, Any] = {"gen_ai.provider.name": PROVIDERS.get(provider, provider), "gen_ai.request.model": model}
         if event.error:
             labels["error.type"] = event.error

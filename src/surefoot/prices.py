@@ -19,8 +19,7 @@ from surefoot.types import Usage
 
 PROVIDER_IDS = {"openai": "openai", "anthropic": "anthropic", "google": "google"}  # ours -> the price library's
 FALLBACK_USD_PER_MTOK = (5.0, 20.0)  # input, output: above today's middle models, so that an unknown price errs towards too much
-
-
+MODELS = 256  # asked of one target with `model=`, whose rates are kept
 RATES_S = 3600.0  # how long a derived price is kept: some change by the hour of the day
 SIZES = (1_000, 32_000, 128_000, 200_000, 1_000_000)  # input tokens at which a price is held against a plain sum
 
@@ -46,43 +45,66 @@ class Rates(Struct, frozen=True, kw_only=True):
 
 
 class Price:
-    """What one target's tokens cost. `known` is False when nobody knows; `cost()` then answers None."""
+    """What the tokens of one target cost. `known` is False when nobody knows; `cost()` then answers None.
 
-    __slots__ = ("_input", "_model", "_output", "_provider", "_rates", "_until_s", "known")
+    The price is that of the model that is asked: the target's own, or the one a call names with `model=`. The target's own prices hold for
+    its own model, and for another one that no list knows. `cost()` reads the list at a model's first mention, which takes a second
+    where none has been read yet: on an event loop call `read()` on a worker thread first, unless `is_read()`.
+    """
+
+    __slots__ = ("_input", "_is_local", "_model", "_output", "_provider", "_rates", "known")
 
     def __init__(self, target: Target, *, is_local: bool = False) -> None:
         self._provider = PROVIDER_IDS.get(target.provider, target.provider)
         self._model = target.model
-        self._rates: Rates | None = None
-        self._until_s = 0.0
+        self._is_local = is_local
+        self._rates: dict[str, tuple[Rates | None, float]] = {}  # by model asked: what is known, and until when
         self._input = target.input_usd_per_mtok
         self._output = target.output_usd_per_mtok
         if is_local and self._input is None:
             self._input = self._output = 0.0  # a model in this process sends no bill
         self.known = self._input is not None or self.cost(Usage(input_tokens=1000, output_tokens=10)) is not None
 
+    def is_read(self, model: str) -> bool:
+        """Whether `cost()` for `model` needs to read nothing ("" is the target's own, which is read when the target is opened)."""
+        return not model or model == self._model or model in self._rates or self._is_local
+
+    def read(self, model: str) -> None:
+        """Read the price of `model`; takes up to a second, so call it on a worker thread."""
+        self._of(model)
+
     def cost(self, usage: Usage, model: str = "") -> float | None:
-        """US dollars for `usage`, or None if the price is unknown. `model` is the name the provider answered with."""
-        if self._input is not None:
-            return (usage.input_tokens * self._input + usage.output_tokens * (self._output or 0.0)) / 1e6
-        del model
-        now_s = time.monotonic()
-        if now_s >= self._until_s:
-            self._rates, self._until_s = _hourly(self._provider, self._model, int(now_s // RATES_S)), (now_s // RATES_S + 1) * RATES_S
-        plain = self._rates
-        sounds = usage.audio_input_tokens or usage.audio_output_tokens
+        """US dollars for `usage`, or None if the price is unknown. `model` is the name that was asked, "" the target's own."""
+        name = model or self._model
+        if self._input is not None and (name == self._model or self._is_local):
+            return self._own(usage)
+        plain = self._of(name)
         if plain is None:
-            return None
+            return None if self._input is None else self._own(usage)
+        sounds = usage.audio_input_tokens or usage.audio_output_tokens
         if sounds or not usage.cached_tokens + usage.cache_write_tokens <= usage.input_tokens <= plain.up_to:
-            return _listed(self._provider, self._model, usage)
+            return _listed(self._provider, name, usage)
         return plain.cost(usage)
 
-    def upper(self, input_tokens: int, output_tokens: int) -> float:
+    def upper(self, input_tokens: int, output_tokens: int, model: str = "") -> float:
         """US dollars to reserve before sending; never None: an unknown price uses FALLBACK_USD_PER_MTOK."""
-        cost = self.cost(Usage(input_tokens=input_tokens, output_tokens=output_tokens))
+        cost = self.cost(Usage(input_tokens=input_tokens, output_tokens=output_tokens), model)
         if cost is not None:
             return cost
         return (input_tokens * FALLBACK_USD_PER_MTOK[0] + output_tokens * FALLBACK_USD_PER_MTOK[1]) / 1e6
+
+    def _own(self, usage: Usage) -> float:
+        return (usage.input_tokens * (self._input or 0.0) + usage.output_tokens * (self._output or 0.0)) / 1e6
+
+    def _of(self, name: str) -> Rates | None:
+        """What the list says of the model `name`, asked again once an hour."""
+        found = self._rates.get(name)
+        now_s = time.monotonic()
+        if found is None or now_s >= found[1]:
+            if len(self._rates) >= MODELS:
+                self._rates.clear()  # a caller that makes names up; `_hourly` is bounded, too
+            found = self._rates[name] = (_hourly(self._provider, name, int(now_s // RATES_S)), (now_s // RATES_S + 1) * RATES_S)
+        return found[0]
 
 
 @lru_cache(maxsize=1024)

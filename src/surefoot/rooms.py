@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from surefoot import runtime
+from surefoot.bounds import model_asked
 from surefoot.doors import Door, Lease, Spec
 from surefoot.errors import Misconfigured
 from surefoot.layers.attempt import Attempt
@@ -29,6 +30,7 @@ from surefoot.layers.semantic import Semantic as SemanticRoom
 from surefoot.layers.timeout import Timeout
 from surefoot.layers.trace import Trace
 from surefoot.layers.window import Window
+from surefoot.prices import Price
 from surefoot.stack import Handler, Layer, Stack, describe, stack
 from surefoot.stores import open_store
 from surefoot.target import Policy, Semantic, SpendLimit
@@ -39,6 +41,11 @@ from surefoot.types import Store, Traits
 def _date_s() -> float:
     """Seconds since 1970: a day on a bill is a calendar's day."""
     return time.time()  # noqa: TID251 - the loop's clock knows no date
+
+
+def _reading(price: Price) -> Callable[[str], Coroutine[Any, Any, None] | None]:
+    """What reads the price of a model on a worker thread, if that is needed."""
+    return lambda model: None if price.is_read(model) else runtime.in_thread(price.read, model)
 
 
 def _accounts(spec: str) -> Accounts:
@@ -245,6 +252,7 @@ class Rooms:
             Attempt(
                 target=door.name,
                 price=door.price.cost if door.price is not None else None,
+                ready=_reading(door.price) if door.price is not None else None,
                 guess=partial(guess_usage, model=door.name),
             ),
             Timeout(target=door.name, first_token_s=None if door.traits.is_local else policy.first_token_s, idle_s=policy.idle_s),
@@ -267,9 +275,19 @@ class Rooms:
 
         def upper(request: Any) -> float:
             output = 0 if self.kind == "embed" else request.max_tokens or DEFAULT_OUTPUT_TOKENS
-            return price.upper(estimate_input(request, model=door.name), output)
+            return price.upper(estimate_input(request, model=door.name), output, model_asked(request))
 
-        return (Budget(target=door.name, limits=self._limits, accounts=self.accounts, upper=upper, price=price.cost, clock=_date_s),)
+        return (
+            Budget(
+                target=door.name,
+                limits=self._limits,
+                accounts=self.accounts,
+                upper=upper,
+                price=price.cost,
+                ready=_reading(price),
+                clock=_date_s,
+            ),
+        )
 
     def _check_spaces(self, doors: Sequence[Door]) -> None:
         if self.kind != "embed":

@@ -1,7 +1,6 @@
 """Frozen records that travel through the rooms: what is asked, how, and what came back.
 
-`gc=False`: plain data never refers back to itself, so a cache of 100,000 answers is nothing the garbage collector need visit. A Call, whose
-tally may hold anything, is not among them.
+`gc=False`: plain data never refers back to itself; the garbage collector need not visit it. A Call, whose tally may hold anything, is not.
 """
 
 from __future__ import annotations
@@ -259,6 +258,7 @@ class Attempt(Struct, kw_only=True, gc=False):
     error: str = ""
     usage: Usage | None = None
     cost_usd: float | None = None
+    model: str = ""  # the one asked, where the call named it itself; "" is the target's own
 
 
 class ChatReply(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

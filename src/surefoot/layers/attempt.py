@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
+from surefoot.bounds import model_asked
 from surefoot.errors import AuthFailed
 from surefoot.events import AttemptEnded, tell
 from surefoot.settle import Outcome
@@ -22,7 +23,8 @@ from surefoot.types import Call, ChatReply, Tally, Usage
 _log = logging.getLogger(__name__)
 _refused: set[str] = set()  # targets whose key was refused and that have not answered since; on the home loop only
 
-Price: TypeAlias = Callable[[Usage, str], float | None]  # tokens and the answering model -> US dollars, None if unknown
+Price: TypeAlias = Callable[[Usage, str], float | None]  # tokens and the model asked ("" the target's own) -> US dollars, None if unknown
+Ready: TypeAlias = Callable[[str], Coroutine[Any, Any, None] | None]  # what reads the price of the model asked; None: it is at hand
 
 Guess: TypeAlias = Callable[[Any, str | None], Usage]  # a request and the text that arrived (None: unknown) -> tokens, flagged as estimated
 
@@ -30,23 +32,36 @@ Guess: TypeAlias = Callable[[Any, str | None], Usage]  # a request and the text 
 class Attempt(Gate):
     """Writes the trail: `Attempt(target="openai:m", price=price)`.
 
-    `price(usage, model)` gives US dollars, or None where the price is unknown. A steerer that wants to know when the wire attempt
-    really began (a hedge counts from here, not from entry into a queue) leaves a callable in the dict `call.tally.memo["on_dispatch"]`
-    under its own task, in which the attempt runs too; it is called once, with nothing. `guess(request, text)` counts the tokens of an
-    answer that was cut or left before the provider could; such usage is flagged as estimated, never 0.
+    `price(usage, model)` gives US dollars, or None where the price is unknown; `ready(model)` gives what must be awaited before it is
+    asked. A layer that wants to know when the wire attempt really began (a hedge counts from here, not from entry into a queue) leaves a
+    callable in the dict `call.tally.memo["on_dispatch"]` under its own task, in which the attempt runs too; it is called once, with
+    nothing. `guess(request, text)` counts the tokens of an answer that was cut or left before the provider could; such usage is flagged
+    as estimated, never 0.
     """
 
-    def __init__(self, *, target: str = "", price: Price | None = None, guess: Guess | None = None) -> None:
+    def __init__(self, *, target: str = "", price: Price | None = None, guess: Guess | None = None, ready: Ready | None = None) -> None:
         self.target = target
         self.price = price
+        self.ready = ready
         self.guess = guess
 
     def describe(self) -> str:
         """One line for `describe()`."""
         return f"attempt: recorded, {'priced' if self.price is not None else 'no price'}"
 
-    def enter(self, call: Call[Any], now: float) -> AttemptRecord:
+    def enter(self, call: Call[Any], now: float) -> Any:
         """Write down that the attempt begins."""
+        model = model_asked(call.request)
+        if model and self.ready is not None and (reading := self.ready(model)) is not None:
+            return self._read(call, reading, model)
+        return self._begin(call, now, model)
+
+    async def _read(self, call: Call[Any], reading: Awaitable[None], model: str) -> AttemptRecord:
+        """The same, once the price of another model has been read."""
+        await reading
+        return self._begin(call, asyncio.get_running_loop().time(), model)
+
+    def _begin(self, call: Call[Any], now: float, model: str) -> AttemptRecord:
         tally = call.tally
         tally.attempts += 1
         record = AttemptRecord(
@@ -55,6 +70,7 @@ class Attempt(Gate):
             kind="hedge" if call.hedged else tally.next_kind,
             wait_s=0.0 if call.hedged else _waited_s(tally, now),
             started_s=now,
+            model=model,
         )
         tally.trail.append(record)
         waiting = tally.memo.get("on_dispatch") if tally.memo else None
@@ -79,7 +95,7 @@ class Attempt(Gate):
         if usage is not None:
             record.usage = usage
             if self.price is not None:
-                record.cost_usd = self.price(usage, _model_of(outcome))
+                record.cost_usd = self.price(usage, record.model)
         tell(call, AttemptEnded, attempt=record, tenant=call.tenant, tags=call.tags)
 
     def _key_refused(self, error: AuthFailed) -> None:
@@ -114,10 +130,3 @@ def _waited_s(tally: Tally, now: float) -> float:
         if one.seconds is not None:
             since = max(since, one.started_s + one.seconds)
     return round(now - since, 6)
-
-
-def _model_of(outcome: Outcome) -> str:
-    """The model that answered, as the provider names it; found without folding a stream."""
-    if outcome.stream is not None:
-        return next((delta.model for delta in reversed(outcome.stream.deltas) if delta.model), "")
-    return outcome.reply.model if outcome.reply is not None else ""

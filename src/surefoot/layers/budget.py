@@ -6,11 +6,12 @@ stream that is cut or left early settles with what was used, by the provider's c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
 
+from surefoot.bounds import model_asked
 from surefoot.errors import BudgetExceeded, Misconfigured
 from surefoot.events import BudgetWarning, tell
 from surefoot.rules.purse import Purse
@@ -96,6 +97,7 @@ class Budget(Gate):
         upper: Callable[[Any], float] | None = None,
         price: Callable[[Any, str], float | None] | None = None,
         clock: Callable[[], float] | None = None,
+        ready: Callable[[str], Coroutine[Any, Any, None] | None] | None = None,
     ) -> None:
         if clock is None and any(limit.period != "ever" for limit in limits):
             raise Misconfigured("a budget by day or month needs a clock that knows the date: clock=...")
@@ -103,6 +105,7 @@ class Budget(Gate):
         self.limits = tuple(limits)
         self.accounts: Accounts = LocalAccounts() if accounts is None else accounts
         self._hold = getattr(self.accounts, "hold", None)  # of accounts in this process, which nobody has to wait for
+        self._ready = ready
         self._upper = upper or (lambda _: 0.0)
         self._price = price or (lambda _usage, _model: None)
         self._clock = clock or (lambda: 0.0)
@@ -125,9 +128,11 @@ class Budget(Gate):
         del now
         if not self.limits:
             return (0.0, ())
+        model = model_asked(call.request)
+        reading = self._ready(model) if model and self._ready is not None else None
+        if self._hold is None or reading is not None:
+            return self._enter_elsewhere(call, reading)
         amount = self._upper(call.request)
-        if self._hold is None:
-            return self._enter_elsewhere(call, amount)
         taken: list[Hold] = []
         try:
             for limit in self.limits:
@@ -140,8 +145,11 @@ class Budget(Gate):
             raise
         return (amount, taken)
 
-    async def _enter_elsewhere(self, call: Call[Any], amount: float) -> tuple[float, list[Hold]]:
-        """The same, where the accounts are kept by somebody who has to be asked."""
+    async def _enter_elsewhere(self, call: Call[Any], reading: Awaitable[None] | None) -> tuple[float, list[Hold]]:
+        """The same, where the price has to be read, or the accounts are kept by somebody who has to be asked."""
+        if reading is not None:
+            await reading
+        amount = self._upper(call.request)
         taken: list[Hold] = []
         try:
             for limit in self.limits:
@@ -182,8 +190,7 @@ class Budget(Gate):
             return amount if began else 0.0
         if usage.estimated and not usage.total_tokens:
             return amount  # the server does not say what it counts; nothing is no estimate of something
-        model = outcome.reply.model if outcome.reply is not None else ""
-        cost = self._price(usage, model)
+        cost = self._price(usage, model_asked(call.request))
         if cost is None:
             if "price" not in self._warned:
                 self._warned.add("price")

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from surefoot.bounds import model_asked
 from surefoot.events import CallEnded, CallStarted, tell
 from surefoot.settle import Outcome, Stream
 from surefoot.stack import Handler
@@ -83,6 +84,7 @@ class Trace:
             CallEnded,
             target=reply.target if reply is not None else stream.target if stream is not None else _last_target(tally),
             model=reply.model if reply is not None else "",
+            asked=model_asked(call.request),
             # A reader who walks away has cancelled, as far as anybody can tell from outside.
             error="CancelledError" if outcome.cancelled else type(error).__name__ if error is not None else "",
             seconds=asyncio.get_running_loop().time() - started,
