@@ -42,7 +42,9 @@ _log = logging.getLogger(__name__)
 
 SIZE_CHARS = 900  # about 250 tokens of English, 330 of Turkish: inside every embedding model's window, a paragraph or two
 MARK_DIGITS = 16  # of the SHA-256 of a passage's text, in its id: 64 bits, since ids of one document must not meet
-MARKED_UP = frozenset({"markdown", "html"})  # types whose text has Markdown's headings, lists and code
+MARKED_UP = frozenset(
+    {"markdown", "html", "rst", "ipynb", "docx", "pptx", "xlsx", "epub"}
+)  # types whose text has Markdown's headings, lists and code
 OVERLAP_CHARS = 0  # cuts fall between paragraphs and sentences, so repeating text buys little and is paid for in every index
 
 

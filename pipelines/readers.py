@@ -1,4 +1,4 @@
-r"""Bytes of a file in, clean text out: Markdown, plain text, HTML and PDF.
+r"""Bytes of a file in, clean text out: Markdown, plain text, HTML, PDF, office files, data files.
 
 HTML is parsed by selectolax (the lexbor engine) and not by the standard library's `html.parser`: pages in the wild leave tags
 open and nest them wrongly, and only a parser that follows the HTML standard's repair rules tells the article from the menu then.
@@ -18,9 +18,12 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from pipelines import office
+from pipelines.data_text import csv_to_text, json_lines_to_text, notebook_to_markdown, rst_to_markdown
 from pipelines.html_text import html_to_markdown
 from pipelines.pdf_text import unwrap
 from pipelines.records import Heading, Scalar
+from pipelines.tables import spread
 from surefoot.errors import Misconfigured
 
 __all__ = ["READERS", "Extracted", "UnreadableDocument", "decode", "headings_of"]
@@ -133,6 +136,7 @@ def _read_markdown(data: bytes) -> Extracted:
         named = re.search(r"^title:[ \t]*[\"']?(.+?)[\"']?[ \t]*$", front[1], re.MULTILINE)
         title = named[1] if named else ""
         text = text[front.end() :]
+    text = spread(text)
     headings = headings_of(text)
     title = title or next((each.text for each in headings if each.level == 1), "")
     return Extracted(text, title, {"type": "markdown", "encoding": encoding}, headings)
@@ -149,8 +153,38 @@ def _read_text(data: bytes) -> Extracted:
 def _read_html(data: bytes) -> Extracted:
     raw, encoding = _decode_html(data)
     text, title = html_to_markdown(raw)
-    text, title = clean(text), clean(title)
-    return Extracted(text, title, {"type": "html", "encoding": encoding}, headings_of(text))
+    return _marked_up(text, title, type="html", encoding=encoding)
+
+
+def _marked_up(text: str, title: str = "", **metadata: Scalar) -> Extracted:
+    """Light Markdown that another format was turned into."""
+    text = clean(text)
+    return Extracted(text, clean(title).strip(), metadata, headings_of(text))
+
+
+def _from_text(kind: str, convert: Callable[[str], str]) -> Callable[[bytes], Extracted]:
+    def read(data: bytes) -> Extracted:
+        raw, encoding = decode(data)
+        return _marked_up(convert(raw.replace("\r\n", "\n").replace("\r", "\n")), type=kind, encoding=encoding)
+
+    return read
+
+
+def _from_package(kind: str, convert: Callable[[bytes], tuple[str, str]]) -> Callable[[bytes], Extracted]:
+    def read(data: bytes) -> Extracted:
+        try:
+            return _marked_up(*convert(data), type=kind)
+        except (ValueError, OSError):
+            raise
+        except Exception as exc:  # the one place: these readers raise what the XML under them raises
+            raise ValueError(f"it is not a sound .{kind} file ({type(exc).__name__}: {exc})") from exc
+
+    return read
+
+
+def _slides(data: bytes) -> tuple[str, str]:
+    slides, title = office.pptx_to_slides(data)
+    return "\n\n".join(slides), title
 
 
 def _decode_html(data: bytes) -> tuple[str, str]:
@@ -211,5 +245,15 @@ READERS: Mapping[str, Callable[[bytes], Extracted]] = {
     ".htm": _read_html,
     ".xhtml": _read_html,
     ".pdf": _read_pdf,
+    ".rst": _from_text("rst", rst_to_markdown),
+    ".csv": _from_text("csv", csv_to_text),
+    ".tsv": _from_text("csv", csv_to_text),
+    ".jsonl": _from_text("jsonl", json_lines_to_text),
+    ".ndjson": _from_text("jsonl", json_lines_to_text),
+    ".ipynb": _from_text("ipynb", notebook_to_markdown),
+    ".docx": _from_package("docx", office.docx_to_markdown),
+    ".pptx": _from_package("pptx", _slides),
+    ".xlsx": _from_package("xlsx", lambda data: (office.xlsx_to_markdown(data), "")),
+    ".epub": _from_package("epub", office.epub_to_markdown),
 }
 """What reads which file, by its name's ending; each raises ValueError with the reason when it cannot."""

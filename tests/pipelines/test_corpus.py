@@ -66,15 +66,15 @@ def test_one_file_may_be_loaded_by_itself(tmp_path):
 
 def test_unknown_types_are_listed_not_swallowed(tmp_path):
     """Whoever wonders why a spreadsheet is never cited finds it named; dotfiles are nobody's documents."""
-    docs = load(folder(tmp_path, a_md="# A", b_xlsx=b"\x00\x01", _git__config_md="# no"))
+    docs = load(folder(tmp_path, a_md="# A", b_png=b"\x00\x01", _git__config_md="# no"))
     (tmp_path / ".hidden.md").write_text("# no")
-    assert [each.source for each in docs.skipped] == ["b.xlsx"]
-    assert ".xlsx" in docs.skipped[0].reason
+    assert [each.source for each in docs.skipped] == ["b.png"]
+    assert ".png" in docs.skipped[0].reason
     assert ".md" in listed(docs.skipped, known=READERS)
     assert "hidden" not in str(find(tmp_path))
 
 
-@pytest.mark.parametrize("make", [lambda _: None, lambda root: root.mkdir(), lambda root: folder(root, a_csv="x,y")])
+@pytest.mark.parametrize("make", [lambda _: None, lambda root: root.mkdir(), lambda root: folder(root, a_zip="x,y")])
 def test_nothing_to_read_is_said_at_once(tmp_path, make):
     """A missing folder, an empty one and one without documents fail before anything is embedded."""
     root = tmp_path / "docs"
