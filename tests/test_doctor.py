@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import msgspec
 import pytest
 
@@ -10,6 +12,7 @@ from surefoot.cli import main
 from surefoot.doctor import Check, Patient, examine, patients_of, worst
 from surefoot.errors import Misconfigured
 from surefoot.testing.wire import GeminiSim, OpenAISim
+from tests.providers.http.servers import certificate, serving
 
 KEY = "sk-CANARY-0123456789abcdef"
 
@@ -62,7 +65,7 @@ async def test_a_key_of_another_vendor_is_noticed():
 async def test_a_clock_that_is_wrong_is_noticed():
     """Signed requests and tokens with an expiry fail on it, and never say why."""
     with GeminiSim() as sim:
-        found = doctor._reach("t", sim.url)
+        found = doctor._reach(Target("openai:t"), sim.url)
     assert of(found, "address").verdict == "ok"
     assert doctor._clock("t", "Wed, 21 Oct 2015 07:28:00 GMT").verdict == "warn"
     assert doctor._clock("t", "no date") is None
@@ -100,3 +103,26 @@ def test_nothing_to_look_at_is_told(monkeypatch, tmp_path):
         patients_of([])
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert [patient.target.name for patient in patients_of([])] == ["openai:gpt-5-mini"]
+
+
+async def test_a_companys_own_ca_is_asked_by_it(tmp_path):
+    """The address is reached as the calls reach it: by the target's CA file and certificate, not the system's."""
+    ca, _, signer = certificate(tmp_path, "ca", is_ca=True)
+    cert, key, _ = certificate(tmp_path, "server", signer=signer)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+    async with serving(b"HTTP/1.1 404 X\r\ncontent-length: 0\r\n\r\n", ssl=context) as served:
+        found = []
+        for options in ((), (("verify", ca),), (("verify", str(tmp_path / "nowhere.pem")),)):
+            target = Target("openai:m", base_url=served.url + "/v1", api_key=KEY, options=options)
+            found.append(of(await examine([Patient(target=target)], calls=False), "address"))
+    assert [check.verdict for check in found] == ["fail", "ok", "fail"]
+    assert "nowhere.pem cannot be read" in found[2].says
+
+
+async def test_the_targets_own_proxy_is_the_way_to_its_address():
+    """Where the environment names none."""
+    async with serving(b"HTTP/1.1 404 X\r\ncontent-length: 0\r\n\r\n") as proxy:
+        target = Target("openai:m", base_url="http://model.invalid/v1", api_key=KEY, options=(("proxy", proxy.url),))
+        assert of(await examine([Patient(target=target)], calls=False), "address").verdict == "ok"
+        assert proxy.heads[0].startswith(b"GET http://model.invalid/v1 ")

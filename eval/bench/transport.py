@@ -1,4 +1,4 @@
-"""Which transport carries a call at the least cost: ours, aiohttp, httpx2, and httpx2 over HTTP/2. CPU of the client process.
+"""Which transport carries a call at the least cost: our direct edge, aiohttp, httpx2, or httpx2 over HTTP/2. CPU of the client process.
 
 All send the same body and read the same answer with msgspec; nothing is checked, retried or timed. HTTP/2 is spoken in the clear, by
 prior knowledge, with the h2 package on both sides (it is what httpx2 stands on), and has its own server, since the lean one speaks

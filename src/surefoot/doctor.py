@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from importlib import metadata
-from typing import Literal
+from ssl import SSLContext
+from typing import Any, Literal
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import Request, getproxies, urlopen
+from urllib.request import HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener, getproxies
 
 from msgspec import Struct
 
@@ -23,6 +24,7 @@ from surefoot import registry
 from surefoot.credentials import key_source, placed
 from surefoot.errors import Misconfigured, SurefootError
 from surefoot.model import ChatModel, EmbedModel
+from surefoot.providers.http.transport import OPTIONS, address_of, transport_of
 from surefoot.secret import Secret
 from surefoot.target import Policy, Target
 
@@ -103,16 +105,16 @@ def _proxies() -> Check:
 async def _target(patient: Patient, *, calls: bool) -> list[Check]:
     target = patient.target
     try:
-        entry = registry.provider(target.provider)
+        entry = registry.provider(target.provider, lane=target.lane)
         target = placed(target, entry)
         keys = key_source(target, entry.key_variables)
         key = await keys.get() if keys is not None else None
     except SurefootError as error:
         return [Check(what="key", target=target.name, verdict="fail", says=str(error))]
     checks = [_key(target, key)] if key is not None else []
-    address = target.base_url or ADDRESSES.get(target.provider, "")
+    address = address_of(target) or ADDRESSES.get(target.provider, "")
     if address:
-        checks += await asyncio.to_thread(_reach, target.name, address)
+        checks += await asyncio.to_thread(_reach, target, address)
     if calls and not any(check.verdict == "fail" for check in checks):
         checks.append(await _call(patient))
     return checks
@@ -135,17 +137,29 @@ def _key(target: Target, key: Secret) -> Check:
     return Check(what="key", target=target.name, verdict="ok", says=masked)
 
 
-def _reach(name: str, address: str) -> list[Check]:
+def _opener(target: Target, address: str) -> OpenerDirector:
+    """What opens the address the way the target's calls go: its proxy, its CA file, its client certificate."""
+    options = {**OPTIONS, **{name: value for name, value in target.options if name in OPTIONS}}
+    tls = transport_of(target, options, address).tls
+    proxy = options["proxy"]
+    handlers: list[Any] = [] if proxy is None else [ProxyHandler({urlsplit(address).scheme: proxy} if proxy else {})]
+    return build_opener(*handlers, *([HTTPSHandler(context=tls)] if isinstance(tls, SSLContext) else []))
+
+
+def _reach(target: Target, address: str) -> list[Check]:
     """Ask the address for anything, without the key: whatever it answers, it is there, and its Date tells the time."""
-    started = time.monotonic()
+    name, started = target.name, time.monotonic()
     if urlsplit(address).scheme not in {"http", "https"}:
         return [Check(what="address", target=name, verdict="fail", says=f"{address} begins with neither http:// nor https://")]
     try:
-        with urlopen(Request(address, headers={"user-agent": "surefoot"}), timeout=REACH_S) as answer:  # noqa: S310 - the scheme was looked at
+        asked = Request(address, headers={"user-agent": "surefoot"})  # noqa: S310 - the scheme was looked at
+        with _opener(target, address).open(asked, timeout=REACH_S) as answer:
             status, date = answer.status, answer.headers.get("date")
     except HTTPError as error:
         status, date = error.code, error.headers.get("date")
         error.close()
+    except Misconfigured as error:
+        return [Check(what="address", target=name, verdict="fail", says=str(error))]
     except (OSError, ValueError, HTTPException) as error:
         return [Check(what="address", target=name, verdict="fail", says=f"{address} cannot be reached: {error}")]
     took_ms = (time.monotonic() - started) * 1000

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import ssl
-from ipaddress import ip_address
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from surefoot import ChatModel, Policy, Target
 from surefoot.errors import ConnectionLost, Misconfigured
 from surefoot.providers.http.transport import OPTIONS, proxy_for, transport_of
 from surefoot.testing.wire import OpenAISim
-from tests.providers.http.servers import serving
+from tests.providers.http.servers import certificate, serving
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 ONCE = Policy(attempts=1, breaker=False)
@@ -33,32 +27,6 @@ def clean_environment(monkeypatch):
 
 def target(url: str, lane: str, **options) -> Target:
     return Target("openai:m", base_url=url, api_key="k", lane=lane, options=tuple(options.items()))
-
-
-def certificate(folder, name: str, *, signer=None, is_ca: bool = False):
-    """A certificate for 127.0.0.1 and its key, each in a PEM file; without a signer it signs itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    issuer, issuer_key = signer or (subject, key)
-    now = dt.datetime.now(dt.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-        .sign(issuer_key, hashes.SHA256())
-    )
-    cert_file, key_file = folder / f"{name}.pem", folder / f"{name}.key"
-    cert_file.write_bytes(built.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )  # fmt: skip
-    return str(cert_file), str(key_file), (subject, key)
 
 
 def test_the_systems_proxy_is_found_once_with_its_credentials(monkeypatch):
@@ -99,8 +67,9 @@ def test_a_targets_own_proxy_comes_first(monkeypatch):
 )
 def test_what_cannot_be_used_is_refused_when_it_is_built(options, why):
     """Not at the first call, and never by going out without it."""
-    with pytest.raises(Misconfigured, match=f"target openai:m: .*{why}"):
-        transport_of(Target("openai:m"), OPTIONS | options, "https://example.org")
+    for address in ("https://example.org", "http://example.org"):
+        with pytest.raises(Misconfigured, match=f"target openai:m: .*{why}"):
+            transport_of(Target("openai:m"), OPTIONS | options, address)
 
 
 @pytest.mark.parametrize("lane", ["sdk", "direct"])

@@ -38,7 +38,7 @@ OPTIONS: dict[str, Any] = {
 class Transport(Struct, frozen=True):
     """How one target's requests travel.
 
-    `tls` is False where the address is plain http. `burst` connections may be opened at once, more follow at a pace.
+    `tls` is False where there is nothing to encrypt. `burst` connections may be opened at once, more follow at a pace.
     """
 
     address: str
@@ -92,7 +92,9 @@ def transport_of(target: Target, options: dict[str, Any], address: str) -> Trans
     try:
         where = urlsplit(address)
         proxy, headers = proxy_for(address) if options["proxy"] is None else _proxy(options["proxy"], where)
-        tls = _tls(options["verify"], options["cert"]) if where.scheme == "https" or (proxy or "").startswith("https:") else False
+        verify, cert = options["verify"], options["cert"]
+        is_needed = where.scheme == "https" or (proxy or "").startswith("https:")
+        tls = _tls(verify, cert) if is_needed or (verify, cert) != (None, None) else False  # a wrong path is told, needed or not
     except Misconfigured as error:
         raise Misconfigured(f"target {target.name}: {error}") from None
     burst = target.concurrency or Limit.paced(target.requests_per_minute).limit
