@@ -151,6 +151,13 @@ def test_texts_to_embed_are_exact(kind):
     assert embed_request(np.array(["a", "b"]), "document", {}).texts == ("a", "b")
 
 
+@pytest.mark.parametrize("wrong", [np.array("a"), (text for text in "ab"), None, 5], ids=lambda wrong: type(wrong).__name__)
+def test_what_is_no_list_of_texts_is_refused(wrong):
+    """An array without dimensions, a generator that could be read only once."""
+    with pytest.raises(BadRequest, match="takes a list of texts, not"):
+        embed_request(wrong, "document", {})
+
+
 def test_numbers_of_a_request_are_exact():
     """numpy.float64 is a float that no encoder takes; a whole number stays one, and text is none."""
     request = chat_request("hi", {"temperature": np.float64(0.5), "top_p": np.float32(0.5), "max_tokens": np.int64(5), "seed": np.int32(7)})

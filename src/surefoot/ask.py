@@ -171,17 +171,7 @@ def _check(request: ChatRequest) -> None:
 
 def embed_request(texts: Sequence[str], role: EmbedRole, options: Mapping[str, Any]) -> EmbedRequest:
     """The request for `texts`. Raises BadRequest for a bare string, a text that is none, or an empty one."""
-    if isinstance(texts, str):
-        raise BadRequest("embed() takes a list of texts; for one text write embed([text]) or embed_query(text)")
-    if not len(texts):  # a numpy array of texts has no truth of its own
-        raise BadRequest("no texts: nothing was sent; pass at least one")
-    cleaned: list[str] = []
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise BadRequest(f"text {index} is {type(text).__name__}, not str: nothing was sent")
-        if not text.strip():
-            raise BadRequest(f"text {index} is empty: nothing was sent; leave it out, since an empty text has no direction")
-        cleaned.append(clean(text))
+    cleaned = _texts(texts)
     if role not in {"document", "query"}:
         raise BadRequest(f"role = {role!r}; known are 'document' and 'query'")
     fields: dict[str, Any] = {}
@@ -196,7 +186,26 @@ def embed_request(texts: Sequence[str], role: EmbedRole, options: Mapping[str, A
             fields[name] = exact(value) if isinstance(value, str) else extra_text(value)
         else:
             fields[name] = value
-    return EmbedRequest(texts=tuple(cleaned), role="query" if role == "query" else "document", **fields)
+    return EmbedRequest(texts=cleaned, role="query" if role == "query" else "document", **fields)
+
+
+def _texts(texts: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(texts, str):
+        raise BadRequest("embed() takes a list of texts; for one text write embed([text]) or embed_query(text)")
+    try:
+        count = len(texts)  # a numpy array of texts has no truth of its own, and one without dimensions no length
+    except TypeError:
+        raise BadRequest(f"embed() takes a list of texts, not {type(texts).__name__}: nothing was sent") from None
+    if not count:
+        raise BadRequest("no texts: nothing was sent; pass at least one")
+    cleaned: list[str] = []
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise BadRequest(f"text {index} is {type(text).__name__}, not str: nothing was sent")
+        if not text.strip():
+            raise BadRequest(f"text {index} is empty: nothing was sent; leave it out, since an empty text has no direction")
+        cleaned.append(clean(text))
+    return tuple(cleaned)
 
 
 def call_of(
