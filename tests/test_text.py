@@ -17,7 +17,7 @@ from surefoot.errors import BadRequest
 from surefoot.secret import Secret
 from surefoot.testing import Scripted
 from surefoot.testing.wire import AnthropicSim, GeminiSim, OpenAISim
-from surefoot.text import clean, exact, json_text, plain
+from surefoot.text import clean, exact, json_text, plain, text_of
 from surefoot.types import ChatReply, ChatRequest, EmbedReply, File, Image, Reasoning, Text, ToolCall
 
 
@@ -111,6 +111,7 @@ def test_each_field_of_a_message_is_looked_at(field):
 def test_characters_count_not_what_a_class_prints():
     """str() of an older Enum's member is its name, of a proxy whatever it likes; the text is its characters."""
     assert [exact(one) for one in (Loud("a"), OlderColour.RED, Colour.RED, np.str_("a b"), "x")] == ["a", "red", "red", "a b", "x"]
+    assert [text_of(one) for one in (Loud("a"), OlderColour.RED, "x", 5, None)] == ["a", "red", "x", "5", "None"]
     assert {type(clean(one)) for one in (Loud("a"), Loud("ş"), Loud("a\ud800"), OlderColour.RED)} == {str}
     assert clean(Loud("a\ud800")) == "a\ufffd"
 

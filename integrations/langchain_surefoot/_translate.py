@@ -163,7 +163,7 @@ def schema_in(wanted: Any) -> Schema | None:
             return Schema.of(inner.get("name") or "answer", inner.get("schema") or {"type": "object"}, strict=inner.get("strict"))
         return Schema() if wanted["type"] == "json_object" else None
     schema = convert_to_json_schema(wanted)
-    return Schema.of(str(schema.get("title") or "answer"), schema)
+    return Schema.of(schema.get("title") or "answer", schema)
 
 
 CONVERSIONS: dict[str, Callable[[Any], Any]] = {

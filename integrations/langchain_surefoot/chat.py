@@ -25,6 +25,7 @@ from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_ou
 from langchain_surefoot.errors import translated
 from surefoot import ChatModel, Policy, Target
 from surefoot.adapter import chat_model, context_size_of, key_variable, own_words, request_of, sharing, stored
+from surefoot.text import text_of
 from surefoot.types import ChatReply, ChatRequest, Delta
 
 DEFAULT = Policy()
@@ -288,7 +289,7 @@ class ChatSurefoot(BaseChatModel):
         provider, _, model = self.model.partition(":")
         params = super()._get_ls_params(stop=stop or self.stop or None, **kwargs)
         params["ls_provider"] = LANGSMITH_PROVIDERS.get(provider, provider)
-        params["ls_model_name"] = str(kwargs.get("model") or model or self.model).removeprefix(f"{provider}:")
+        params["ls_model_name"] = text_of(kwargs.get("model") or model or self.model).removeprefix(f"{provider}:")
         return params
 
     def _resolve_model_profile(self) -> ModelProfile | None:

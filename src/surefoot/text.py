@@ -19,6 +19,11 @@ def exact(text: str) -> str:
     return text if type(text) is str else str.__str__(text)
 
 
+def text_of(value: object) -> str:
+    """`value` as text: its characters if it is text, else what it prints."""
+    return exact(value) if isinstance(value, str) else str(value)
+
+
 def clean(text: str) -> str:
     """`text` as exactly `str`, with lone surrogates replaced by U+FFFD: they can be neither hashed nor sent."""
     if type(text) is not str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from surefoot.errors import BadRequest
-from surefoot.text import json_text
+from surefoot.text import json_text, text_of
 from surefoot.types import Tool
 
 _DATED = re.compile(r"_\d{8}$")  # Anthropic's own tools: web_search_20250305; OpenAI's dates hold underscores
@@ -33,7 +33,7 @@ def vendor_of(given: Mapping[str, Any]) -> str:
         if kind in {"function", "object"} or "input_schema" in given:  # an object is a JSON schema
             return ""
         return "anthropic" if _DATED.search(kind) or kind in _UNDATED else "openai"
-    names = {str(name).replace("_", "").lower() for name in given}
+    names = {text_of(name).replace("_", "").lower() for name in given}
     return "google" if names and names <= _GEMINI else ""
 
 
@@ -42,7 +42,7 @@ def tool_of(given: Mapping[str, Any]) -> Tool:
     vendor = vendor_of(given)
     if vendor:
         name = given.get("name") or (given["type"] if given.get("type") else next(iter(given)))
-        return Tool(name=str(name), parameters="", vendor=vendor, raw=_json(given))
+        return Tool(name=text_of(name), parameters="", vendor=vendor, raw=_json(given))
     inner = given.get("function")
     function: Mapping[str, Any] = inner if isinstance(inner, Mapping) else given
     is_schema = function.get("type") == "object" and "title" in function
@@ -53,7 +53,7 @@ def tool_of(given: Mapping[str, Any]) -> Tool:
     owner = "" if is_schema else _owner(given, function)
     return Tool(
         name=name,
-        description=str(function.get("description") or ""),
+        description=text_of(function.get("description") or ""),
         parameters=_json(parameters or {"type": "object", "properties": {}}),
         strict=function.get("strict"),
         vendor=owner,

@@ -46,10 +46,12 @@ def test_langchain_sends_what_it_would_for_plain_text(sim, text):
         chat += [ToolMessage([{"type": "text", "text": word}], tool_call_id="1")]
         tools = [{"type": "function", "function": {"name": word, "description": word, "parameters": {"type": "object", "properties": {}}}}]
         llm.bind(stop=[word], tools=tools, tool_choice=word, user=word, extra={"metadata": {"k": word}}).invoke(chat)
+        native = {"name": word, "description": word, "input_schema": {"type": "object", "properties": {}}}
+        llm.bind_tools([native, {"type": word}], tool_choice=word).invoke([HumanMessage("hi")])
         (llm | StrOutputParser() | llm).invoke([HumanMessage([{"type": "text", "text": word}])])
     sent = bodies(sim)
-    assert len(sent) == 6
-    assert sent[:3] == sent[3:]
+    assert len(sent) == 8
+    assert sent[:4] == sent[4:]
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: type(text).__name__)
@@ -65,9 +67,10 @@ def test_llama_index_sends_what_it_would_for_plain_text(sim, text):
             ChatMessage(role="assistant", blocks=[called]),
             ChatMessage(role="tool", blocks=[block], additional_kwargs={"tool_call_id": "1"}),
             ChatMessage(role="assistant", content="", additional_kwargs=older),
-            ChatMessage(role="tool", blocks=[block], additional_kwargs={"tool_call_id": "2"}),
+            ChatMessage(role="tool", blocks=[block], additional_kwargs={"tool_call_id": "2", "name": word}),
         ]
-        llm.chat(chat, stop=[word], user=word, temperature=np.float64(0))
+        tools = [{"type": "function", "function": {"name": word, "description": word, "parameters": {"type": "object", "properties": {}}}}]
+        llm.chat(chat, stop=[word], user=word, tools=tools, tool_choice=word, temperature=np.float64(0))
         llm.complete(word)
     sent = bodies(sim)
     assert len(sent) == 4

@@ -26,7 +26,7 @@ from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.tools import BaseTool
 
 from surefoot.errors import BadRequest, InvalidOutput
-from surefoot.text import json_text
+from surefoot.text import json_text, text_of
 from surefoot.tool_dicts import tool_of
 from surefoot.types import ChatReply, Delta, File, Image, Message, Part, Reasoning, Role, Schema, Text, Tool, ToolCall, ToolCallDelta, Usage
 
@@ -63,9 +63,9 @@ def _message(message: ChatMessage) -> Message:
     return Message(
         role=role,
         content="".join(part.text for part in parts) if all(isinstance(part, Text) for part in parts) and len(parts) < 2 else parts,  # type: ignore[union-attr]
-        name=str(extra.get("name") or ""),
+        name=text_of(extra.get("name") or ""),
         tool_calls=tuple(_tool_calls(message)) if role == "assistant" else (),
-        tool_call_id=str(extra.get("tool_call_id") or "") if role == "tool" else "",
+        tool_call_id=text_of(extra.get("tool_call_id") or "") if role == "tool" else "",
         is_error=bool(extra.get("is_error")) and role == "tool",
         cache=any(isinstance(block, CachePoint) for block in blocks),
     )
@@ -80,7 +80,7 @@ def _parts(block: ContentBlock) -> Iterator[Part]:
     elif isinstance(block, DocumentBlock | AudioBlock | VideoBlock):
         yield _file(block)
     elif isinstance(block, ThinkingBlock):
-        signature = str(block.additional_information.get("signature") or "")
+        signature = text_of(block.additional_information.get("signature") or "")
         if block.content or signature:
             yield Reasoning(text=block.content or "", signature=signature)
     elif isinstance(block, CitableBlock):
@@ -153,7 +153,7 @@ def tool_choice_in(choice: Any) -> str:
     """One of "auto", "none", "required" or a tool's name, also out of OpenAI's dict."""
     if isinstance(choice, Mapping):
         choice = (choice.get("function") or choice).get("name") or choice.get("type")
-    return "required" if choice in {"any", "required"} else str(choice or "")
+    return "required" if choice in {"any", "required"} else text_of(choice or "")
 
 
 def schema_in(wanted: Any) -> Schema | None:
