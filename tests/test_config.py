@@ -165,3 +165,20 @@ def test_discover_finds_a_local_server(monkeypatch):
         assert found.target.base_url == f"{sim.url}/v1"
     monkeypatch.setattr("surefoot.config.LOCAL_SERVERS", ((9, "nothing"),))
     assert discover() is None
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('scop = "tenant"', "line 5.*policy.budgets.*'scop'; did you mean 'scope'"),
+        ('scope = "tenent"', "line 5.*scope = 'tenent' must be"),
+        ('mode = "warn"', "line 5.*mode"),
+        ('period = "week"', "line 5.*period"),
+    ],
+)
+def test_a_budget_that_limits_nothing_is_refused_naming_its_line(tmp_path, line, told):
+    """An unknown key was passed over: the file said five dollars a tenant, and everybody together had five."""
+    file = tmp_path / "surefoot.toml"
+    file.write_text(f'[chat.default]\ntargets = ["openai:gpt-5-mini"]\n[[chat.default.policy.budgets]]\nusd = 5\n{line}\n')
+    with pytest.raises(Misconfigured, match=told):
+        load(file)

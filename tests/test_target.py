@@ -6,7 +6,7 @@ import pytest
 
 from surefoot.errors import Misconfigured
 from surefoot.secret import Secret
-from surefoot.target import Policy, Target
+from surefoot.target import Policy, SpendLimit, Target
 
 
 def test_names_split_at_the_first_colon():
@@ -94,3 +94,51 @@ def test_every_default_of_the_policy_has_its_reason_beside_it():
         while lines[block - 1].strip().split(":")[0] in Policy.__struct_fields__:
             block -= 1
         assert "#" in lines[at] or lines[block - 1].strip().startswith("#"), name
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"usd": 0}, {"usd": -5}, {"usd": float("nan")}, {"usd": float("inf")}, {"usd": "5"}, {"usd": True},
+        {"scope": "tenent"}, {"scope": "tag:"}, {"scope": "tag: "}, {"scope": ""}, {"scope": None},
+        {"period": "week"}, {"period": ""}, {"mode": "warn"}, {"mode": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_spend_limit_that_would_limit_something_else_is_refused(said):
+    """`scope="tenent"` was a tag nobody sets: no limit at all."""
+    with pytest.raises(Misconfigured, match=next(iter(said))):
+        SpendLimit(**{"usd": 5.0, **said})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"queue_size": -1}, {"queue_size": 1.5}, {"breaker_min_calls": 0}, {"breaker_min_calls": -3}, {"breaker_window_s": 0},
+        {"breaker_open_s": -1}, {"cache_ttl_s": 0}, {"cache_stale_s": -1}, {"backoff_base_s": -1}, {"backoff_ceiling_s": float("nan")},
+        {"budget_mode": "sft"}, {"budgets": SpendLimit(usd=1)}, {"budgets": (5,)}, {"budgets": ({"usd": 5},)}, {"budget_usd": "5"},
+        {"budget_usd": -5},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_policy_that_cannot_mean_anything_is_refused(said):
+    """When it is said, not when the first call meets it."""
+    with pytest.raises(Misconfigured, match=next(iter(said))):
+        Policy(**said)
+
+
+def test_a_policy_takes_the_numbers_people_have():
+    """A queue of no length refuses whoever would wait; numpy's numbers are numbers."""
+    import numpy as np
+
+    assert Policy(queue_size=0, breaker_min_calls=1, backoff_base_s=0, cache_stale_s=0).queue_size == 0
+    assert Policy(budget_usd=np.float32(5), queue_size=np.int64(7), budgets=[SpendLimit(usd=1)]).queue_size == 7
+
+
+@pytest.mark.parametrize("field", ["input_usd_per_mtok", "output_usd_per_mtok"])
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "1"])
+def test_a_price_below_nothing_is_refused(field, value):
+    """A negative price would give a budget money back."""
+    with pytest.raises(Misconfigured, match=field):
+        Target("openai:m", **{field: value})
+    assert getattr(Target("openai:m", **{field: 0}), field) == 0

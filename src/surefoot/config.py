@@ -29,7 +29,7 @@ from surefoot import registry
 from surefoot.credentials import at_hand
 from surefoot.errors import Misconfigured
 from surefoot.model import ChatModel, EmbedModel
-from surefoot.target import Policy, Semantic, Target
+from surefoot.target import Policy, Semantic, SpendLimit, Target
 
 LOCAL_SERVERS = ((11434, "Ollama"), (8080, "llama.cpp"), (8000, "vLLM"), (1234, "LM Studio"))  # their customary ports
 PROBE_S = 0.3  # a server on this machine answers in milliseconds or is not there
@@ -209,11 +209,18 @@ class _Reader:
 
     def _policy(self, values: Mapping[str, Any], where: str) -> Policy:
         self._known(values, POLICY_KEYS, f"key in {where[:-1]}.policy]")
+        budgets = values.get("budgets")
+        for budget in budgets if isinstance(budgets, list) else ():
+            if isinstance(budget, dict):
+                self._known(budget, SpendLimit.__struct_fields__, f"key in [{where[:-1]}.policy.budgets]]")
         fields = {name: None if value is False and name.endswith("_s") else value for name, value in values.items()}
         try:
             return msgspec.convert(fields, Policy)
         except msgspec.ValidationError as error:
             self._fail(_field(error), f"{where[:-1]}.policy]: {error}")
+        except Misconfigured as error:
+            field = re.search(r"(\w+) = ", str(error))
+            self._fail(field[1] if field else "", f"{where[:-1]}.policy]: {error}")
 
     def _semantic(self, values: Any, where: str, targets: Mapping[str, Target]) -> Semantic:
         inside = f"{where[:-1]}.semantic]"
@@ -254,5 +261,5 @@ class _Reader:
 
 
 def _field(error: msgspec.ValidationError) -> str:
-    match = re.search(r"at `\$\.(\w+)", str(error))
+    match = re.search(r"at `\$.*?(\w+)(?:\[[^\]]*\])*`", str(error))  # the last word of the path: `$.budgets[0].period`
     return match[1] if match else ""

@@ -6,6 +6,8 @@ Every default of Policy carries its reason and source beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
+from numbers import Real
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -65,6 +67,10 @@ class Target(Struct, frozen=True):
             value = getattr(self, field)
             if value is not None and not value > 0:
                 raise Misconfigured(f"target {self.name}: {field} = {value!r} must be above 0, or left out to be learned")
+        for field in ("input_usd_per_mtok", "output_usd_per_mtok"):
+            value = getattr(self, field)
+            if value is not None and not (_is_number(value) and 0 <= value < inf):
+                raise Misconfigured(f"target {self.name}: {field} = {value!r} must be at least 0, in US dollars per million tokens")
         if self.lane not in {"auto", "sdk", "direct"}:
             raise Misconfigured(f"target {self.name}: lane = {self.lane!r} must be 'auto', 'sdk' or 'direct'")
         if type(self.client).__hash__ is None:
@@ -142,12 +148,31 @@ class Semantic(Struct, frozen=True, kw_only=True):
 
 
 class SpendLimit(Struct, frozen=True, kw_only=True):
-    """At most `usd` per `period` (UTC) for `scope`: "all", "tenant" (each its own), or "tag:NAME" (each value its own)."""
+    """At most `usd` per `period` for `scope`: `SpendLimit(usd=5, scope="tenant", period="day")`.
+
+    Raises Misconfigured for an amount that is not above 0, and for a scope, a period or a mode nobody knows.
+    """
 
     usd: float
+    """US dollars, above 0."""
     scope: str = "all"
+    """What is added up: "all" calls, each "tenant" by itself, or each value of a tag by itself ("tag:NAME"; calls without it are free)."""
     period: Period = "ever"
+    """The word "ever", or a calendar "day" or "month" in UTC."""
     mode: Literal["hard", "soft"] = "hard"
+    """Whether it refuses before anything is sent ("hard"), or sends and tells a BudgetWarning ("soft")."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would be no limit, or another one than was meant."""
+        if not _is_number(self.usd) or not 0 < self.usd < inf:
+            raise Misconfigured(f"budgets: usd = {self.usd!r} must be above 0")
+        name = self.scope.removeprefix("tag:") if isinstance(self.scope, str) else ""
+        if self.scope not in {"all", "tenant"} and not (name.strip() and name != self.scope):
+            raise Misconfigured(f"budgets: scope = {self.scope!r} must be 'all', 'tenant' or 'tag:NAME'")
+        if self.period not in {"ever", "day", "month"}:
+            raise Misconfigured(f"budgets: period = {self.period!r} must be 'ever', 'day' or 'month'")
+        if self.mode not in {"hard", "soft"}:
+            raise Misconfigured(f"budgets: mode = {self.mode!r} must be 'hard' or 'soft'")
 
     def account(self, call: Call[Any], *, now_epoch_s: float) -> str | None:
         """The name of the account `call` is charged to; None if this limit does not concern it."""
@@ -218,8 +243,13 @@ class Policy(Struct, frozen=True, kw_only=True):
             raise Misconfigured(f"policy: attempts = {self.attempts}, attempts_per_target = {self.attempts_per_target}; both start at 1")
         for field in ("deadline_s", "connect_s", "first_token_s", "idle_s", "budget_usd"):
             value = getattr(self, field)
-            if value is not None and not value > 0:
+            if value is not None and not (_is_number(value) and value > 0):
                 raise Misconfigured(f"policy: {field} = {value!r} must be above 0, or None to switch it off")
+        self._check_numbers()
+        if self.budget_mode not in {"hard", "soft"}:
+            raise Misconfigured(f"policy: budget_mode = {self.budget_mode!r} must be 'hard' or 'soft'")
+        if not isinstance(self.budgets, Sequence) or not all(isinstance(one, SpendLimit) for one in self.budgets):
+            raise Misconfigured(f"policy: budgets = {self.budgets!r} must be a tuple of SpendLimit(usd=...)")
         if not 0 < self.breaker_ratio <= 1:
             raise Misconfigured(f"policy: breaker_ratio = {self.breaker_ratio!r} is a share between 0 and 1")
         if self.overflow not in {"refuse", "drop_oldest", "summarise"}:
@@ -227,3 +257,22 @@ class Policy(Struct, frozen=True, kw_only=True):
         after = self.hedge_after
         if after is not None and after != "p95" and not (isinstance(after, int | float) and after > 0):
             raise Misconfigured(f"policy: hedge_after = {self.hedge_after!r} must be 'p95', seconds above 0, or None")
+
+    def _check_numbers(self) -> None:
+        """Raise Misconfigured for a number below what its field can mean."""
+        for field in ("breaker_window_s", "breaker_open_s", "cache_ttl_s"):
+            value = getattr(self, field)
+            if not (_is_number(value) and value > 0):
+                raise Misconfigured(f"policy: {field} = {value!r} must be above 0")
+        for field, least in (("queue_size", 0), ("breaker_min_calls", 1)):
+            value = getattr(self, field)
+            if not (_is_number(value) and value >= least and value % 1 == 0):
+                raise Misconfigured(f"policy: {field} = {value!r} must be a whole number of at least {least}")
+        for field in ("backoff_base_s", "backoff_ceiling_s", "cache_stale_s"):
+            value = getattr(self, field)
+            if not (_is_number(value) and value >= 0):
+                raise Misconfigured(f"policy: {field} = {value!r} must be at least 0")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
