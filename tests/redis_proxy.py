@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from typing import Self
+
+
+def closed_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 class RedisProxy:
     """`async with RedisProxy(port) as proxy`: connect to `proxy.url`.
 
     Set `to` to lead new connections to another port, `cut_next` to close as many connections as soon as the client next sends over them,
-    `one_way_s` to delay every byte both ways. `connections` counts those opened so far.
+    `one_way_s` to delay every byte both ways, `accept_s` to take that long for each new connection, `is_silent` to take connections and
+    say nothing. `connections` counts those opened so far.
     """
 
-    def __init__(self, to: int, *, one_way_s: float = 0.0) -> None:
+    def __init__(self, to: int, *, one_way_s: float = 0.0, tls: ssl.SSLContext | None = None) -> None:
         self.to = to
         self.one_way_s = one_way_s
+        self.tls = tls
         self.cut_next = 0
         self.connections = 0
+        self.is_silent = False
+        self.accept_s = 0.0
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.url = f"redis{'s' if self.tls else ''}://127.0.0.1:{self.port}/0"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -41,7 +54,15 @@ class RedisProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.to)
+        await asyncio.sleep(self.accept_s)
+        if self.is_silent:
+            self._open.add(writer)
+            return
+        try:
+            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.to)
+        except OSError:
+            writer.transport.abort()
+            return
         self._open |= {writer, there_writer}
         for source, sink, is_request in ((reader, there_writer, True), (there_reader, writer, False)):
             task = asyncio.create_task(self._pump(source, sink, writer, is_request=is_request))

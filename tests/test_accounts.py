@@ -19,8 +19,10 @@ from surefoot.stack import stack
 from surefoot.target import SpendLimit
 from surefoot.testing import Scripted, make_call
 from surefoot.testing.wire import OpenAISim
+from tests.redis_proxy import RedisProxy, closed_port
 
 ANSWER = "one two three four five six seven eight nine ten eleven twelve thirteen"
+PATIENCE_S = 20.0  # a loaded machine may starve the server; what is tested with it is not how soon it answers
 EACH_USD = 0.001  # ten tokens of answer at $100 a million
 
 
@@ -185,22 +187,26 @@ async def test_a_reservation_that_arrives_after_its_settlement_reserves_nothing(
     assert (await accounts.reserve("all|", 3.0, limit_usd=3, force=False)).total_usd == 3.0
 
 
-async def test_while_redis_is_down_a_hard_limit_refuses_and_a_soft_one_sends(accounts):
+async def test_while_redis_is_down_a_hard_limit_refuses_and_a_soft_one_sends(valkey):
     """A hard limit is a promise; nobody can keep it blindly. What the soft one spent is booked when Redis is back."""
-    assert await accounts.spent_usd("all|") == 0
-    accounts._client._down_until_s = float("inf")
-    edge = Scripted("ok", times=9)
-    with pytest.raises(BudgetExceeded, match="cannot be reached"):
-        await stack(edge, room(accounts, SpendLimit(usd=10)))(make_call("hi"))
-    assert edge.calls == 0
-    await stack(edge, room(accounts, SpendLimit(usd=10, mode="soft"), actual=0.25))(make_call("hi"))
-    assert edge.calls == 1
-    await booked(accounts)
-    assert not accounts.idle()
-    accounts._client._down_until_s = 0.0
-    await accounts._send()
-    assert await accounts.spent_usd("all|") == 0.25
-    assert accounts.idle()
+    async with RedisProxy(valkey.port) as proxy:
+        accounts = RedisAccounts(proxy.url, prefix=uuid.uuid4().hex)
+        assert await accounts.spent_usd("all|") == 0
+        proxy.to = closed_port()
+        proxy.cut()
+        edge = Scripted("ok", times=9)
+        with pytest.raises(BudgetExceeded, match="cannot be reached"):
+            await stack(edge, room(accounts, SpendLimit(usd=10)))(make_call("hi"))
+        assert edge.calls == 0
+        await stack(edge, room(accounts, SpendLimit(usd=10, mode="soft"), actual=0.25))(make_call("hi"))
+        assert edge.calls == 1
+        await booked(accounts)
+        assert not accounts.idle()
+        proxy.to = valkey.port
+        while not accounts.idle():  # by itself, without another call
+            await asyncio.sleep(0.01)
+        assert await accounts.spent_usd("all|") == 0.25
+        await accounts.aclose()
 
 
 async def test_a_server_that_is_not_there_refuses_soon_and_says_why():
@@ -235,3 +241,84 @@ def test_a_wrong_address_is_told_when_the_model_is_built():
     target = Target("openai:m", api_key="k", output_usd_per_mtok=1.0, input_usd_per_mtok=1.0)
     with pytest.raises(Misconfigured, match="budget_store"):
         ChatModel(target, policy=Policy(budget_usd=1, budget_store="sqlite:x"))
+
+
+@pytest.mark.parametrize(
+    ("policy", "account", "is_safe"),
+    [
+        ("allkeys-lru", "all|", False),
+        ("volatile-ttl", "all|2026-11-30", False),
+        ("volatile-ttl", "all|", True),  # it has no time to live, which alone such a server evicts
+        ("noeviction", "all|2026-11-30", True),
+    ],
+)
+async def test_a_hard_limit_is_not_kept_where_it_may_be_evicted(policy, account, is_safe):
+    """A limit that begins anew when the server needs memory is none; whoever wants it all the same says so."""
+    with ValkeyServer(config={"maxmemory": "50mb", "maxmemory-policy": policy}) as server:
+        accounts = RedisAccounts(server.connection_url, timeout_s=PATIENCE_S)
+        if is_safe:
+            assert await accounts.reserve(account, 1.0, limit_usd=10, force=False) is not None
+        else:
+            with pytest.raises(BudgetExceeded, match=rf"maxmemory-policy {policy}.*eviction=accept"):
+                await accounts.reserve(account, 1.0, limit_usd=10, force=False)
+            await booked(accounts)
+            assert (await accounts.reserve(account, 1.0, limit_usd=10, force=True)).total_usd == 1.0  # a soft one has nothing to lose
+            accepting = RedisAccounts(f"{server.connection_url}?eviction=accept", timeout_s=PATIENCE_S)
+            assert (await accepting.reserve(account, 1.0, limit_usd=10, force=False)).total_usd == 2.0
+            await accepting.aclose()
+        await accounts.aclose()
+
+
+async def test_a_server_with_memory_to_spare_evicts_nothing(accounts, valkey):
+    """A policy without a bound says nothing."""
+    with redis.Redis(port=valkey.port) as server:
+        server.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            assert await accounts.reserve("all|", 1.0, limit_usd=10, force=False) is not None
+        finally:
+            server.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_reservations_are_never_less_than_nothing(accounts, valkey):
+    """The account's own key may be deleted while its leases are not; what they give back would let others overspend."""
+    holds = [await accounts.reserve("all|", 1.0, limit_usd=10, force=False) for _ in range(5)]
+    key = f"{accounts._prefix}{{all|}}"
+    with redis.Redis(port=valkey.port) as server:
+        server.delete(key)
+        for hold in holds[:3]:
+            accounts.settle(hold, 0.25)
+        await booked(accounts)
+        assert server.hgetall(key) == {b"reserved": b"0", b"spent": b"750000000"}
+        for lease in server.zrange(f"{key}:leases", 0, -1):
+            server.zadd(f"{key}:leases", {lease: 1})  # a minute later
+        assert (await accounts.reserve("all|", 1.0, limit_usd=10, force=False)).total_usd == 1.75
+
+
+async def test_a_user_who_may_run_neither_time_nor_info_keeps_budgets(valkey, caplog):
+    """Neither is in a category that one would grant; leases end by the server's clock all the same."""
+    with redis.Redis(port=valkey.port) as server:
+        rights = ("~surefoot:*", "+@read", "+@write", "+@scripting", "+@connection", "-@dangerous")
+        server.execute_command("ACL", "SETUSER", "app", "on", ">secret", *rights)
+        accounts = RedisAccounts(f"redis://app:secret@127.0.0.1:{valkey.port}/0", timeout_s=PATIENCE_S)
+        account = uuid.uuid4().hex + "|"
+        assert (await accounts.reserve(account, 8.0, limit_usd=10, force=False)).total_usd == 8.0
+        assert await accounts.reserve(account, 8.0, limit_usd=10, force=False) is None
+        leases = f"surefoot:budget:{{{account}}}:leases"
+        ends_ms = server.zscore(leases, server.zrange(leases, 0, 0)[0])
+        seconds, micros = server.time()
+        assert 0 < ends_ms - (seconds * 1000 + micros // 1000) <= 60_000
+        for lease in server.zrange(leases, 0, -1):
+            server.zadd(leases, {lease: 1})
+        assert (await accounts.reserve(account, 8.0, limit_usd=10, force=False)).total_usd == 8.0
+        await accounts.aclose()
+    assert caplog.records == []
+
+
+async def test_a_missing_right_is_named_in_the_refusal(valkey):
+    """Not told as a server that cannot be reached."""
+    with redis.Redis(port=valkey.port) as server:
+        server.execute_command("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@all", "-hincrby")
+    accounts = RedisAccounts(f"redis://reader:secret@127.0.0.1:{valkey.port}/0", timeout_s=PATIENCE_S)
+    with pytest.raises(BudgetExceeded, match=r"does not permit it: .*'hincrby'.*ACL SETUSER"):
+        await accounts.reserve("all|", 1.0, limit_usd=10, force=False)
+    await accounts.aclose()

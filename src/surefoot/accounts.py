@@ -12,9 +12,12 @@ and its spending is booked when Redis is back.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import re
 import secrets
 from collections import deque
+from collections.abc import Coroutine
 from typing import Any
 
 from msgspec import Struct
@@ -22,10 +25,11 @@ from msgspec import Struct
 from surefoot import runtime
 from surefoot.errors import BudgetExceeded
 from surefoot.layers.budget import Hold
-from surefoot.redis_client import PIPELINE, RedisClient, RedisUnavailable
+from surefoot.redis_client import PIPELINE, RETRY_S, RedisClient, RedisUnavailable
 
-PREFIX = "surefoot:budget:"
+PREFIX = "budget:"  # behind the address's own
 TIMEOUT_S = 2.0  # for one answer of the server: what a call may wait to know what may be spent
+OPEN_S = 5.0  # the same for the first connection, which takes several round trips
 LEASE_S = 60.0  # what a killed process had reserved comes back after so long
 UNSENT = 10_000  # settlements kept while Redis is down; beyond that the oldest are dropped, and their leases run out
 PERIOD_MS = 62 * 86_400_000  # an account of a day or month is forgotten two months later; one without a period never
@@ -33,14 +37,30 @@ DONE_MS = 86_400_000  # how long a settlement is known to have been made, so tha
 NANO = 1e9
 DOWN = object()
 
-FREE = """
-local time = redis.call('time')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+_log = logging.getLogger("surefoot.accounts")
+
+GIVE_BACK = """
+local function give_back(amount)
+  if redis.call('hincrby', KEYS[1], 'reserved', '-' .. amount) < 0 then redis.call('hset', KEYS[1], 'reserved', '0') end
+end
+"""  # never below nothing: the account may have been deleted while its leases were not
+FREE = (  # also for users who may not run TIME, which is in no category of commands that one would grant
+    GIVE_BACK
+    + """
+local time = redis.pcall('time')
+local now
+if time.err then
+  redis.call('set', KEYS[2] .. ':clock', '', 'px', 1000)
+  now = redis.call('pexpiretime', KEYS[2] .. ':clock') - 1000
+else
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
 for _, lease in ipairs(redis.call('zrangebyscore', KEYS[2], '-inf', now)) do
   redis.call('zrem', KEYS[2], lease)
-  redis.call('hincrby', KEYS[1], 'reserved', '-' .. string.match(lease, ':(%d+)$'))
+  give_back(string.match(lease, ':(%d+)$'))
 end
 """
+)
 RESERVE = (
     FREE
     + """
@@ -56,12 +76,15 @@ if ARGV[6] ~= '0' then redis.call('pexpire', KEYS[1], ARGV[6]) redis.call('pexpi
 return string.format('%.0f', total)
 """
 )
-SETTLE = """
-if redis.call('zrem', KEYS[2], ARGV[1] .. ':' .. ARGV[2]) == 1 then redis.call('hincrby', KEYS[1], 'reserved', '-' .. ARGV[2]) end
+SETTLE = (
+    GIVE_BACK
+    + """
+if redis.call('zrem', KEYS[2], ARGV[1] .. ':' .. ARGV[2]) == 1 then give_back(ARGV[2]) end
 if not redis.call('set', KEYS[3], '1', 'nx', 'px', ARGV[4]) then return 0 end
 redis.call('hincrby', KEYS[1], 'spent', ARGV[3])
 return 1
 """
+)
 RENEW = (
     FREE
     + """
@@ -84,9 +107,9 @@ class RedisAccounts:
     Raises Misconfigured for an address that cannot be read, or where the package redis is missing.
     """
 
-    def __init__(self, url: str, *, prefix: str = PREFIX, timeout_s: float = TIMEOUT_S, lease_s: float = LEASE_S) -> None:
-        self._client = RedisClient(url, wait_s=timeout_s, lost="a hard budget refuses and a soft one is booked later")
-        self._prefix = prefix
+    def __init__(self, url: str, *, prefix: str | None = None, timeout_s: float = TIMEOUT_S, lease_s: float = LEASE_S) -> None:
+        self._client = RedisClient(url, wait_s=timeout_s, open_s=OPEN_S, lost="hard budgets refuse, soft ones are booked later")
+        self._prefix = self._client.address.prefix + PREFIX if prefix is None else prefix
         self._lease_s = lease_s
         self._start_over()
 
@@ -99,6 +122,9 @@ class RedisAccounts:
         self._tasks: set[asyncio.Task[None]] = set()
         self._renewing: asyncio.Task[None] | None = None
         self._off_exit: Any = None
+        self._again: asyncio.TimerHandle | None = None
+        self._policy, self._policy_of = "", 0  # how the server evicts, and by which connection we know
+        self._trouble = ""  # why the last script was not run
 
     def describe(self) -> str:
         """One phrase for `describe()`, without user or password."""
@@ -116,7 +142,13 @@ class RedisAccounts:
         ttl_ms = 0 if account.endswith("|") else PERIOD_MS
         numbers = (hold.id, _nano(amount_usd), _nano(limit_usd), int(force), int(self._lease_s * 1000), ttl_ms)
         try:
-            total = await self._run(RESERVE, account, *numbers, mark=hold.id)
+            total, forgets = await asyncio.gather(self._run(RESERVE, account, *numbers, mark=hold.id), self._forgets(lasts=ttl_ms == 0))
+            if forgets and not force:
+                raise BudgetExceeded(  # noqa: TRY301 - what was reserved is given back below
+                    f"the budget for {account.rstrip('|')} is not safe: {self._client.describe()} may evict what was spent "
+                    f"(maxmemory-policy {forgets}), and the limit would begin anew. Nothing was sent. Set noeviction there, take another "
+                    "server, accept it with ?eviction=accept in budget_store, or use a soft limit (mode='soft')"
+                )
         except BaseException:
             self.settle(hold, 0.0)  # it may have been taken all the same
             raise
@@ -125,22 +157,38 @@ class RedisAccounts:
             if force:
                 return Hold(account=account, amount_usd=amount_usd, id=secrets.token_hex(8))
             raise BudgetExceeded(
-                f"what is left of the budget for {account.rstrip('|')} is not known: {self._client.describe()} cannot be reached. "
+                f"what is left of the budget for {account.rstrip('|')} is not known: {self._trouble}. "
                 "Nothing was sent; a soft limit (mode='soft') would have sent",
-                retry_after_s=1.0,
+                retry_after_s=RETRY_S,
             )
         if int(total) < 0:
             self._held.pop(hold.id, None)
             return None
         return Hold(account=account, amount_usd=amount_usd, id=hold.id, total_usd=int(total) / NANO)
 
+    async def _forgets(self, *, lasts: bool) -> str:
+        """The server's way of evicting accounts, "" if it has none; `lasts`: keys without a time to live, which some ways spare."""
+        if self._client.address.accepts_eviction:
+            return ""
+        if self._policy_of != self._client.openings or not self._policy_of:
+            try:
+                about = str(await self._client.run("INFO", "memory"))
+            except RedisUnavailable as error:
+                if self._client.is_down:
+                    return ""  # nor is anything reserved
+                _log.info("whether budgets are safe from eviction is not known: %s", error)
+                about = ""
+            self._policy_of = self._client.openings
+            policy = re.search(r"maxmemory_policy[':\s]+([a-z-]+)", about)
+            is_bounded = re.search(r"maxmemory[':\s]+[1-9]", about) is not None
+            self._policy = policy[1] if policy and is_bounded and policy[1] != "noeviction" else ""
+        return "" if lasts and self._policy.startswith("volatile-") else self._policy
+
     def settle(self, hold: Hold, actual_usd: float) -> None:
         """Replace a reservation by the actual cost; sent beside the call, again until it is booked."""
         self._held.pop(hold.id, None)
         self._unsent.append(_Settlement(hold, actual_usd))
-        task = asyncio.get_running_loop().create_task(self._send())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._beside(self._send())
 
     async def spent_usd(self, account: str) -> float | None:
         """What the account has paid so far, by everybody; None while Redis cannot be reached."""
@@ -156,6 +204,9 @@ class RedisAccounts:
         if self._renewing is not None:
             self._renewing.cancel()
             self._renewing = None
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
         if self._off_exit is not None:
             self._off_exit()
             self._off_exit = None
@@ -197,7 +248,8 @@ class RedisAccounts:
     async def _send(self) -> None:
         """Book what is unbooked, as far as Redis takes it; in what order does not matter."""
         while self._unsent:
-            some = [self._unsent.popleft() for _ in range(min(PIPELINE, len(self._unsent)))]
+            at_once = 1 if self._client.is_down else PIPELINE  # one is enough to see whether it is back
+            some = [self._unsent.popleft() for _ in range(min(at_once, len(self._unsent)))]
             left = some
             try:
                 said = await asyncio.gather(*(self._book(one) for one in some))
@@ -205,7 +257,22 @@ class RedisAccounts:
             finally:
                 self._unsent.extendleft(reversed(left))
             if left:
+                self._send_later()
                 return
+
+    def _send_later(self) -> None:
+        """Try again after a while; one timer for all that is unbooked."""
+        if self._again is None:
+            self._again = asyncio.get_running_loop().call_later(RETRY_S, self._send_again)
+
+    def _send_again(self) -> None:
+        self._again = None
+        self._beside(self._send())
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _book(self, one: _Settlement) -> bool:
         """True if Redis has taken it."""
@@ -218,7 +285,8 @@ class RedisAccounts:
         keys = (key, f"{key}:leases", *((f"{key}:{mark}",) if mark else ()))
         try:
             return await self._client.run("EVAL", script, len(keys), *keys, *numbers)
-        except RedisUnavailable:
+        except RedisUnavailable as error:
+            self._trouble = str(error)
             return DOWN
 
 

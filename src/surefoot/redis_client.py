@@ -1,15 +1,18 @@
-"""One Redis, or Valkey, server asked by many calls at once: the one place that connects, sends, sends again and gives up.
+"""One Redis, or Valkey, asked by many calls at once: the one place that sends, sends again and gives up.
 
 The cache, the locks of single flight and the spend counters all send through here. Commands wait in a queue until one of CONNECTIONS
 connections is free; everything that waits then goes out together, as one pipeline. So a burst of a thousand calls opens no thousand
 connections, and no call is refused for want of one.
 
+Connecting runs beside the calls and is kept: a server far away, whose connection takes longer than a call may wait, costs the first calls
+their wait and serves the later ones. How long a call waits for an answer follows the server's own round trip, within WAIT_AT_MOST_S.
+
 Commands whose connection was cut are sent once more over a fresh connection: servers and proxies cut idle connections. So are commands
 that a read-only replica refused: after a failover the kept connections lead to the old primary, a fresh one leads to the new. A command
 may therefore run twice on the server. Whoever sends one here writes it so that the second run changes nothing.
 
-A server that fails is left alone for RETRY_S: commands fail at once. Only time in which our own loop was turning counts as the server's
-silence: a process that did not get the processor must not think its server down.
+A server that fails is left alone: commands fail at once, while a new connection is tried every RETRY_S at most. Only time in which our own
+loop was turning counts as the server's silence: a process that did not get the processor must not think its server down.
 """
 
 from __future__ import annotations
@@ -19,24 +22,28 @@ import logging
 import math
 from collections import deque
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
-from urllib.parse import urlsplit
 
+from surefoot import redis_faults
 from surefoot.errors import Misconfigured
+from surefoot.redis_address import read_address
+from surefoot.redis_connect import Command, RedisConnection, connect
 
 CONNECTIONS = 4  # pipelines under way at once; what is asked meanwhile goes with the next one
 PIPELINE = 500  # commands in one pipeline: with vectors as values a few megabytes, which a server answers within the timeout
 TICKS = 4  # a wait in so many parts; one that took longer than it should was our own stall and counts as one
-BACKSTOP_S = 5.0  # redis-py's own timeouts: an answer that nobody waits for any more may still keep its connection
-RETRY_S = 1.0  # a server that failed is left alone for this long
+ROUND_TRIPS = 4  # a call waits so many of the server's usual round trips, where that is longer than `wait_s`
+WAIT_AT_MOST_S = 2.0  # for them: from half a second on a server is too far away to wait for
+SAMPLES = 16  # round trips remembered; of them the median counts, so that one stall changes nothing
+RETRY_S = 1.0  # between two attempts to connect to a server that failed
+TRUST_S = 5.0  # a failure longer ago than this says nothing: the next call waits for a new connection
 
 _log = logging.getLogger("surefoot.stores")
 
-Command = tuple[str | bytes | int | float, ...]
-
 
 class RedisUnavailable(Exception):
-    """The server gave no usable answer; `str()` says why and holds no password."""
+    """The server gave no usable answer; `str()` is a sentence that says why and holds no password."""
 
 
 class _Request:
@@ -51,44 +58,50 @@ class _Request:
 
 
 class RedisClient:
-    """Sends commands to the server at `url`; a caller waits at most `wait_s` for an answer, connecting included.
+    """Sends commands to the server at `url`; a caller waits about `wait_s` for an answer, and `open_s` for the first connection.
 
-    `lost` is what the log says a failure costs, for example "every call is a miss". Raises Misconfigured for an address that cannot be read
-    or where the package redis is missing.
+    `lost` is what the log says a failure costs, for example "calls go on without it". Raises Misconfigured for an address that cannot be
+    read or where the package redis is missing.
     """
 
-    def __init__(self, url: str, *, wait_s: float, lost: str) -> None:
+    def __init__(self, url: str, *, wait_s: float, open_s: float | None = None, lost: str) -> None:
         try:
             import redis  # noqa: F401 - here only to say early that it is missing
         except ImportError as error:
             raise Misconfigured('Redis needs the package redis: run  pip install "surefoot[redis]"') from error
+        self.address = read_address(url)
         self.wait_s = wait_s
-        self._url = url
+        self.openings = 0  # connections opened so far: a change means that the server may be another one
+        self._open_s = wait_s if open_s is None else open_s
         self._lost = lost
-        self._address = urlsplit(url).hostname or urlsplit(url).path
-        self._check_address()
-        self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._start_over()
 
     def _start_over(self) -> None:
-        """Nothing queued and nothing under way: at the beginning, and on a new loop, as the old one has ended."""
+        """Nothing open, queued or under way: at the beginning, and on a new loop, as the old one has ended."""
+        self._connections: list[RedisConnection] = []
+        self._free: list[RedisConnection] = []
+        self._opening: asyncio.Task[None] | None = None
+        self._opening_since_s = 0.0
         self._queue: deque[_Request] = deque()
         self._reads: dict[Command, _Request] = {}  # single reads that are still in the queue
         self._is_flushing = False
         self._pipelines: set[asyncio.Task[None]] = set()
-        self._down_until_s = -math.inf
-        self._logged_at_s = -math.inf
-        self._cause = ""
+        self._round_trips_s: deque[float] = deque(maxlen=SAMPLES)
+        self._cause = ""  # of the failure that is not over yet
+        self._failing_since_s = 0.0
+        self._failed_at_s = -math.inf
+        self._read_only_until_s = -math.inf
+        self._failures = redis_faults.FailureLog()
 
     @property
     def is_down(self) -> bool:
-        """True while the server is left alone after a failure."""
-        return self._loop is not None and self._loop.time() < self._down_until_s
+        """True while commands would fail at once: after a failure, or before the first connection."""
+        return bool(self._cause) or (self._opening is not None and not self._connections)
 
     def describe(self) -> str:
         """One phrase for `describe()`, without user or password."""
-        return f"Redis at {self._address}"
+        return self.address.name
 
     def idle(self) -> bool:
         """True if nothing is queued or under way."""
@@ -98,28 +111,27 @@ class RedisClient:
         """The server's reply to `command`. Raises RedisUnavailable when it refuses, fails, or says nothing for `wait_s`."""
         reply = (await self.run_many([command], wait_s=wait_s))[0]
         if isinstance(reply, Exception):
-            raise RedisUnavailable(self._plain(reply)) from reply
+            raise RedisUnavailable(self._sentence(reply)) from reply
         return reply
 
     async def run_many(self, commands: Sequence[Command], *, wait_s: float | None = None) -> list[Any]:
         """The replies to `commands`, sent together; what the server refused is an exception in its place."""
         loop = self._use_running_loop()
-        if self.is_down:
-            raise RedisUnavailable(self._cause)
+        self._check_reachable(loop.time(), self._open_s if wait_s is None else wait_s)
         request = self._enqueue(loop, commands)
-        limit_s = self.wait_s if wait_s is None else wait_s
         try:
-            for _ in range(TICKS):
-                done, _ = await asyncio.wait({request.replies}, timeout=limit_s / TICKS)
-                if done:
-                    return request.replies.result()
+            replies = await self._wait(request, wait_s)
         finally:
             request.waiters -= 1
             if not request.waiters:
                 request.replies.cancel()  # still queued: it is not sent; under way: nobody reads its answer
-        error = TimeoutError(f"no answer within {limit_s:g} s")
+        if replies is not None:
+            return replies
+        if not self._connections:
+            raise RedisUnavailable(f"{self.address.name} is still being connected to")
+        error = TimeoutError(f"nothing came within {self._limit_s(wait_s):.3g} s")
         self._failed(error)
-        raise RedisUnavailable(self._plain(error))
+        raise RedisUnavailable(self._sentence(error))
 
     async def drain(self, *, wait_s: float) -> None:
         """Wait until nothing is queued or under way, at most `wait_s`."""
@@ -127,32 +139,67 @@ class RedisClient:
             return
         until_s = self._loop.time() + wait_s
         while self._queue or self._pipelines:
+            under_way = {*self._pipelines, *([self._opening] if self._opening is not None else [])}
             left_s = until_s - self._loop.time()
-            if left_s <= 0:
+            if left_s <= 0 or not under_way:
                 return
-            await (asyncio.wait(self._pipelines, timeout=left_s) if self._pipelines else asyncio.sleep(0))
+            await asyncio.wait(under_way, timeout=left_s)
 
     async def aclose(self) -> None:
         """Close the connections; a later command opens new ones."""
-        client, self._client = self._client, None
-        if client is None or self._loop is not asyncio.get_running_loop():
+        if self._loop is not asyncio.get_running_loop():
             return
-        for task in self._pipelines:
+        tasks = {*self._pipelines, *([self._opening] if self._opening is not None else [])}
+        for task in tasks:
             task.cancel()
-        if self._pipelines:
-            await asyncio.wait(self._pipelines)
-        await client.aclose()
+        if tasks:
+            await asyncio.wait(tasks)
+        connections = {*self._connections}
+        self._start_over()
+        for connection in connections:
+            await connection.aclose()
 
-    # Sending
+    # Waiting
 
     def _use_running_loop(self) -> asyncio.AbstractEventLoop:
-        """A client of another loop is let go: that loop has ended."""
+        """Connections of another loop are let go: that loop has ended."""
         loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            if self._loop is not loop:
-                self._start_over()
-            self._client, self._loop = self._connect(), loop
+        if self._loop is not loop:
+            self._start_over()
+            self._loop = loop
         return loop
+
+    def _check_reachable(self, now_s: float, open_s: float) -> None:
+        """Raise RedisUnavailable if it would be of no use to wait; see to it that a connection is being opened."""
+        if self._cause:
+            self._open_another(now_s)
+            if now_s - self._failed_at_s < TRUST_S:
+                raise RedisUnavailable(f"{self.address.name} {self._cause}")
+        elif not self._connections:
+            self._open_another(now_s)
+            if now_s - self._opening_since_s > open_s:
+                raise RedisUnavailable(f"{self.address.name} is still being connected to")
+
+    async def _wait(self, request: _Request, wait_s: float | None) -> list[Any] | None:
+        """The replies; None if they have not come within the limit, which begins anew with the first connection."""
+        waited_s, was_open = 0.0, bool(self._connections)
+        while waited_s < (limit_s := self._limit_s(wait_s)):
+            done, _ = await asyncio.wait({request.replies}, timeout=limit_s / TICKS)
+            if done:
+                return request.replies.result()
+            waited_s += limit_s / TICKS
+            if not was_open and self._connections:
+                waited_s, was_open = 0.0, True
+        return None
+
+    def _limit_s(self, wait_s: float | None) -> float:
+        """How long a caller waits now."""
+        if not self._connections:
+            return self._open_s if wait_s is None else wait_s
+        usual_s = median(self._round_trips_s) if self._round_trips_s else 0.0
+        return max(self.wait_s if wait_s is None else wait_s, min(WAIT_AT_MOST_S, ROUND_TRIPS * usual_s))
+
+    # Sending
 
     def _enqueue(self, loop: asyncio.AbstractEventLoop, commands: Sequence[Command]) -> _Request:
         """A new request in the queue; a single read that is already queued is shared."""
@@ -171,34 +218,39 @@ class RedisClient:
         return request
 
     def _flush(self) -> None:
-        """Send what is queued, as far as connections are free."""
+        """Send what is queued, as far as connections are free; open another one if they are not enough."""
         self._is_flushing = False
-        while self._queue and len(self._pipelines) < CONNECTIONS:
+        loop = asyncio.get_running_loop()
+        while self._queue and self._free:
             self._reads.clear()
             batch: list[_Request] = []
             size = 0
             while self._queue and (not batch or size + len(self._queue[0].commands) <= PIPELINE):
-                request = self._queue.popleft()
-                batch.append(request)
-                size += len(request.commands)
-            task = asyncio.get_running_loop().create_task(self._send(batch))
+                batch.append(self._queue.popleft())
+                size += len(batch[-1].commands)
+            task = loop.create_task(self._send(self._free.pop(), batch))
             self._pipelines.add(task)
             task.add_done_callback(self._sent)
+        if self._queue and len(self._connections) < CONNECTIONS:
+            self._open_another(loop.time())
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._pipelines.discard(task)
-        self._flush()
+        if not task.cancelled():
+            self._flush()
 
-    async def _send(self, batch: list[_Request]) -> None:
+    async def _send(self, connection: RedisConnection, batch: list[_Request]) -> None:
         """Send `batch` in one pipeline and hand out the replies; what nobody waits for any more is left out."""
         batch = [request for request in batch if not request.replies.done()]
         commands = [command for request in batch for command in request.commands]
-        if not commands:
-            return
         replies: list[Any] = [ConnectionResetError("the connection was closed")] * len(commands)
+        begun_s = asyncio.get_running_loop().time()
+        is_usable = False
         try:
-            replies = await self._exchange(commands)
-            self._down_until_s = -math.inf
+            if commands:
+                replies = await self._exchange(connection, commands)
+                self._answered(commands, replies, begun_s)
+            is_usable = True
         except Exception as error:  # noqa: BLE001 - whatever the driver raises, callers get it as RedisUnavailable
             self._failed(error)
             replies = [error] * len(commands)
@@ -209,78 +261,119 @@ class RedisClient:
                 if not request.replies.done():
                     request.replies.set_result(replies[at:end])
                 at = end
+            if is_usable and connection in self._connections:
+                self._free.append(connection)
+            elif connection in self._connections:
+                await self._discard(connection)
 
-    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def _exchange(self, connection: RedisConnection, commands: Sequence[Command]) -> list[Any]:
         """The replies; what a cut connection or a read-only replica did not do is sent once more, over a fresh connection."""
-        from redis.exceptions import AuthenticationError, ConnectionError  # noqa: A004 - redis-py's own
-
         try:
-            replies = await self._pipeline(commands)
-        except ConnectionError as error:
-            if isinstance(error, AuthenticationError):
+            replies = await connection.send(commands)
+        except Exception as error:
+            if not redis_faults.is_connection_lost(error):
                 raise
-            await self._drop_idle()
-            replies = await self._pipeline(commands)
-        refused = [i for i, reply in enumerate(replies) if _is_read_only(reply)]
-        if refused:
-            await self._drop_idle()
-            again = await self._pipeline([commands[i] for i in refused])
-            for i, reply in zip(refused, again, strict=True):
-                if _is_read_only(reply):
-                    raise reply
+            await self._reconnect(connection)
+            return await connection.send(commands)
+        now_s = asyncio.get_running_loop().time()
+        again = [i for i, reply in enumerate(replies) if redis_faults.is_connection_lost(reply)]  # a node of a cluster
+        if now_s >= self._read_only_until_s:
+            again += [i for i, reply in enumerate(replies) if redis_faults.is_read_only(reply)]
+        if again:
+            await self._reconnect(connection)
+            for i, reply in zip(again, await connection.send([commands[i] for i in again]), strict=True):
                 replies[i] = reply
+            if any(redis_faults.is_read_only(replies[i]) for i in again):
+                self._read_only_until_s = now_s + RETRY_S  # no failover under way: reconnecting at each write would mend nothing
         return replies
 
-    async def _pipeline(self, commands: Sequence[Command]) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        return await pipeline.execute(raise_on_error=False)  # type: ignore[no-any-return]
-
-    async def _drop_idle(self) -> None:
+    async def _reconnect(self, connection: RedisConnection) -> None:
         """When one kept connection fails, the others are suspect: none of those not in use is used again."""
-        await self._client.connection_pool.disconnect(inuse_connections=False)
+        for one in {connection, *self._free}:
+            await one.reconnect()
 
     # Connecting and failing
 
-    def _check_address(self) -> None:
-        """Raise Misconfigured for an address that redis-py cannot read."""
-        import redis.asyncio as redis
+    def _open_another(self, now_s: float) -> None:
+        """Open one more connection beside the calls, unless that is under way, or has just failed."""
+        if self._opening is None and now_s - self._failed_at_s >= RETRY_S and len(self._connections) < 2 * CONNECTIONS:
+            self._opening_since_s = now_s
+            self._opening = asyncio.get_running_loop().create_task(self._open())
 
+    async def _open(self) -> None:
         try:
-            redis.ConnectionPool.from_url(self._url)
-        except ValueError as error:
-            raise Misconfigured(f"the address of Redis cannot be read; write redis://HOST:PORT/0: {self._plain(error)}") from None
+            if self._cause and self._free:
+                await self._free[-1].check()
+                self._recovered()
+                return
+            connection, round_trip_s = await connect(self.address)
+        except Exception as error:  # noqa: BLE001 - whatever the driver raises, callers get it as RedisUnavailable
+            if self._cause or not self._connections:
+                self._failed(error)
+            self._failed_at_s = asyncio.get_running_loop().time()  # as many as there are must do for a while
+            if not self._connections:
+                self._fail_queue(error)
+        else:
+            self.openings += 1
+            self._round_trips_s.append(round_trip_s)
+            opened = [connection] * (CONNECTIONS if connection.is_cluster else 1)
+            self._connections += opened
+            self._free += opened
+            self._recovered()
+            self._flush()
+        finally:
+            self._opening = None
 
-    def _connect(self) -> Any:
-        """A client for the running loop; it opens connections as they are needed, at most CONNECTIONS and a spare."""
-        import redis.asyncio as redis
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
+    async def _discard(self, connection: RedisConnection) -> None:
+        """A connection that failed twice is not used again."""
+        self._connections = [one for one in self._connections if one is not connection]
+        self._free = [one for one in self._free if one is not connection]
+        if not self._connections:
+            self._fail_queue(ConnectionResetError(self._cause or "the connection was closed"))
+        await connection.aclose()
 
-        return redis.Redis.from_url(
-            self._url,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=BACKSTOP_S,
-            socket_connect_timeout=BACKSTOP_S,
-            max_connections=2 * CONNECTIONS,
-            protocol=2,  # no HELLO and no notifications: a round trip or two less at each connection
-        )
+    def _fail_queue(self, error: Exception) -> None:
+        """There is no connection left on which the queue could be sent."""
+        while self._queue:
+            request = self._queue.popleft()
+            if not request.replies.done():
+                request.replies.set_result([error] * len(request.commands))
+
+    def _answered(self, commands: Sequence[Command], replies: Sequence[Any], begun_s: float) -> None:
+        """Take note of what came: of how long it took, and of what was refused."""
+        now_s = asyncio.get_running_loop().time()
+        self._round_trips_s.append(now_s - begun_s)
+        if all(redis_faults.is_down(reply) for reply in replies):
+            self._failed(replies[0])
+            return
+        self._recovered()
+        for command, reply in zip(commands, replies, strict=True):
+            if isinstance(reply, Exception) and command[0] != "INFO":  # which nothing depends on, and many users may not ask
+                count = self._failures.count(f"{command[0]!s} {type(reply).__name__}", now_s)
+                if count:
+                    _log.warning("%s (%s)%s; %s", self._sentence(reply), command[0], _times(count), self._lost)
 
     def _failed(self, error: Exception) -> None:
         """Leave the server alone for a while, and say so."""
         now_s = asyncio.get_running_loop().time()
-        self._cause = self._plain(error)
-        self._down_until_s = now_s + RETRY_S
-        if now_s - self._logged_at_s >= RETRY_S:
-            self._logged_at_s = now_s
-            _log.warning("%s is down, so %s: %s", self.describe(), self._lost, self._cause)
+        if not self._cause:
+            self._failing_since_s = now_s
+        self._cause = self.address.mask(redis_faults.name_cause(error))
+        self._failed_at_s = now_s
+        count = self._failures.count("down", now_s)
+        if count:
+            _log.warning("%s %s%s; %s", self.address.name, self._cause, _times(count), self._lost)
 
-    def _plain(self, error: Exception) -> str:
-        """What went wrong, without the password that the address may hold."""
-        password = urlsplit(self._url).password
-        said = f"{type(error).__name__}: {error}"
-        return said.replace(password, "***") if password else said
+    def _recovered(self) -> None:
+        """It answers."""
+        if self._cause:
+            self._cause = ""
+            now_s = asyncio.get_running_loop().time()
+            if self._failures.count("recovered", now_s):
+                _log.info("%s answers again, after %.1f s", self.address.name, now_s - self._failing_since_s)
+
+    def _sentence(self, error: Exception) -> str:
+        return f"{self.address.name} {self.address.mask(redis_faults.name_cause(error))}"
 
 
 def _encoded(command: Command) -> Command:
@@ -288,6 +381,5 @@ def _encoded(command: Command) -> Command:
     return (command[0], *(one.encode("utf-8", "surrogatepass") if isinstance(one, str) else one for one in command[1:]))
 
 
-def _is_read_only(reply: Any) -> bool:
-    """True for the refusal of a replica, also where a script met it."""
-    return isinstance(reply, Exception) and "READONLY" in f"{type(reply).__name__.upper()} {reply}"
+def _times(count: int) -> str:
+    return f" ({count} failures since the last line)" if count > 1 else ""

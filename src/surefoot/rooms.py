@@ -52,7 +52,7 @@ def _accounts(spec: str) -> Accounts:
     """Where budgets are kept. Raises Misconfigured for an address that cannot be read."""
     if not spec:
         return LocalAccounts()
-    if not spec.startswith(("redis://", "rediss://", "unix://")):
+    if not spec.startswith(("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")):
         raise Misconfigured("budget_store: write redis://HOST:PORT/0, or leave it out to count in this process")
     from surefoot.accounts import RedisAccounts
 

@@ -64,7 +64,7 @@ def open_store(spec: str | Store) -> Store:
         return _class("memory", "MemoryStore")()  # type: ignore[no-any-return]
     if kind == "sqlite" and rest:
         return _class("sqlite", "SQLiteStore").at(rest)  # type: ignore[no-any-return]
-    if kind in {"redis", "rediss", "unix"} and rest.startswith("//"):
+    if kind in {"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"} and rest.startswith("//"):
         return _class("redis", "RedisStore")(spec)  # type: ignore[no-any-return]
     raise Misconfigured(f"cache = {_masked(spec)!r}: write {KNOWN}")
 

@@ -1,22 +1,24 @@
 """Values in Redis, or Valkey: shared by many machines, with a lock so that they ask a question once.
 
-Redis is a convenience: a call never waits for it longer than a fifth of a second, and when it is down every call is a miss, at once, but
-for one that tries again each second and one log line. How commands are sent, and sent again, is told in `surefoot.redis_client`.
+Redis is a convenience: a call never waits for it longer than a fifth of a second (far away: than four of its round trips), and when it is
+down every call is a miss, at once. Writes wait beside the call. How commands are sent, and sent again: see `surefoot.redis_client`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from surefoot import runtime
-from surefoot.redis_client import Command, RedisClient, RedisUnavailable
+from surefoot.redis_client import RedisClient, RedisUnavailable
+from surefoot.redis_connect import Command
 
 TIMEOUT_S = 0.2  # for each answer, connecting included: a healthy Redis takes a millisecond
 KEYS_AT_ONCE = 500  # a few megabytes of vectors: an answer within the timeout
-PREFIX = "surefoot:"
+WRITE_S = 5.0  # for a write, which no call waits for: the first answers are kept while a connection far away is still being opened
 
 LOCK = """
 if redis.call('set', KEYS[1], ARGV[1], 'nx', 'px', ARGV[2]) or redis.call('get', KEYS[1]) == ARGV[1] then return 1 end
@@ -27,18 +29,20 @@ EXTEND = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpi
 
 
 class RedisStore:
-    """Keeps bytes under `prefix` at `url`: `RedisStore("redis://:PASSWORD@HOST:6379/0")`.
+    """Keeps bytes at `url`: `RedisStore("redis://:PASSWORD@HOST:6379/0")`.
 
-    The server's own `maxmemory` and eviction bound it. Raises Misconfigured for an address that cannot be read, or where the package redis
-    is missing.
+    Keys begin with `prefix`, which the address may name (`?prefix=NAME:`), so that services share a server and not their answers. The
+    server's own `maxmemory` and eviction bound it. Raises Misconfigured for an address that cannot be read, or where the package redis is
+    missing.
     """
 
-    def __init__(self, url: str, *, prefix: str = PREFIX, timeout_s: float = TIMEOUT_S) -> None:
-        self.client = RedisClient(url, wait_s=timeout_s, lost="every call is a miss")
-        self.prefix = prefix
+    def __init__(self, url: str, *, prefix: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        self.client = RedisClient(url, wait_s=timeout_s, lost="calls go on without it")
+        self.prefix = self.client.address.prefix if prefix is None else prefix
         self._loop: asyncio.AbstractEventLoop | None = None
         self._off_exit: Callable[[], None] | None = None
         self._unwritten: dict[str, tuple[bytes, float | None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._held: dict[str, str] = {}  # our locks and their tokens
 
     @property
@@ -66,7 +70,7 @@ class RedisStore:
     async def set(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
         """Keep `value`."""
         self._unwritten[key] = (value, ttl_s)
-        await self._run(*self._set(key, value, ttl_s))
+        await self._run(*self._set(key, value, ttl_s), wait_s=WRITE_S)
         self._unwritten.pop(key, None)
 
     async def set_many(self, rows: Iterable[tuple[str, bytes]], *, ttl_s: float | None = None) -> None:
@@ -77,14 +81,21 @@ class RedisStore:
 
     async def delete(self, key: str) -> None:
         """Forget `key`."""
-        await self._run("DEL", self.prefix + key)
+        await self._run("DEL", self.prefix + key, wait_s=WRITE_S)
 
     async def lock(self, key: str, *, ttl_s: float) -> str | None:
         """A token if the lock `key` is ours for `ttl_s` seconds; "" if somebody else has it; None if the server is down."""
         token = secrets.token_hex(16)
-        got = await self._run("EVAL", LOCK, 1, self._lock_key(key), token, _ms(ttl_s))
+        asking = asyncio.get_running_loop().create_task(self._run("EVAL", LOCK, 1, self._lock_key(key), token, _ms(ttl_s)))
+        try:
+            got = await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            asking.add_done_callback(partial(self._undo, key, token))
+            raise
         if got:
             self._held[key] = token
+        elif got is None:
+            self._beside(self.unlock(key, token))  # it may have been taken all the same
         return None if got is None else token if got else ""
 
     async def extend(self, key: str, token: str, *, ttl_s: float) -> None:
@@ -93,7 +104,7 @@ class RedisStore:
 
     async def unlock(self, key: str, token: str) -> None:
         """Give the lock `key` back, if it is still ours."""
-        await self._run("EVAL", UNLOCK, 1, self._lock_key(key), token)
+        await self._run("EVAL", UNLOCK, 1, self._lock_key(key), token, wait_s=WRITE_S)
         self._held.pop(key, None)
 
     async def aclose(self) -> None:
@@ -115,11 +126,11 @@ class RedisStore:
             self._held.clear()
         await self.aclose()
 
-    async def _run(self, *command: str | bytes | float) -> Any:
+    async def _run(self, *command: str | bytes | float, wait_s: float | None = None) -> Any:
         """The reply; None when the server is down or refuses the command."""
         self._watch_exit()
         try:
-            return await self.client.run(*command)
+            return await self.client.run(*command, wait_s=wait_s)
         except RedisUnavailable:
             return None
 
@@ -127,7 +138,7 @@ class RedisStore:
         """The same for many commands whose replies say nothing."""
         self._watch_exit()
         try:
-            await self.client.run_many(commands)
+            await self.client.run_many(commands, wait_s=WRITE_S)
         except RedisUnavailable:
             return
 
@@ -138,6 +149,17 @@ class RedisStore:
             self._loop = loop
             if self._off_exit is None:
                 self._off_exit = runtime.on_exit(self._say_last_words)
+
+    def _undo(self, key: str, token: str, asking: asyncio.Task[Any]) -> None:
+        """Whoever asked for the lock has left: it must not hold everybody up until it expires."""
+        if not asking.cancelled():
+            self._beside(self.unlock(key, token))
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let `work` run, beside the call."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _set(self, key: str, value: bytes, ttl_s: float | None) -> Command:
         name = self.prefix + key
