@@ -180,6 +180,14 @@ class Trimmed(Event, frozen=True, kw_only=True, gc=False):
     window: int
 
 
+class LeftOut(Event, frozen=True, kw_only=True, gc=False):
+    """`model` does not take `parameters` as they were asked for: the request went without them. Told once a target and parameter."""
+
+    target: str
+    model: str
+    parameters: tuple[str, ...] = ()
+
+
 class Resumed(Event, frozen=True, kw_only=True, gc=False):
     """A broken stream was restarted on another target after `characters` had been delivered."""
 

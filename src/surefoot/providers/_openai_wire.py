@@ -6,11 +6,15 @@ than the call's own work. Source: the OpenAI API reference, "Create chat complet
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from surefoot.errors import Unsupported
 from surefoot.providers._body import Fields, base64_text, encoded, image_type, own_tool, raw
+from surefoot.providers._openai_facts import OTHER, SAMPLING, model_of
 from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Part, Reasoning, Schema, Text, Tool, clean
 
 SOUNDS = {
@@ -23,6 +27,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
 
     `max_tokens_field`: OpenAI's own models want `max_completion_tokens`, most other servers know only `max_tokens`. `stream_usage`: ask for
     usage at a stream's end. `sampling`: whether temperature and top_p may be sent; None: unless OpenAI's reasoning models refuse them.
+    `refused`: parameters never to be sent. `base_model`: the model behind a deployment of another name.
     `prefixes`: put before each text to embed, for documents and for queries.
     """
 
@@ -31,21 +36,27 @@ class Dialect(Struct, frozen=True, kw_only=True):
     max_tokens_field: str = "max_tokens"
     stream_usage: bool = True
     sampling: bool | None = None
+    refused: tuple[str, ...] = ()
+    base_model: str = ""
     document_prefix: str = ""
     query_prefix: str = ""
 
 
-def chat_body(request: ChatRequest, model: str, *, stream: bool, dialect: Dialect) -> bytes:
-    """The body of POST /chat/completions.
+def chat_body(request: ChatRequest, model: str, *, stream: bool, dialect: Dialect, left_out: list[str] | None = None) -> bytes:
+    """The body of POST /chat/completions. What the model refuses is not sent; `left_out` is given the names of what had a meaning.
 
-    Raises Unsupported for parts the protocol does not carry, Misconfigured for schemas or extras that are no JSON, BadRequest for text
-    that is no Unicode.
+    Raises Unsupported for parts the protocol does not carry and for tools beside an effort that shuts them out, Misconfigured for schemas
+    or extras that are no JSON, BadRequest for text that is no Unicode.
     """
     model = request.model or model
+    request = fitted(request, request.model or dialect.base_model or model, dialect, left_out)
     body: Fields = {"model": model, "messages": [_message(message, dialect.target) for message in request.messages]}
-    settings: list[tuple[str, float | None]] = [(dialect.max_tokens_field, request.max_tokens), ("seed", request.seed)]
-    if takes_sampling(model, request.reasoning_effort, dialect):
-        settings += [("temperature", request.temperature), ("top_p", request.top_p)]
+    settings: tuple[tuple[str, float | None], ...] = (
+        (dialect.max_tokens_field, request.max_tokens),
+        ("seed", request.seed),
+        ("temperature", request.temperature),
+        ("top_p", request.top_p),
+    )
     body.update({name: value for name, value in settings if value is not None})
     if request.stop:
         body["stop"] = request.stop
@@ -72,19 +83,47 @@ def embed_body(request: EmbedRequest, model: str, *, dimensions: int | None, dia
     return encoded(body, request.extra, dialect.target)
 
 
-def takes_sampling(model: str, effort: str, dialect: Dialect) -> bool:
-    """Whether temperature and top_p may be sent. OpenAI's reasoning models answer them with a 400.
+UNSET: dict[str, Any] = {
+    "temperature": None, "top_p": None, "stop": (), "parallel_tool_calls": None, "seed": None, "max_tokens": None, "reasoning_effort": "",
+}  # fmt: skip
+WITHOUT_LOSS = {("temperature", 1), ("top_p", 1), ("parallel_tool_calls", True), ("parallel_tool_calls", False)}  # OpenAI's own defaults
 
-    o1, o3, o4 and gpt-5 never take them; gpt-5.1 and later take them unless they reason; chat variants always do. Left out, so that one
-    temperature serves a row of fallbacks; `sampling=True` in the target's options sends them all the same.
+
+def fitted(request: ChatRequest, model: str, dialect: Dialect, left_out: list[str] | None = None) -> ChatRequest:
+    """`request` without what `model` answers with a 400, so that one setting serves a row of fallbacks; see `_openai_facts`.
+
+    The names of what was left out and meant something are added to `left_out`. Models that refuse parallel_tool_calls call one tool at a
+    time. Raises Unsupported (nothing is sent) for tools beside an effort that the model does not take together.
     """
+    row = model_of(model) if dialect.is_openai else OTHER
+    changes: dict[str, Any] = {}
+    effort = request.reasoning_effort
+    if request.tools and row.tools != "any" and effort != "none":
+        if effort:
+            raise Unsupported(
+                f"{dialect.target}: {model} takes function tools in Chat Completions with reasoning_effort='none' only, not {effort!r}: "
+                "leave the effort out, or ask another model"
+            )
+        if row.tools == "say_none":
+            changes["reasoning_effort"] = effort = "none"
+            _note(left_out, "reasoning_effort")
+    refused = {*row.refused, *dialect.refused}
+    if effort != "none" if effort else row.thinks:
+        refused |= row.refused_thinking
     if dialect.sampling is not None:
-        return dialect.sampling
-    if not dialect.is_openai or "chat" in model:
-        return True
-    if model.startswith("gpt-5."):
-        return effort in {"", "none"}
-    return not model.startswith(("o1", "o3", "o4", "gpt-5"))
+        refused = refused - SAMPLING if dialect.sampling else refused | SAMPLING
+    for name in refused & UNSET.keys():
+        value = getattr(request, name)
+        if value != UNSET[name]:
+            changes[name] = UNSET[name]
+            if (name, value) not in WITHOUT_LOSS:
+                _note(left_out, name)
+    return replace(request, **changes) if changes else request
+
+
+def _note(left_out: list[str] | None, name: str) -> None:
+    if left_out is not None:
+        left_out.append(name)
 
 
 def _tool(tool: Tool, dialect: Dialect) -> Fields | Raw:

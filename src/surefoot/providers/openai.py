@@ -6,14 +6,19 @@ session (`lane="direct"`); bodies, answers and event streams are our own functio
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from surefoot.errors import SurefootError
+from surefoot.errors import BadRequest, Misconfigured, SurefootError
+from surefoot.events import LeftOut, tell
+from surefoot.providers import _openai_facts as facts
 from surefoot.providers._exchange import Exchange, Lane, missing_extra, no_stream, options_of, texts
 from surefoot.providers._faults import Door, fault_of, malformed, request_id
 from surefoot.providers._openai_read import Asked, ChatReader, chat_reply, vectors
-from surefoot.providers._openai_wire import Dialect, chat_body, embed_body
+from surefoot.providers._openai_wire import UNSET, Dialect, chat_body, embed_body
 from surefoot.providers._sse import Answer
 from surefoot.providers.http.direct import DirectLane
 from surefoot.providers.http.sdk import STAND_IN, OwnClientLane, SdkLane, http_client, http_module, timeouts
@@ -25,9 +30,9 @@ from surefoot.settle import Replay, Stream, split
 from surefoot.target import Target
 from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedRequest, Traits
 
+logger = logging.getLogger(__name__)
+
 BASE_URL = "https://api.openai.com/v1"
-OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com", ".services.ai.azure.com")
-DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
 MAX_BATCH_TEXTS = 2048  # texts of one embeddings request, the API reference says
 MAX_BATCH_TOKENS = 300_000  # tokens of one embeddings request over all texts, ibid.
 MAX_TEXT_TOKENS = 8192  # tokens of one text, ibid.; other servers say so themselves (a 400)
@@ -35,11 +40,14 @@ MAX_TEXT_TOKENS = 8192  # tokens of one text, ibid.; other servers say so themse
 OPTIONS: dict[str, Any] = {
     "organization": None,  # left out, OPENAI_ORG_ID and OPENAI_PROJECT_ID count
     "project": None,
-    "api_version": None,  # Azure's dated API: sent as ?api-version=, with the key also as `api-key`
+    "api_version": None,  # Azure's dated API: sent as ?api-version=
+    "auth_header": None,  # "authorization" or "api-key"; None: api-key at Azure, unless the key is a token
     **TRANSPORT_OPTIONS,
     "max_tokens_field": None,  # None: max_completion_tokens at OpenAI, max_tokens elsewhere
     "stream_usage": True,  # False for servers that do not know stream_options
     "sampling": None,  # True or False: always or never send temperature and top_p; None: unless OpenAI's model refuses them
+    "refused": (),  # further parameters that are never sent: ("stop", "seed")
+    "base_model": "",  # the model behind an Azure deployment of another name: decides which parameters are sent
     "document_prefix": "",  # put before each text to embed (e5, nomic and others want "passage: ", "query: ")
     "query_prefix": "",
     "max_batch_texts": None,
@@ -56,19 +64,25 @@ class OpenAIEdge:
 
     def __init__(self, target: Target, keys: KeySource | None) -> None:
         options = options_of(target, OPTIONS)
+        if options["auth_header"] not in {None, "authorization", "api-key"}:
+            raise Misconfigured(f"target {target.name}: auth_header = {options['auth_header']!r} must be 'authorization' or 'api-key'")
         address = address_of(target) or BASE_URL
-        is_openai = (urlsplit(address).hostname or "").endswith(OPENAI_HOSTS)
+        host = urlsplit(address).hostname or ""
+        is_openai = facts.is_openai(host)
         self.target = target
+        self._told: set[tuple[str, str]] = set()  # (model, parameter): each is told of once
         self.dialect = Dialect(
             target=target.name,
             is_openai=is_openai,
             max_tokens_field=options["max_tokens_field"] or ("max_completion_tokens" if is_openai else "max_tokens"),
             stream_usage=options["stream_usage"],
             sampling=options["sampling"],
+            refused=refused_of(target, options["refused"]),
+            base_model=options["base_model"],
             document_prefix=options["document_prefix"],
             query_prefix=options["query_prefix"],
         )
-        known = target.model in DIMENSIONS
+        known = target.model in facts.DIMENSIONS
         self.traits = Traits(
             context_tokens=target.context_tokens,
             space=self._space(target.dimensions, is_unit=True),
@@ -82,14 +96,21 @@ class OpenAIEdge:
     def _space(self, dimensions: int | None, *, is_unit: bool) -> str:
         """provider/model/dimension/normalisation/prefix; a dimension nobody asked for is the model's own."""
         model = self.target.model
-        size = dimensions or DIMENSIONS.get(model) or "default"
+        size = dimensions or facts.DIMENSIONS.get(model) or "default"
         prefixes = (self.dialect.document_prefix, self.dialect.query_prefix)
         prefix = "|".join(quote(text, safe=" :") for text in prefixes) if any(prefixes) else "no-prefix"
         return f"openai/{model}/{size}/{'unit' if is_unit else 'as-is'}/{prefix}"
 
     async def chat(self, call: Call[ChatRequest]) -> ChatReply | Stream:
         """One exchange. Raises Unsupported or Misconfigured (nothing sent), or a Fault."""
-        body = chat_body(call.request, self.target.model, stream=call.stream, dialect=self.dialect)
+        left_out: list[str] = []
+        body = chat_body(call.request, self.target.model, stream=call.stream, dialect=self.dialect, left_out=left_out)
+        if left_out:
+            self._tell(call, left_out)
+        with remedy(self.target.name):
+            return await self._chat(call, body)
+
+    async def _chat(self, call: Call[ChatRequest], body: bytes) -> ChatReply | Stream:
         if not call.stream:
             data, answer, door = await self._exchange.whole("/chat/completions", body, call)
             return chat_reply(data, answer.headers.get("content-type", ""), self._asked(call, answer, door))
@@ -104,6 +125,14 @@ class OpenAIEdge:
             return Replay(split(chat_reply(data, content_type, self._asked(call, answer, door))))
 
         return await self._exchange.stream("/chat/completions", body, call, reader=reader, whole=whole)
+
+    def _tell(self, call: Call[ChatRequest], left_out: list[str]) -> None:
+        model = call.request.model or self.target.model
+        new = tuple(name for name in left_out if (model, name) not in self._told)
+        if new:
+            self._told.update((model, name) for name in new)
+            logger.warning("%s: %s does not take %s as asked; sent without", self.target.name, model, ", ".join(new))
+            tell(call, LeftOut, target=self.target.name, model=model, parameters=new)
 
     def _asked(self, call: Call[ChatRequest], answer: Answer, door: Door) -> Asked:
         number = request_id(answer.headers)
@@ -127,7 +156,7 @@ class OpenAIEdge:
 
         content_type = answer.headers.get("content-type", "")
         matrix, usage, model = vectors(data, content_type, count=len(request.texts), target=name, request_id=number, tell=tell)
-        expected = dimensions or (DIMENSIONS.get(self.target.model) if self.dialect.is_openai else None)
+        expected = dimensions or (facts.DIMENSIONS.get(self.target.model) if self.dialect.is_openai else None)
         if expected is not None and matrix.shape[1] != expected:
             raise malformed(name, f"vectors of {matrix.shape[1]} numbers came back, {expected} were expected", request_id=number)
         if request.unit_length:
@@ -173,10 +202,9 @@ def _sdk(target: Target, options: dict[str, Any], transport: Transport) -> SdkLa
         timeout=timeouts(http, connect_s=transport.connect_s),  # of which it writes a header
         default_headers=dict(target.headers),
         default_query={"api-version": version} if version else None,
-        http_client=http_client(http, sender),
+        http_client=http_client(http, sender, sign=_sign(options, transport.address)),
     )
-    headers = _azure(STAND_IN) if version else {}
-    return SdkLane(client, sender, http=http, status_error=openai.APIStatusError, headers=headers)
+    return SdkLane(client, sender, http=http, status_error=openai.APIStatusError)
 
 
 def _own_client(target: Target, options: dict[str, Any]) -> OwnClientLane:
@@ -188,8 +216,48 @@ def _own_client(target: Target, options: dict[str, Any]) -> OwnClientLane:
     )  # fmt: skip
 
 
-def _azure(key: str) -> dict[str, str]:
-    return {"api-key": key}
+def _sign(options: dict[str, Any], address: str) -> Callable[[str], dict[str, str]]:
+    """A key as one header. Azure takes keys as `api-key`, and Entra's tokens (three parts of base64, the first an object) as bearers."""
+    wanted = options["auth_header"]
+    is_azure = bool(options["api_version"]) or facts.is_azure(urlsplit(address).hostname or "")
+
+    def sign(key: str) -> dict[str, str]:
+        header = wanted or ("api-key" if is_azure and not (key.startswith("eyJ") and key.count(".") == 2) else "authorization")
+        return {header: f"Bearer {key}" if header == "authorization" else key}
+
+    return sign
+
+
+REMEDIES = {
+    **dict.fromkeys(("temperature", "top_p"), 'options=(("sampling", False),)'),
+    "max_tokens": 'options=(("max_tokens_field", "max_completion_tokens"),)',
+    **{name: f'options=(("refused", ("{name}",)),)' for name in ("stop", "seed", "parallel_tool_calls", "reasoning_effort")},
+}
+
+
+@contextmanager
+def remedy(target: str) -> Iterator[None]:
+    """Add to a refusal of a parameter what to say so that it is not sent: nobody can tell a deployment's model by its name."""
+    try:
+        yield
+    except BadRequest as refused:
+        named = next((name for name in REMEDIES if f"'{name}'" in str(refused)), None)
+        if named is None or refused.code not in {"unsupported_parameter", "unsupported_value"}:
+            raise
+        raise BadRequest(
+            f"{refused}; if this target's model never takes it, give it {REMEDIES[named]}, or say which model it is: "
+            'options=(("base_model", "gpt-5-mini"),)',
+            status=refused.status, code=refused.code, request_id=refused.request_id, target=target,
+        ) from refused  # fmt: skip
+
+
+def refused_of(target: Target, given: Any) -> tuple[str, ...]:
+    """The option `refused`, checked."""
+    names = (given,) if isinstance(given, str) else tuple(given or ())
+    for name in names:
+        if name not in UNSET:
+            raise Misconfigured(f"target {target.name}: refused = {name!r} is no parameter that can be left out: {', '.join(UNSET)}")
+    return names
 
 
 def _direct(target: Target, options: dict[str, Any], transport: Transport) -> DirectLane:
@@ -200,7 +268,7 @@ def _direct(target: Target, options: dict[str, Any], transport: Transport) -> Di
             headers[header] = options[name]
     return DirectLane(
         transport,
-        sign=lambda key: {"authorization": f"Bearer {key}", **(_azure(key) if version else {})},
+        sign=_sign(options, transport.address),
         headers=headers,
         query=f"?api-version={quote(version)}" if version else "",
     )

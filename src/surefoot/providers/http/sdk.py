@@ -10,7 +10,7 @@ No client of our making ever holds a key: it gets STAND_IN, and the key takes it
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -25,6 +25,7 @@ from surefoot.providers.http.session import Answer, Sender, lowered
 from surefoot.secret import Secret
 
 STAND_IN = "key-of-surefoot-stands-here"
+_STAND_IN = STAND_IN.encode()
 UNREAD = {"X-Stainless-Raw-Response": "stream"}  # the SDKs' own word for: give the response back unread
 OURS = "surefoot"  # names, among a response's extensions, the answer that it stands for
 AIOHTTP_WRITES = frozenset({b"content-length", b"host", b"accept-encoding", b"connection", b"transfer-encoding"})
@@ -174,9 +175,12 @@ class HttpAnswer:
             await self._response.aclose()
 
 
-def http_client(http: Any, sender: Sender) -> Any:
-    """An HTTP client of the library `http` (httpx or httpx2) for an SDK: what it is to send goes over `sender`."""
-    return _client_classes(http)[0](sender)
+def http_client(http: Any, sender: Sender, *, sign: Callable[[str], Mapping[str, str]] | None = None) -> Any:
+    """An HTTP client of the library `http` (httpx or httpx2) for an SDK: what it is to send goes over `sender`.
+
+    `sign` turns a key into headers, in place of those in which the SDK shows it.
+    """
+    return _client_classes(http)[0](sender, sign)
 
 
 def bounded(inner: Any, limit: int) -> Any:
@@ -192,9 +196,10 @@ def _client_classes(http: Any) -> tuple[Any, Any]:
     class Client(http.AsyncClient):  # type: ignore[misc]
         """Sends over the shared session, in place of the library's transports: proxies, certificates and limits are the session's."""
 
-        def __init__(self, sender: Sender) -> None:
+        def __init__(self, sender: Sender, sign: Callable[[str], Mapping[str, str]] | None) -> None:
             super().__init__(transport=http.AsyncBaseTransport(), trust_env=False)  # given, so that no certificates are read
             self._sender = sender
+            self._sign = sign
 
         async def send(self, request: Any, **options: Any) -> Any:
             del options
@@ -203,8 +208,10 @@ def _client_classes(http: Any) -> tuple[Any, Any]:
             headers = CIMultiDict(
                 (name.decode("latin-1"), value.decode("latin-1").replace(STAND_IN, shown))
                 for name, value in request.headers.raw
-                if name.lower() not in AIOHTTP_WRITES
+                if name.lower() not in AIOHTTP_WRITES and not (self._sign is not None and _STAND_IN in value)
             )
+            if self._sign is not None and any(_STAND_IN in value for _, value in request.headers.raw):
+                headers.update(self._sign(shown))
             answer = await self._sender.send(URL(str(request.url)), headers, request.content)
             if "set-cookie" in answer.headers:  # a gateway's, by which it finds the same node again
                 self.cookies.extract_cookies(http.Response(answer.status, headers=answer.raw_headers, request=request))
