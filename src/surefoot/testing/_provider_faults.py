@@ -6,6 +6,8 @@ import asyncio
 import traceback
 from typing import Any
 
+from msgspec.structs import replace
+
 from surefoot import errors
 from surefoot.errors import ConnectionLost, Fault, Interrupted, MalformedReply, SurefootError
 from surefoot.layers.timeout import Timeout
@@ -20,6 +22,7 @@ from surefoot.types import ChatReply, EmbedRequest
 FAULTS: Promises = {}
 PRIVATE = "xyzzy-plugh"  # stands in every prompt, and may stand in no error
 TIMERS_S = (0.05, 1.0, 20.0)  # for faults that never end by themselves (30 s of silence): when it fires does not matter, only that it does
+DEADLINE_S = 60.0  # of each call: later than every timer, since an embedding without a deadline is not timed
 STEP = 97  # bytes between the places where streams are cut: coprime to everything, so that cuts fall anywhere in an event
 
 
@@ -64,7 +67,8 @@ async def _outcome(it: Provider, row: WireFault, request: Any, *, stream: bool) 
         edge = it.edge.embed if isinstance(request, EmbedRequest) else it.edge.chat
         ask = edge if timer_s is None else stack(edge, Timeout(first_token_s=first_s, idle_s=timer_s, whole_s=first_s))
         try:
-            answer = await ask(asking(request, stream=stream))
+            call = replace(asking(request, stream=stream), deadline=asyncio.get_running_loop().time() + DEADLINE_S)
+            answer = await ask(call)
             if isinstance(answer, Stream):
                 await fold(answer)
         except BaseException as error:  # noqa: BLE001 - looked at by the caller, whatever it is
