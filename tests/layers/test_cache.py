@@ -313,6 +313,8 @@ CHANGES = {
         (),
         (msgspec.structs.replace(REQUEST.tools[0], description="other"),),
         (msgspec.structs.replace(REQUEST.tools[0], strict=True),),
+        (msgspec.structs.replace(REQUEST.tools[0], vendor="openai", raw='{"type":"web_search"}'),),
+        (msgspec.structs.replace(REQUEST.tools[0], vendor="openai", raw='{"type":"file_search"}'),),
     ],
     "tool_choice": ["auto", "none"],
     "parallel_tool_calls": [True, False],
@@ -336,7 +338,7 @@ def test_every_field_of_a_request_is_in_its_key():
 
 PARTS = {
     Message: ("role", "content", "name", "tool_calls", "tool_call_id", "is_error", "cache"),
-    Tool: ("name", "description", "parameters", "strict"),
+    Tool: ("name", "description", "parameters", "strict", "vendor", "raw"),
     Schema: ("name", "schema", "strict"),
     ToolCall: ("id", "name", "arguments", "error", "signature"),
     Reasoning: ("text", "signature"),
