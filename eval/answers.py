@@ -18,11 +18,11 @@ from eval.records import Cost, Record, Shown
 from eval.suite import System
 from eval.tape import TAG, Tape, Taped
 from pipelines import corpus
+from pipelines.lexical import Lexical
 from pipelines.library import Library
 from pipelines.prompting import citations, is_refusal, render
 from pipelines.records import Answer, Passage
 from pipelines.refusals import without_no_answer
-from pipelines.retrieval import Lexical
 from pipelines.thinking import without_thinking
 from surefoot import ChatModel, EmbedModel, Message, Policy, load, scope
 from surefoot.errors import Misconfigured, SurefootError

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pipelines import conversation as turns
-from pipelines.filters import Where, as_chroma, kept, options_of
+from pipelines.filters import Where, as_chroma, options_of
 from pipelines.language import language_of
 from pipelines.library import Library
 from pipelines.links import Links
@@ -119,11 +119,11 @@ def find(parts: Framework, library: Library, question: str, wish: Wish) -> list[
     if not question.strip():
         raise BadRequest("the question is empty; nothing was searched")
     shelf = library.of(wish.tenant)
-    wanted = options_of(wish.where, shelf.passages.values())
+    lexical = shelf.lexical
+    wanted = options_of(wish.where, lexical.fields)
     cosines = parts.dense(shelf, question, as_chroma(wanted))
-    mixed = (wish.fusion or fusion_for(shelf.embed.space)).mix(question, cosines, shelf.lexical.search(question, keep=kept(wanted)))
-    best = [shelf.passages[key] for key in mixed if key in shelf.passages][: wish.k]
-    return [replace(one, score=cosines.get(one.id)) for one in best]
+    mixed = (wish.fusion or fusion_for(shelf.embed.space)).mix(question, cosines, lexical.search(question, wanted=wanted))
+    return [replace(one, score=cosines.get(one.id)) for one in shelf.first(mixed, wish.k)]
 
 
 def fit(passages: Sequence[Passage], budget_tokens: int) -> list[Passage]:

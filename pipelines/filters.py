@@ -1,18 +1,18 @@
 """Filters by metadata: `{"language": "tr", "type": ["pdf", "html"]}` means Turkish and of either type.
 
-One filter, told to the vector store in its own words and to the lexical side as a predicate: both leave out the same passages.
+One filter, told to the vector store in its own words and to the lexical side as it is: both leave out the same passages.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias
 
 from pipelines.records import Passage, Scalar
 from surefoot.errors import BadRequest
 
-__all__ = ["Where", "as_chroma", "flat", "kept", "options_of"]
+__all__ = ["Where", "as_chroma", "flat", "options_of"]
 
 Where: TypeAlias = "Mapping[str, Scalar | Sequence[Scalar]]"
 
@@ -26,8 +26,8 @@ def flat(passage: Passage) -> dict[str, Scalar]:
     return row
 
 
-def options_of(where: Where | None, passages: Iterable[Passage]) -> dict[str, list[Scalar]]:
-    """Each field with the values it may have. Raises BadRequest for a field no passage has, or a value that is none."""
+def options_of(where: Where | None, known: Collection[str]) -> dict[str, list[Scalar]]:
+    """Each field with the values it may have. Raises BadRequest for a field that is none of `known`, or a value that is none."""
     wanted: dict[str, list[Scalar]] = {}
     for name, value in (where or {}).items():
         values = list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
@@ -37,8 +37,7 @@ def options_of(where: Where | None, passages: Iterable[Passage]) -> dict[str, li
             raise BadRequest(f"where: {name} = {said}; want a text, a number or a list of them; nothing was searched")
         wanted[str(name)] = values  # type: ignore[assignment]
     if wanted:
-        known = {name for passage in passages for name in flat(passage)}
-        for name in sorted(wanted.keys() - known) if known else ():
+        for name in sorted(wanted.keys() - set(known)) if known else ():
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise BadRequest(f"where: no passage has a field {name}{hint} Known are {', '.join(sorted(known))}; nothing was searched")
@@ -53,15 +52,3 @@ def as_chroma(wanted: Mapping[str, Sequence[Scalar]]) -> dict[str, object] | Non
     if not parts:
         return None
     return parts[0] if len(parts) == 1 else {"$and": parts}
-
-
-def kept(wanted: Mapping[str, Sequence[Scalar]]) -> Callable[[Passage], bool] | None:
-    """The same filter as a predicate; a number is not the text of it, and true is not one, as in the store."""
-    if not wanted:
-        return None
-
-    def keep(passage: Passage) -> bool:
-        row = flat(passage)
-        return all(any(type(row.get(name)) is type(one) and row[name] == one for one in values) for name, values in wanted.items())
-
-    return keep

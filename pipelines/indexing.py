@@ -78,6 +78,8 @@ def bring(library: Library, documents: Sequence[Document], *, stored: Stored, ho
     plan = _plan(documents, present, source)
     if say is not None and (words := said(list(plan.gone), present, documents)):
         say(words)
+    if is_change := bool(plan.new or plan.stale or plan.gone):
+        library.changing()
     run = _Run(library, documents, stored, held=present.keys())
     for part in _steps(plan.new, progress=how.get("progress", True), told=run):
         run.add(part)
@@ -87,8 +89,8 @@ def bring(library: Library, documents: Sequence[Document], *, stored: Stored, ho
         library.collection.update(ids=[one.id for one in part], metadatas=fields)
     gone = plan.gone - run.kept
     library.forget(gone)
-    if plan.new or plan.stale or gone:
-        library.refresh()
+    if is_change or not library.is_settled:
+        library.changed()
     if run.refused:
         _log.warning("%d passages are not in the index: %s refused them", len(run.refused), library.embed.targets[0])
     return Indexed(run.added, len(gone), tuple(run.refused))

@@ -6,15 +6,23 @@ Each tenant has a collection of its own, so a question that forgets to say whose
 from __future__ import annotations
 
 import hashlib
+import logging
+import shutil
+import threading
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from pipelines.filters import flat
+from pipelines.lexical import Lexical
 from pipelines.records import Passage, Scalar
-from pipelines.retrieval import Lexical
 from surefoot import EmbedModel
 from surefoot.errors import BadRequest, Misconfigured
+
+_log = logging.getLogger(__name__)
 
 INDEX_DIR = Path(".surefoot/index")
 STAMP = "surefoot_space"
@@ -22,6 +30,13 @@ OWNER = "surefoot_tenant"
 FIELDS = frozenset({"document", "title", "start", "end", "source", "page"})  # of a Passage itself, not of its metadata
 FOREIGN = frozenset({"document_id", "doc_id", "ref_doc_id"})  # LlamaIndex's own
 PAGE = 5_000  # rows read from Chroma at a time: it names every row of an answer in one SQL statement, which takes 32,766 names at most
+
+
+class _State(msgspec.Struct, frozen=True):
+    """What the words of a collection are known to be: a new `version` whenever it changes, `is_whole` False while it does."""
+
+    version: str
+    is_whole: bool
 
 
 class Library:
@@ -48,6 +63,8 @@ class Library:
         self.collection = self._collection(create=create)
         self._passages: dict[str, Passage] | None = None
         self._lexical: Lexical | None = None
+        self._seen: _State | None = None
+        self._lock = threading.RLock()
         self._others: dict[str, Library] = {}
         self.dense: Any = None  # the framework's own vector store, made once by its module
 
@@ -92,14 +109,87 @@ class Library:
 
     @property
     def lexical(self) -> Lexical:
-        """BM25 over the same passages."""
-        if self._lexical is None:
-            self._lexical = Lexical(list(self.passages.values()))
-        return self._lexical
+        """BM25 over the same passages: from disk, once for all threads; anew after any process has indexed."""
+        with self._lock:
+            state = self._state()
+            if self._lexical is None or state != self._seen:
+                self._passages, self._seen = None, state
+                self._lexical = self._saved(state) or Lexical(self.passages.values())
+                if state is None:  # an index made before this was kept
+                    self._keep(self._lexical)
+            return self._lexical
 
     def refresh(self) -> None:
         """Read the passages anew: after another process has indexed."""
-        self._passages = self._lexical = None
+        with self._lock:
+            self._passages = self._lexical = None
+
+    def first(self, keys: Iterable[str], count: int) -> list[Passage]:
+        """The first `count` of these passages that are in the store now: what was deleted since is not served."""
+        found: list[Passage] = []
+        for part in parts(list(keys), count):
+            rows = self.collection.get(ids=part, include=["documents", "metadatas"])
+            of = dict(zip(rows["ids"], zip(rows["documents"], rows["metadatas"], strict=True), strict=True))
+            found += (passage_of(key, of[key][0] or "", of[key][1] or {}) for key in part if key in of)
+            if len(found) >= count:
+                break
+        return found[:count]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no run is changing the collection, or was ended in the middle of it."""
+        state = self._state()
+        return state is not None and state.is_whole
+
+    def changing(self) -> None:
+        """The collection is about to change: what is kept of its words holds no longer."""
+        with self._lock:
+            self._lexical = self._saved(self._state())  # its stems serve again
+            self._write(_State(uuid.uuid4().hex, is_whole=False))
+
+    def changed(self) -> None:
+        """The collection has changed: keep its words for the next to open it."""
+        with self._lock:
+            self._passages = None
+            self._lexical = Lexical(self.passages.values(), known=self._lexical)
+            self._keep(self._lexical)
+
+    def _keep(self, lexical: Lexical) -> None:
+        state = _State(uuid.uuid4().hex, is_whole=True)
+        try:
+            lexical.save(self._kept(state.version))
+            self._write(state)
+            for old in self._kept("").parent.glob(f"{self.name}@*"):
+                if old != self._kept(state.version):
+                    shutil.rmtree(old, ignore_errors=True)
+        except OSError as error:  # read-only, or full: it is made again at the next opening
+            _log.warning("%s: the words of the index cannot be kept: %s", self.path, error)
+        self._seen = self._state()
+
+    def _saved(self, state: _State | None) -> Lexical | None:
+        if state is None or not state.is_whole:
+            return None
+        try:
+            return Lexical.load(self._kept(state.version))
+        except (OSError, ValueError) as error:
+            _log.warning("%s: the kept words of the index cannot be read and are made again: %s", self.path, error)
+            return None
+
+    def _kept(self, version: str) -> Path:
+        return self.path / "lexical" / f"{self.name}@{version}"
+
+    def _state(self) -> _State | None:
+        try:
+            return msgspec.json.decode((self.path / "lexical" / f"{self.name}.json").read_bytes(), type=_State)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def _write(self, state: _State) -> None:
+        file = self.path / "lexical" / f"{self.name}.json"
+        file.parent.mkdir(exist_ok=True)
+        fresh = file.with_suffix(f".{state.version}")
+        fresh.write_bytes(msgspec.json.encode(state))
+        fresh.replace(file)
 
     def present(self) -> dict[str, dict[str, Scalar]]:
         """The metadata of every passage in the index, by id, without what the frameworks add."""

@@ -1,4 +1,4 @@
-"""Lexical search (BM25, language-aware) and the fusion of its list with the dense one, by scores or by ranks.
+"""What lexical search compares (stems, by language) and the fusion of its list with the dense one, by scores or by ranks.
 
 Scores are the default: with a retriever that is weak in one language, reciprocal rank fusion lost 28 points of nDCG@10 on Turkish XQuAD,
 while a convex sum of min-max scores, weighted by language and embedding space, keeps a weak retriever from doing harm.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from pipelines.language import STOP_WORDS, language_of, words
-from pipelines.records import Passage
 from surefoot.errors import Misconfigured
 
 POOL = 100  # candidates taken from each retriever before fusion: on SciFact 100 gave .7305, 50 gave .7261 (nDCG@10, MiniLM)
@@ -26,30 +25,6 @@ NEUTRAL_WEIGHT = 0.5  # for spaces nobody has tuned; see `python -m eval tune --
 RANK_CONSTANT = 60  # Cormack, Clarke, Buettcher: Reciprocal Rank Fusion, SIGIR 2009
 K1, B = 1.0, 0.6  # of BM25, chosen on SciFact's train split among eleven pairs, with the lexical scores' scaling; .003 better on XQuAD too
 STEM_LETTERS = 5  # a Turkish stem that helps: the first five letters beat Snowball (nDCG@10 .949 against .944 on XQuAD)
-
-
-class Lexical:
-    """BM25 in Lucene's form over passages; titles are searched with the text."""
-
-    def __init__(self, passages: Sequence[Passage]) -> None:
-        self._passages = list(passages)
-        self._index: Any = None
-        if self._passages:
-            import bm25s
-
-            self._index = bm25s.BM25(k1=K1, b=B, method="lucene")
-            self._index.index([tokens(f"{one.title} {one.text}") for one in self._passages], show_progress=False)
-
-    def search(self, question: str, k: int = POOL, *, keep: Callable[[Passage], bool] | None = None) -> dict[str, float]:
-        """The best `k` passages with their scores; those sharing no word with the question, or that `keep` turns down, are left out."""
-        asked = [word for word in query_tokens(question) if self._index is not None and word in self._index.vocab_dict]
-        if self._index is None or not asked:
-            return {}
-        scores = self._index.get_scores(asked)
-        if keep is not None:
-            scores = scores * [keep(one) for one in self._passages]
-        best = scores.argsort()[::-1][:k]
-        return {self._passages[i].id: float(scores[i]) for i in best if scores[i] > 0}
 
 
 def tokens(text: str) -> list[str]:

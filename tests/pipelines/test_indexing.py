@@ -167,14 +167,19 @@ def test_the_store_is_read_in_pages(module, tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.library.PAGE", 7)
     asked = []
     get = Collection.get
-    monkeypatch.setattr(Collection, "get", lambda self, *args, **kwargs: asked.append(kwargs.get("limit")) or get(self, *args, **kwargs))
+
+    def spied(self, ids=None, **kwargs):
+        asked.append(kwargs.get("limit") or len(ids))
+        return get(self, ids, **kwargs)
+
+    monkeypatch.setattr(Collection, "get", spied)
     _, embed = scripted_embed()
     library = Library(tmp_path, framework=module.FRAMEWORK, embed=embed, create=True)
     module.index(library, OLD[:50], progress=False)
     assert held(library) == wanted(OLD[:50])
     assert module.index(library, OLD[10:50], progress=False) == (0, 10, ())
     module.retrieve(library, "locker", where={"language": "en"})
-    assert set(asked) == {7}
+    assert max(asked) == 7
 
 
 @pytest.mark.heavy  # 33,000 rows take Chroma half a minute to write

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.lexical import Lexical
 from pipelines.records import Passage
-from pipelines.retrieval import NEUTRAL_WEIGHT, Fusion, Lexical, fuse, fuse_ranks, fusion_for, tokens
+from pipelines.retrieval import NEUTRAL_WEIGHT, Fusion, fuse, fuse_ranks, fusion_for, tokens
 from surefoot.errors import Misconfigured
 
 SCORES = st.dictionaries(st.text(min_size=1, max_size=3), st.floats(-1, 1))
