@@ -18,7 +18,7 @@ pytestmark = pytest.mark.looptime
 
 
 async def outcomes(room, count, *, stream=False):
-    ask = stack(Scripted("one two three four five six seven eight nine ten"), Timeout(first_token_s=5, idle_s=5), room)
+    ask = stack(Scripted("one two three four five six seven eight nine ten"), Timeout(whole_s=5, first_token_s=5, idle_s=5), room)
     seen = []
     for _ in range(count):
         try:
@@ -75,7 +75,7 @@ async def test_streams_break_in_their_middle_and_never_look_complete(kind, cause
 async def test_stall_is_for_the_timers_to_end():
     """It never answers; that is what timers are tested with."""
     begun = now()
-    await fails(stack(Scripted(), Timeout(first_token_s=7), Chaos(rates={"stalled": 1.0})), AttemptTimedOut)
+    await fails(stack(Scripted(), Timeout(whole_s=7), Chaos(rates={"stalled": 1.0})), AttemptTimedOut)
     assert now() - begun == pytest.approx(7, abs=0.001)
 
 
