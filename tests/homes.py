@@ -13,6 +13,7 @@ import pytest
 from surefoot import runtime
 
 WAIT_S = 20  # an upper bound for what takes milliseconds: a hang must fail, not hang the suite
+CLOSING_S = 5.0  # closing takes milliseconds; a task that stays longer has been left behind
 
 # A coroutine never awaited is a call lost; it is reported from a destructor, hence the second.
 QUIET = ("error::RuntimeWarning", "error::pytest.PytestUnraisableExceptionWarning")
@@ -33,8 +34,11 @@ def own_home() -> Iterator[None]:
 
 
 async def tasks_at_home() -> list[str]:
-    """All tasks on the home loop but the one that asks."""
-    return [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    """All tasks on the home loop but the one that asks; those that close a collected model's connections are given time to end."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        _, others = await asyncio.wait(others, timeout=CLOSING_S)
+    return [repr(task) for task in others]
 
 
 async def nothing() -> None:
