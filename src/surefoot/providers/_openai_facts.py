@@ -1,21 +1,26 @@
-"""What is known of OpenAI's models and hosts: data alone, each row with its source. As of 2026-11-30.
-
-Sources: [1] API reference, "Create chat completion" (stop is not for o3 and o4-mini) and the reasoning guide; [2] langchain#29416, #29704:
-parallel_tool_calls and o-series; [3] litellm#10080, dify#18971, smolagents#1210: stop; [4] pipecat#4043, openai-openapi#541: gpt-5.4 takes
-tools beside an effort in the Responses API only; [5] litellm#34569, livekit/agents#7169: gpt-5.6 wants effort "none" said beside tools;
-[6] CopilotKit#7191, llmcomp#69: gpt-5.5 and later think unless told not to, and then take no temperature; [7] voideditor#936, #937,
-clarity-agent#16, opencode#37964: Azure's hosts; Microsoft's "Azure OpenAI v1 API": `api-key` for keys, a bearer token for Entra.
-"""
+"""What is known of OpenAI's models and hosts: data alone, each row with its sources."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
-from msgspec import Struct
+from surefoot import facts
+
+SOURCES = {
+    "reference": 'OpenAI API reference, "Create chat completion" (stop is not for o3 and o4-mini) and the reasoning guide, 2026-11-30',
+    "parallel": "langchain#29416, #29704: parallel_tool_calls and the o-series, 2026-11-30",
+    "stop": "litellm#10080, dify#18971, smolagents#1210, 2026-11-30",
+    "tools-5.4": "pipecat#4043, openai-openapi#541: gpt-5.4 takes tools beside an effort in the Responses API only, 2026-11-30",
+    "tools-5.6": 'litellm#34569, livekit/agents#7169: gpt-5.6 wants effort "none" said beside tools, 2026-11-30',
+    "thinks-5.5": "CopilotKit#7191, llmcomp#69: gpt-5.5 and later think unless told not to, and then take no temperature, 2026-11-30",
+    "azure": 'voideditor#936, #937, clarity-agent#16, opencode#37964, Microsoft\'s "Azure OpenAI v1 API": hosts and headers, 2026-11-30',
+    "models.dev": "models.dev as of langchain-openai 1.7.4: windows and outputs, read 2026-11-30",
+    "litellm": "model_prices_and_context_window.json of LiteLLM 1.110.2: windows, outputs, APIs, efforts, read 2026-11-30",
+}
 
 OPENAI_HOSTS = ("api.openai.com",)  # and its regions: eu.api.openai.com
-AZURE_HOSTS = (  # [7]; with a resource's name or a region before them; public, US government and China
+AZURE_HOSTS = (  # with a resource's name or a region before them; public, US government and China
     ".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com", ".api.cognitive.microsoft.com",
     ".openai.azure.us", ".services.ai.azure.us", ".cognitiveservices.azure.us", ".api.cognitive.microsoft.us",
     ".openai.azure.cn", ".cognitiveservices.azure.cn", ".api.cognitive.azure.cn",
@@ -24,15 +29,15 @@ AZURE_HOSTS = (  # [7]; with a resource's name or a region before them; public, 
 DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
 
 SAMPLING = frozenset({"temperature", "top_p"})
-OF_O = SAMPLING | {"parallel_tool_calls"}
-OF_GPT5 = SAMPLING | {"stop"}
+STOP = frozenset({"stop"})
+ONE_TOOL = frozenset({"parallel_tool_calls"})
 
 
-class Model(Struct, frozen=True, kw_only=True):
-    """One row: what the models whose names begin with `begins` refuse in Chat Completions."""
+class Model(facts.Model, frozen=True, kw_only=True):
+    """What the models whose names begin with `begins` refuse in Chat Completions."""
 
-    begins: str
     refused: frozenset[str] = frozenset()
+    """Parameters that are answered with a 400."""
     refused_thinking: frozenset[str] = frozenset()
     """Refused only while the model thinks: unless its effort is "none"."""
     thinks: bool = True
@@ -41,34 +46,45 @@ class Model(Struct, frozen=True, kw_only=True):
     """Function tools: with any effort, with no effort or "none" alone, or with "none" said in so many words."""
 
 
+def _rows(*begins: str, limits: tuple[int, int] | None = None, sources: str = "", **given: Any) -> list[Model]:
+    """One row for each beginning: `limits` are window and output in tokens, `sources` keys of SOURCES, the limits' own apart."""
+    window, output = limits or (None, None)
+    cited = (*sources.split(), *(("models.dev", "litellm") if limits else ()))
+    return [Model(begins=one, window=window, output=output, sources=cited, **given) for one in begins]
+
+
+_O_SERIES = (200_000, 100_000)
+_GPT5: dict[str, Any] = {"limits": (400_000, 128_000), "question": 272_000}
+_LARGE: dict[str, Any] = {"limits": (1_050_000, 128_000), "question": 922_000}
+_OPT_IN: dict[str, Any] = {"refused": STOP, "refused_thinking": SAMPLING, "thinks": False, "sources": "reference stop"}
+_BY_DEFAULT: dict[str, Any] = {"refused": STOP, "refused_thinking": SAMPLING, "tools": "say_none", "sources": "tools-5.6 thinks-5.5"}
+
 MODELS: tuple[Model, ...] = (
-    Model(begins="o1", refused=OF_O),  # [1] [2]
-    Model(begins="o3", refused=OF_O | {"stop"}),  # [1] [2] [3]
-    Model(begins="o3-mini", refused=OF_O),  # [2]; it takes stop [3]
-    Model(begins="o4", refused=OF_O | {"stop"}),  # [1] [2] [3]
-    Model(begins="gpt-4o-search-preview", refused=SAMPLING),  # [1]
-    Model(begins="gpt-4o-mini-search-preview", refused=SAMPLING),  # [1]
-    Model(begins="gpt-5", refused=OF_GPT5),  # [1] [3]
-    *(
-        Model(begins=f"gpt-5.{n}", refused=frozenset({"stop"}), refused_thinking=SAMPLING, thinks=False)  # [1] [3]
-        for n in (1, 2, 3)
-    ),
-    Model(begins="gpt-5.4", refused=frozenset({"stop"}), refused_thinking=SAMPLING, thinks=False, tools="unless_effort"),  # [4]
-    *(
-        Model(begins=begins, refused=frozenset({"stop"}), refused_thinking=SAMPLING, tools="say_none")  # [5] [6], and later ones alike
-        for begins in ("gpt-5.5", "gpt-5.6", "gpt-5.7", "gpt-5.8", "gpt-5.9", "gpt-6", "gpt-7")
-    ),
+    *_rows("gpt-3.5-turbo", limits=(16_385, 4096), thinks=False),
+    *_rows("gpt-4", limits=(8192, 8192), thinks=False),
+    *_rows("gpt-4-turbo", "gpt-4-1106", "gpt-4-0125", "gpt-4o-2024-05-13", limits=(128_000, 4096), thinks=False),
+    *_rows("gpt-4o", "gpt-audio", "gpt-5-chat", "gpt-5.1-chat", "gpt-5.2-chat", "gpt-5.3-chat", limits=(128_000, 16_384), thinks=False),
+    *_rows("gpt-4.1", limits=(1_047_576, 32_768), thinks=False),
+    *_rows("gpt-4o-search-preview", "gpt-4o-mini-search-preview", limits=(128_000, 16_384), refused=SAMPLING, sources="reference"),
+    *_rows("o1", limits=_O_SERIES, refused=SAMPLING | ONE_TOOL, sources="reference parallel"),
+    *_rows("o3-mini", limits=_O_SERIES, refused=SAMPLING | ONE_TOOL, sources="parallel stop"),  # it takes stop
+    *_rows("o3", "o4", limits=_O_SERIES, refused=SAMPLING | ONE_TOOL | STOP, sources="reference parallel stop"),
+    *_rows("gpt-5", **_GPT5, refused=SAMPLING | STOP, sources="reference stop"),
+    *_rows("gpt-5-pro", limits=(400_000, 272_000), refused=SAMPLING | STOP, sources="reference stop"),
+    *_rows("gpt-5.1", "gpt-5.2", "gpt-5.3", **_GPT5, **_OPT_IN),
+    *_rows("gpt-5.4", **_LARGE, **_OPT_IN | {"sources": "tools-5.4"}, tools="unless_effort"),
+    *_rows("gpt-5.4-mini", "gpt-5.4-nano", **_GPT5, **_OPT_IN | {"sources": "tools-5.4"}, tools="unless_effort"),
+    *_rows("gpt-5.5", "gpt-5.6", "gpt-6", **_LARGE, **_BY_DEFAULT),
+    *_rows("gpt-5.7", "gpt-5.8", "gpt-5.9", "gpt-7", **_BY_DEFAULT),  # those to come are taken for alike; their limits are not known
 )
-OTHER = Model(begins="", thinks=False)  # gpt-4 and others take everything; chat variants of gpt-5 do not think and do, too
+OTHER = Model(begins="", thinks=False)  # models of other servers take everything
 
 
 @lru_cache(maxsize=256)
 def model_of(name: str) -> Model:
-    """The row of a model: a dated or fine-tuned name (`ft:o4-mini-2025-04-16:org::id`) is its base's, the longest beginning counts."""
-    base = name.lower().removeprefix("ft:").partition(":")[0].rpartition("/")[2]
-    if "chat" in base:
-        return OTHER
-    return max((row for row in MODELS if base.startswith(row.begins)), key=lambda row: len(row.begins), default=OTHER)
+    """The row of a model, OTHER where there is none."""
+    found = facts.model_of("openai", name)
+    return found if isinstance(found, Model) else OTHER
 
 
 def is_azure(host: str) -> bool:

@@ -1,0 +1,31 @@
+"""What is known of Anthropic's models: data alone, each row with its sources."""
+
+from __future__ import annotations
+
+from surefoot.facts import Model
+
+SOURCES = {
+    "models.dev": "models.dev as of langchain-anthropic 1.7.10, read 2026-11-30",
+    "litellm": "model_prices_and_context_window.json of LiteLLM 1.110.2, read 2026-11-30",
+    "models-api": "`max_tokens` of Anthropic's Models API, as quoted by pydantic-ai 2.68.0, read 2026-11-30",
+}
+LIMITS = ("models.dev", "litellm", "models-api")
+
+
+def _row(begins: str, window: int, output: int, *sources: str) -> Model:
+    return Model(begins=begins, window=window, output=output, sources=sources or LIMITS)
+
+
+MODELS: tuple[Model, ...] = (
+    _row("claude-3-", 200_000, 4096, "litellm"),
+    _row("claude-3-5-", 200_000, 8192, "litellm"),
+    _row("claude-3-7-", 200_000, 64_000, "litellm"),
+    *(_row(f"claude-{name}", 200_000, 32_000, "litellm") for name in ("opus-4", "4-opus")),
+    *(_row(f"claude-{name}", 200_000, 64_000, "litellm") for name in ("sonnet-4", "4-sonnet")),
+    *(_row(f"claude-{name}", 200_000, 64_000) for name in ("haiku-4-5", "sonnet-4-5", "opus-4-5")),
+    *(
+        _row(f"claude-{name}", 1_000_000, 128_000)
+        for name in ("sonnet-4-6", "opus-4-6", "opus-4-7", "opus-4-8", "sonnet-5", "opus-5", "haiku-5-5", "fable-5")
+    ),
+    *(_row(f"claude-{name}", 1_000_000, 128_000, "litellm") for name in ("mythos-5", "mythos-preview")),
+)
