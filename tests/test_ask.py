@@ -40,6 +40,22 @@ def test_scopes_nest_and_the_shorter_deadline_holds():
     assert (call().tenant, call().tags) == ("", ())
 
 
+@pytest.mark.parametrize("said", [["a"], "job=x", {"a": None}, {1: "a"}, {"a": ["b"]}])
+def test_tags_that_are_no_text_are_refused_before_anything_is_sent(said):
+    """Tags name spend limits and stand in ledgers; what is no text would fail there, after the money."""
+    with pytest.raises(BadRequest, match="tags"):
+        call(tags=said)
+    with pytest.raises(BadRequest, match="tags"), scope(tags=said):
+        pass
+
+
+def test_a_number_as_a_tag_is_its_text_and_a_tenant_is_text():
+    """User ids are often numbers."""
+    assert call(tags={"user": 42, "odd": "a\ud800"}).tags == (("odd", "a\ufffd"), ("user", "42"))
+    with pytest.raises(BadRequest, match="tenant"), scope(tenant=123):  # type: ignore[arg-type]
+        pass
+
+
 def test_a_scope_refuses_an_unknown_priority():
     """Two classes, no third."""
     with pytest.raises(Misconfigured, match="interactive"), scope(priority="urgent"):  # type: ignore[arg-type]

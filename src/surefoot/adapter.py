@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from surefoot.ask import COUNTS, FRACTIONS, extra_text, number
+from surefoot.ask import CALL_OPTIONS, COUNTS, FRACTIONS, extra_text, number
 from surefoot.errors import Misconfigured
 from surefoot.model import ChatModel, EmbedModel
 from surefoot.registry import PROVIDERS, provider
@@ -38,7 +38,6 @@ CUSTOMARY = {  # the frameworks' words for ours, at construction and per call
 AS_USUAL = frozenset({"timeout", "request_timeout", "max_retries"})  # None means the default there; deadline_s=None switches it off
 REQUEST_FIELDS = frozenset(ChatRequest.__struct_fields__) - {"messages"}
 NUMBERS = REQUEST_FIELDS & (COUNTS | FRACTIONS)
-CALL_FIELDS = frozenset({"deadline_s", "tenant", "priority"})
 OWN_FIELDS = (  # of an adapter: what its model is built from, beside its name
     "fallbacks", "base_url", "api_key", "requests_per_minute", "tokens_per_minute", "concurrency", "deadline_s", "attempts", "hedge_after",
     "budget_usd", "surefoot_cache",
@@ -232,7 +231,7 @@ def request_of(
     conversions: Mapping[str, Callable[[Any], Any]],
     ignored: Collection[str] = (),
 ) -> tuple[ChatRequest, dict[str, Any]]:
-    """The request, and what is said of the call itself (deadline_s, tenant, priority), out of a framework's loose keywords.
+    """The request, and what is said of the call itself (deadline_s, tenant, priority, tags), out of a framework's loose keywords.
 
     `options` (per call) win over `defaults` (the adapter's fields). Words nobody knows are the provider's own and travel in `extra`;
     `ignored` ones are the framework's. `target` is the first target's name: its provider may stand before a `model` given per call.
@@ -243,7 +242,7 @@ def request_of(
     foreign: dict[str, Any] = {}
     for word, value in filter(_is_said, options.items()):
         name = CUSTOMARY.get(word, word)
-        if name in CALL_FIELDS:
+        if name in CALL_OPTIONS:
             said[name] = value
         elif name == "extra":
             foreign.update(value or {})

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from surefoot.errors import BadRequest, Misconfigured
-from surefoot.text import clean, exact, json_text
+from surefoot.text import clean, exact, json_text, text_of
 from surefoot.tool_dicts import tool_of
 from surefoot.types import Call, ChatRequest, EmbedRequest, EmbedRole, Message, Priority, Tally, Tool
 
@@ -55,7 +55,7 @@ def scope(
     outer = _scope.get() or _DEFAULT
     deadlines = [value for value in (outer.deadline_s, deadline_s) if value is not None]
     inner = Scope(
-        tenant=outer.tenant if tenant is None else exact(tenant),
+        tenant=outer.tenant if tenant is None else _tenant(tenant),
         priority=_priority(outer.priority if priority is None else priority),
         tags=outer.tags if tags is None else _tags(outer.tags, tags),
         deadline_s=min(deadlines, default=None),
@@ -67,10 +67,25 @@ def scope(
         _scope.reset(token)
 
 
-def _tags(outer: tuple[tuple[str, str], ...], own: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """`own` added to `outer`, sorted; all text exactly `str`, since tags are stored and compared."""
-    said = {name: exact(value) if isinstance(value, str) else value for name, value in own.items()}
-    return tuple(sorted({**dict(outer), **{exact(name): value for name, value in said.items()}}.items()))
+def _tenant(value: Any) -> str:
+    if not isinstance(value, str):
+        raise BadRequest(f"tenant = {value!r} must be text; nothing was sent")
+    return clean(value)
+
+
+def _tags(outer: tuple[tuple[str, str], ...], own: Any) -> tuple[tuple[str, str], ...]:
+    """`own` added to `outer`, sorted; all exactly `str`, since tags are stored and compared. A number becomes its text.
+
+    Raises BadRequest for what is no mapping of names to text.
+    """
+    if not isinstance(own, Mapping):
+        raise BadRequest(f"tags are a dict of text such as {{'job': 'nightly'}}, not {type(own).__name__}; nothing was sent")
+    said = dict(outer)
+    for name, value in own.items():
+        if not isinstance(name, str) or not isinstance(value, str | Real):
+            raise BadRequest(f"tags: {name!r} = {value!r} must be text under a name that is text; nothing was sent")
+        said[clean(name)] = clean(text_of(value))
+    return tuple(sorted(said.items()))
 
 
 def _priority(value: str) -> Priority:
@@ -219,13 +234,10 @@ def call_of(
     outer = _scope.get() or _DEFAULT
     tenant, priority, tags, deadline_s = outer.tenant, outer.priority, outer.tags, outer.deadline_s
     if options:
-        own = options.get("tenant")
-        if own is not None:
-            if not isinstance(own, str):
-                raise BadRequest(f"tenant = {own!r} must be text; nothing was sent")
-            tenant = exact(own)
+        if options.get("tenant") is not None:
+            tenant = _tenant(options["tenant"])
         priority = _priority(options.get("priority", priority))
-        if options.get("tags"):
+        if options.get("tags") is not None:
             tags = _tags(tags, options["tags"])
         if "deadline_s" in options:
             own_s = math.inf if options["deadline_s"] is None else options["deadline_s"]

