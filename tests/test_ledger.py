@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+import time
+import weakref
+from contextlib import closing, contextmanager
 
 import pytest
 
 import surefoot
 from surefoot import ChatModel, Policy, Target
+from surefoot import ledger as module
 from surefoot.cli import main
 from surefoot.errors import Misconfigured
 from surefoot.events import AttemptEnded
@@ -149,7 +153,7 @@ def test_text_that_no_database_holds_is_mended_and_costs_no_row(ledger, poison):
 
 
 @pytest.mark.parametrize("count", [2**63, 10**30, object()], ids=["64 bits", "absurd", "no number"])
-def test_a_row_that_cannot_be_held_is_set_aside_and_told(ledger, caplog, count):
+def test_a_row_that_cannot_be_held_is_set_aside_and_told(ledger, caplog, capsys, count):
     """A server may count what it likes; the writer goes on, and what it said can still be read."""
     for event in (ended("honest", input_tokens=7), ended("evil", input_tokens=count), ended("honest")):
         ledger(event)
@@ -160,6 +164,9 @@ def test_a_row_that_cannot_be_held_is_set_aside_and_told(ledger, caplog, count):
         ((said,),) = database.execute("SELECT said FROM set_aside").fetchall()
     assert "evil" in said
     assert sum("set aside" in record.message for record in caplog.records) == 1
+    assert ledger.count_set_aside() == 1
+    assert main(["usage", "--ledger", str(ledger.path)]) == 0
+    assert "1 entries" in capsys.readouterr().err
 
 
 def test_the_writers_thread_outlives_a_poison_row(ledger):
@@ -201,3 +208,216 @@ def test_a_ledger_is_readable_by_its_owner_alone(tmp_path):
         assert path.stat().st_mode & 0o077 == 0
     finally:
         os.umask(umask)
+
+
+@contextmanager
+def locked(path):
+    """Another program that is writing the file."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+def until(true, timeout_s=20.0):
+    """Wait for what another thread does."""
+    end = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def told(path):
+    """What the table of rows set aside says."""
+    with closing(sqlite3.connect(path)) as database:
+        return [said for (said,) in database.execute("SELECT said FROM set_aside")]
+
+
+def test_a_locked_file_costs_no_row(ledger, monkeypatch):
+    """They wait in memory for as long as the lock is held."""
+    monkeypatch.setattr(module, "BUSY_S", 0.02)
+    monkeypatch.setattr(ledger, "_start", lambda: None)
+    with locked(ledger.path):
+        for _ in range(3):
+            ledger(ended("acme", input_tokens=1))
+            with pytest.raises(Misconfigured, match="locked"):
+                ledger.flush()
+    assert ledger.sums(by=())[0].attempts == 3
+
+
+@pytest.mark.parametrize("commits", [1, 3])
+def test_a_lock_between_two_commits_repeats_no_row(ledger, monkeypatch, commits):
+    """What was committed is not put back; what was not keeps its order."""
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 10)
+    monkeypatch.setattr(ledger, "_start", lambda: None)
+    for i in range(50):
+        ledger(ended(f"t{i}", input_tokens=1))
+    write, done = module._write, []
+
+    def failing(database, rows, path):
+        if len(done) == commits:
+            raise sqlite3.OperationalError("database or disk is full")
+        done.append(rows)
+        write(database, rows, path)
+
+    monkeypatch.setattr(module, "_write", failing)
+    with pytest.raises(Misconfigured, match="disk is full"):
+        ledger.flush()
+    monkeypatch.setattr(module, "_write", write)
+    ledger.flush()
+    with closing(sqlite3.connect(ledger.path)) as database:
+        assert [tenant for (tenant,) in database.execute("SELECT tenant FROM usage ORDER BY rowid")] == [f"t{i}" for i in range(50)]
+
+
+FULL_DISK = """
+import resource, sqlite3, sys
+from surefoot.errors import Misconfigured
+from surefoot.events import AttemptEnded
+from surefoot.ledger import Ledger
+from surefoot.types import Attempt, Usage
+
+ledger = Ledger(sys.argv[1])
+ledger._start = lambda: None
+event = AttemptEnded(call_id="c", at_s=0.0, attempt=Attempt(number=1, target="openai:m", usage=Usage(input_tokens=1), cost_usd=0.5))
+ledger(event)
+ledger.flush()
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, most))
+refused = 0
+for _ in range(100):
+    ledger(event)
+    try:
+        ledger.flush()
+    except Misconfigured:
+        refused += 1
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+print(refused, ledger.sums(by=())[0].attempts)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit on the size of files is POSIX")
+def test_a_disk_that_takes_no_more_costs_no_row(tmp_path):
+    """Its size is limited by the system here; a full disk answers the same way."""
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path / "u.db")], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["100", "101"], done.stderr
+
+
+def test_rows_that_wait_are_bounded_and_those_beyond_are_told(ledger, monkeypatch, caplog):
+    """A disk that is full for days must not take the memory too; what is lost is counted, with its money."""
+    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 100 * 600)
+    monkeypatch.setattr(ledger, "_start", lambda: None)
+    for _ in range(1000):
+        ledger(ended("acme", input_tokens=1))
+    kept = len(ledger._waiting)
+    assert 50 < kept <= 120
+    assert ledger.sums(by=())[0].attempts == kept
+    assert told(ledger.path) == [f"{1000 - kept} rows of ${(1000 - kept) / 2:.6f} found no room in memory and are in no sum"]
+    assert sum("found no room" in record.message for record in caplog.records) == 1
+    ledger(ended("acme", input_tokens=1))  # there is room again
+    assert ledger.sums(by=())[0].attempts == kept + 1
+    assert len(told(ledger.path)) == 1
+
+
+def test_a_single_huge_row_takes_the_room_of_many(ledger, monkeypatch):
+    """Rows are bounded by their bytes: a tag may hold a whole document."""
+    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 2**20)
+    monkeypatch.setattr(ledger, "_start", lambda: None)
+    for _ in range(100):
+        ledger(ended(tags=(("document", "x" * 100_000),), input_tokens=1))
+    assert len(ledger._waiting) == 10
+
+
+def test_rows_set_aside_are_bounded_on_disk(ledger, monkeypatch, caplog):
+    """A server that sends nothing but absurd counts must not fill the disk, nor the log."""
+    monkeypatch.setattr(module, "SET_ASIDE", 10)
+    monkeypatch.setattr(ledger, "_start", lambda: None)
+    for i in range(40):
+        ledger(ended(f"{i}" * 5000, input_tokens=2**70))
+    ledger.flush()
+    said = told(ledger.path)
+    assert len(said) == 10
+    assert max(map(len, said)) <= module.SET_ASIDE_CHARS
+    assert [record.message.split(")")[-1] for record in caplog.records] == [" and 39 more: set aside in table set_aside"]
+
+
+def test_an_outage_is_told_once_and_then_rarely(tmp_path, monkeypatch, caplog):
+    """The writer tries twice a second for as long as it lasts; the log would be full before the disk is."""
+    monkeypatch.setattr(module, "WRITE_S", 0.01)
+    ledger = Ledger(tmp_path / "u.db")
+    tries = []
+    flush = ledger.flush
+    monkeypatch.setattr(ledger, "flush", lambda: (tries.append(1), flush()))
+    for one in tmp_path.iterdir():
+        one.unlink()
+    ledger.path.mkdir()
+    ledger(ended("acme", input_tokens=1))
+    until(lambda: len(tries) > 20)
+    ledger.path.rmdir()
+    until(lambda: not ledger._waiting)
+    assert ledger.sums(by=())[0].attempts == 1
+    (line,) = [record.message for record in caplog.records]
+    assert "1 rows wait in memory" in line
+
+
+def test_a_lock_while_a_model_is_built_passes(tmp_path, monkeypatch):
+    """Somebody reading the bill with an SQLite tool is no mistake in our settings."""
+    monkeypatch.setattr(module, "BUSY_S", 0.05)
+    Ledger(tmp_path / "u.db")
+    with closing(sqlite3.connect(tmp_path / "u.db", isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        ledger = Ledger(tmp_path / "u.db")
+        ledger(ended("acme", input_tokens=1))
+        other.execute("ROLLBACK")
+    assert ledger.sums(by=())[0].attempts == 1
+
+
+@pytest.mark.parametrize("table", ["usage (day, x)", "usage (at, day, usd)"])
+def test_a_table_of_another_program_is_no_ledger(tmp_path, table):
+    """Told when the model is built; every row would be refused, for ever."""
+    with closing(sqlite3.connect(tmp_path / "u.db")) as other:
+        other.execute(f"CREATE TABLE {table}")
+        other.commit()
+    with pytest.raises(Misconfigured, match="usage"):
+        Ledger(tmp_path / "u.db")
+
+
+@pytest.mark.parametrize("path", ["nul\0byte.db", ".", "/proc/none/u.db"])
+def test_what_can_be_no_file_is_told_in_our_words(tmp_path, monkeypatch, path):
+    """Never a ValueError of Python's, nor an error of sqlite3's."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Misconfigured, match="the ledger"):
+        Ledger(path)
+
+
+def test_the_writers_thread_ends_when_there_is_nothing_to_write(ledger, monkeypatch):
+    """A service that builds a model a request has no thread a model; a ledger nobody holds is collected."""
+    monkeypatch.setattr(module, "IDLE_S", 0.02)
+    monkeypatch.setattr(module, "WRITE_S", 0.01)
+    for count in (1, 2):
+        ledger(ended("acme", input_tokens=1))
+        until(lambda: ledger._thread is None)
+        assert ledger.sums(by=())[0].attempts == count
+    other = Ledger(ledger.path)
+    other(ended("acme"))
+    gone = weakref.ref(other)
+    until(lambda one=gone: one()._thread is None)
+    del other
+    until(lambda: gc.collect() is not None and gone() is None)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_writes_no_row_of_its_parents(ledger, monkeypatch):
+    """Else every worker of a server that preloads its application would book them once more."""
+    monkeypatch.setattr(ledger, "_start", lambda: None)
+    ledger(ended("parent", input_tokens=1))
+    child = os.fork()
+    if child == 0:
+        try:
+            ledger.flush()
+            ledger(ended("child", input_tokens=1))
+            ledger.flush()
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert [(row.group, row.attempts) for row in ledger.sums(by=("tenant",))] == [(("child",), 1), (("parent",), 1)]

@@ -1,11 +1,11 @@
-"""Failures of a Redis are named by their cause, and told without filling the log."""
+"""Failures of a Redis are named by their cause."""
 
 from __future__ import annotations
 
 import pytest
 from redis import exceptions
 
-from surefoot.redis_faults import CALM_S, LONGEST_PAUSE_S, FailureLog, is_connection_lost, is_down, name_cause
+from surefoot.redis_faults import is_connection_lost, is_down, name_cause
 
 
 @pytest.mark.parametrize(
@@ -36,25 +36,3 @@ def test_each_failure_is_named_and_sorted(error, cause, down, lost):
 def test_a_reply_is_no_failure():
     """Nor is a text that talks of one."""
     assert not any(is_down(reply) or is_connection_lost(reply) for reply in (None, b"BUSY ", "READONLY", 0, []))
-
-
-def test_a_long_outage_is_told_at_once_and_then_ever_more_rarely():
-    """A day of failures, ten a second, is some 290 lines, and none of the failures is left uncounted."""
-    log, lines, failures = FailureLog(), [], 0
-    for tick in range(864_000):
-        failures += 1
-        count = log.count("down", tick / 10)
-        if count:
-            lines.append((tick / 10, count))
-    assert [at for at, _ in lines[:4]] == [0, 1, 3, 7]
-    assert lines[-1][0] - lines[-2][0] == LONGEST_PAUSE_S
-    assert len(lines) < 300
-    assert failures - sum(count for _, count in lines) < LONGEST_PAUSE_S * 10
-
-
-def test_another_cause_or_a_new_outage_is_told_at_once():
-    """After a calm the pauses begin anew."""
-    log = FailureLog()
-    assert [log.count("down", at) for at in (0, 0.1, 1.1)] == [1, 0, 2]
-    assert log.count("EVAL NoPermissionError", 1.2) == 1
-    assert log.count("down", 1.1 + CALM_S + 5) == 1

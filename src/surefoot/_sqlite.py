@@ -59,7 +59,7 @@ def connect(path: Path, *, application_id: int, busy_s: float = BUSY_S) -> sqlit
         if mark != application_id:
             if mark != 0 or tables:
                 raise sqlite3.DatabaseError("it is another program's database; name another file")  # noqa: TRY301 - closed below
-            _patiently(connection, "PRAGMA journal_mode = WAL", busy_s)
+            execute_patiently(connection, "PRAGMA journal_mode = WAL", busy_s)
             connection.execute(f"PRAGMA application_id = {application_id:d}")
         make_private(path)  # only now: another program's file keeps its permissions
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -68,6 +68,16 @@ def connect(path: Path, *, application_id: int, busy_s: float = BUSY_S) -> sqlit
         connection.close()
         raise
     return connection
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """True for a lock that somebody else holds: it passes by itself."""
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def cause_of(error: BaseException | None) -> str:
+    """SQLite's own name for what happened, else the class of `error`: the same word for the same cause."""
+    return getattr(error, "sqlite_errorname", None) or type(error).__name__
 
 
 def close(connection: sqlite3.Connection | None) -> None:
@@ -96,8 +106,8 @@ class Transaction:
                 self._connection.execute("ROLLBACK")
 
 
-def _patiently(connection: sqlite3.Connection, statement: str, busy_s: float) -> None:
-    """Execute what SQLite refuses at once, without its own waiting, while another process does the same."""
+def execute_patiently(connection: sqlite3.Connection, statement: str, busy_s: float) -> None:
+    """Execute what SQLite refuses at once, without its own waiting, while another process does the same; at most `busy_s` seconds."""
     until = time.monotonic() + busy_s
     while True:
         try:

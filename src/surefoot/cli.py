@@ -98,7 +98,10 @@ def _usage(args: argparse.Namespace) -> int:
     if not args.ledger.exists():
         raise Misconfigured(f"no ledger {args.ledger}: name one with --ledger, and let a model write it with ledger=...")
     by = args.by or ["day"]
-    rows = Ledger(args.ledger).sums(by=by, since_day=args.since or "")
+    ledger = Ledger(args.ledger)
+    rows = ledger.sums(by=by, since_day=args.since or "")
+    if aside := ledger.count_set_aside():
+        print(f"{aside} entries of {args.ledger} are set aside and in no sum: see its table set_aside", file=sys.stderr)
     heads = (*by, "attempts", "cache_hits", "input_tokens", "output_tokens", "cost_usd", "saved_usd", "estimated", "unpriced")
     lines = []
     for one in rows:

@@ -29,6 +29,7 @@ from surefoot import redis_faults
 from surefoot.errors import Misconfigured
 from surefoot.redis_address import read_address
 from surefoot.redis_connect import Command, RedisConnection, connect
+from surefoot.rules.failure_log import FailureLog
 
 CONNECTIONS = 4  # pipelines under way at once; what is asked meanwhile goes with the next one
 PIPELINE = 500  # commands in one pipeline: with vectors as values a few megabytes, which a server answers within the timeout
@@ -92,7 +93,7 @@ class RedisClient:
         self._failing_since_s = 0.0
         self._failed_at_s = -math.inf
         self._read_only_until_s = -math.inf
-        self._failures = redis_faults.FailureLog()
+        self._failures = FailureLog()
 
     @property
     def is_down(self) -> bool:

@@ -1,13 +1,8 @@
-"""What is wrong with a Redis, in words that say what to do; and a log that says it without repeating itself."""
+"""What is wrong with a Redis, in words that say what to do."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
-
-FIRST_PAUSE_S = 1.0  # between a cause's first and second line
-LONGEST_PAUSE_S = 300.0  # an outage of a day is told some 290 times
-CALM_S = 60.0  # without a failure for so long, the next one is told at once
 
 
 def name_cause(error: BaseException) -> str:
@@ -55,36 +50,3 @@ def is_down(reply: Any) -> bool:
         return False
     lost = redis.ConnectionError | redis.TimeoutError | redis.ClusterDownError | OSError
     return isinstance(reply, lost) or str(reply).startswith(("BUSY ", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH"))
-
-
-class FailureLog:
-    """Decides which failures are worth a line: a cause's first, then after pauses that double up to LONGEST_PAUSE_S."""
-
-    def __init__(self) -> None:
-        self._causes: dict[str, _Cause] = {}
-
-    def count(self, key: str, now_s: float) -> int:
-        """How many failures of `key` there were since its last line, this one included; 0 if no line is due."""
-        cause = self._causes.get(key)
-        if cause is None or now_s - cause.failed_at_s > CALM_S + cause.pause_s:
-            cause = self._causes[key] = _Cause()
-        cause.failed_at_s = now_s
-        cause.untold += 1
-        if now_s < cause.due_at_s:
-            return 0
-        told, cause.untold = cause.untold, 0
-        cause.due_at_s = now_s + cause.pause_s
-        cause.pause_s = min(LONGEST_PAUSE_S, 2 * cause.pause_s)
-        return told
-
-
-class _Cause:
-    """One cause's lines so far."""
-
-    __slots__ = ("due_at_s", "failed_at_s", "pause_s", "untold")
-
-    def __init__(self) -> None:
-        self.due_at_s = -math.inf
-        self.failed_at_s = 0.0
-        self.pause_s = FIRST_PAUSE_S
-        self.untold = 0
