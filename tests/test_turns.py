@@ -7,14 +7,17 @@ import itertools
 
 import pytest
 
-from surefoot.errors import Overloaded
+from surefoot.errors import ConnectionLost, Overloaded
+from surefoot.events import CacheHit
 from surefoot.layers.cache import Cache
 from surefoot.layers.coalesce import Coalesce
+from surefoot.layers.deadline import Deadline
 from surefoot.stack import stack
 from surefoot.testing import STALL, Scripted, make_call
 from surefoot.testing.contract import PROMISES, LayerContract
 from surefoot.turns import HOLD_S, WAIT_S, Turns
-from tests.layers.helping import fails, now, read
+from surefoot.types import ChatReply
+from tests.layers.helping import Heard, fails, now, read
 from tests.layers.test_cache import Plain
 
 pytestmark = pytest.mark.looptime
@@ -39,7 +42,7 @@ class Locking(Plain):
     async def lock(self, key, *, ttl_s):
         await asyncio.sleep(0.001)
         if key in self.locks and self.locks[key][1] > now():
-            return ""
+            return None if self.locks[key][0] == "failed" else ""
         token = f"t{next(self._numbers)}"
         self.locks[key] = (token, now() + ttl_s)
         return token
@@ -53,6 +56,11 @@ class Locking(Plain):
         await asyncio.sleep(0.001)
         if key in self.locks and self.locks[key][0] == token:
             del self.locks[key]
+
+    async def unlock_failed(self, key, token):
+        await asyncio.sleep(0.001)
+        if key in self.locks and self.locks[key][0] == token:
+            self.locks[key] = ("failed", now() + 1)
 
 
 def process(edge, store, **settings):
@@ -84,12 +92,99 @@ async def test_who_waits_is_answered_soon_after_the_answer_is_kept():
         assert now() - begun <= latency_s + within_s
 
 
-async def test_a_failure_gives_the_turn_to_the_next():
-    """Nobody waits for an answer that will not come, and nobody's failure becomes another's."""
+NOTHING_TO_SHARE = {
+    "it fails": (Overloaded("busy"), "a"),
+    "it is cut": (ChatReply(text="half", finish_reason="length"), "a"),
+    "its stream breaks": (["half", ConnectionLost("cut")], "a"),
+    "a fallback answers": ("kept under the fallback's name", "b"),
+}
+
+
+@pytest.mark.parametrize("why", NOTHING_TO_SHARE)
+async def test_when_there_is_nothing_to_share_all_go_on_at_once(why):
+    """Not one after the other: the eighth process would wait for seven failures."""
+    step, name = NOTHING_TO_SHARE[why]
+    edge, store = Scripted(step, name=name, latency_s=3), Locking()
+    processes = [process(edge, store, names=("a", "b")) for _ in range(8)]
+    begun = now()
+    await together_read(processes, stream=why == "its stream breaks")
+    assert edge.calls == 8
+    assert 6 <= now() - begun <= 6.5
+    await asyncio.sleep(0.01)  # writes go on beside the calls
+    assert all(ask.layers[0].idle() for ask in processes)
+
+
+async def together_read(processes, **call):
+    return await asyncio.gather(*(read(ask, make_call(**call)) for ask in processes), return_exceptions=True)
+
+
+async def test_nobodys_failure_becomes_anothers():
+    """Whoever waited asks, and is answered."""
     edge, store = Scripted(Overloaded("busy"), "fine", latency_s=1), Locking()
-    results = await asyncio.gather(*(process(edge, store)(make_call()) for _ in range(3)), return_exceptions=True)
-    assert sorted(type(result).__name__ for result in results) == ["ChatReply", "ChatReply", "Overloaded"]
+    results = await together_read([process(edge, store) for _ in range(3)])
+    assert sorted(map(str, results)) == ["busy", "fine", "fine"]
+
+
+async def test_a_caller_that_leaves_is_no_failure():
+    """Its users pressed stop: of the others one asks, not all."""
+    edge, store = Scripted("one", latency_s=3), Locking()
+    left = asyncio.create_task(read(process(edge, store), make_call()))
+    await asyncio.sleep(0.1)
+    asyncio.get_running_loop().call_later(0.5, left.cancel)
+    assert await together_read([process(edge, store) for _ in range(8)]) == ["one"] * 8
     assert edge.calls == 2
+
+
+@pytest.mark.parametrize("deadline_s", [0.5, 2, 5, 20])
+async def test_waiting_for_a_dead_process_leaves_time_to_ask(deadline_s):
+    """Killed just after it took the lock: whoever waits has its own deadline, and asks before it is too late."""
+    edge, store = Scripted("one", latency_s=0.2), Locking()
+    assert await store.lock(await only_key(), ttl_s=HOLD_S)
+    processes = [stack(edge, Deadline(deadline_s=deadline_s), *process(edge, store).layers) for _ in range(4)]
+    assert await together_read(processes) == ["one"] * 4
+    assert edge.calls <= 4
+
+
+async def test_callers_of_one_process_wait_each_by_their_own_deadline():
+    """The first has a minute; the second must not wait as long as the first would."""
+    edge, store = Scripted("one", latency_s=0.2), Locking()
+    other = asyncio.create_task(read(process(Scripted("slow", latency_s=25), store), make_call()))
+    await asyncio.sleep(0.1)
+    ask = stack(edge, Deadline(deadline_s=60), *process(edge, store).layers)
+    patient = asyncio.create_task(read(ask, make_call()))
+    assert await asyncio.wait_for(read(ask, make_call(deadline_s=4)), 4) == "one"
+    assert await patient == "one"  # kept by the other caller of the process
+    assert edge.calls == 1
+    assert await other == "slow"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_whoever_asks_for_itself_takes_what_the_other_keeps_if_it_comes_first(stream):
+    """The other's answer takes nearly all the time there is: begun in the middle of it, none of one's own would be in time."""
+    edges, store = [Scripted("one two", latency_s=9) for _ in range(2)], Locking()
+    asks = [stack(edge, Deadline(deadline_s=10), *process(edge, store).layers) for edge in edges]
+    begun, heard = now(), Heard()
+    first = asyncio.create_task(read(asks[0], make_call(stream=stream)))
+    await asyncio.sleep(0.1)
+    assert await read(asks[1], make_call(stream=stream, listeners=(heard,))) == "one two"
+    assert now() - begun <= 9.5
+    assert await first == "one two"
+    assert [edge.calls for edge in edges] == [1, 1]
+    assert edges[1].idle()
+    assert [type(event) for event in heard if isinstance(event, CacheHit)] == [CacheHit]
+    await asyncio.sleep(0.1)
+    assert store.locks == {}
+
+
+async def test_a_store_that_fails_in_locking_holds_nobody_up():
+    """A store of the user's own may raise: everybody asks."""
+
+    class Broken(Locking):
+        async def lock(self, key, *, ttl_s):
+            raise OSError("no such host")
+
+    edge = Scripted("one", latency_s=1)
+    assert await together_read([process(edge, Broken()) for _ in range(3)]) == ["one"] * 3
 
 
 async def test_a_process_that_dies_holds_the_others_up_for_the_locks_time_only():
@@ -221,11 +316,11 @@ async def test_turns_stand_alone():
         tasks.add(task)
         return task
 
-    async def nothing(key):
+    async def nothing():
         return None
 
     store = Locking()
-    mine, theirs = Turns(store, nothing, later), Turns(store, nothing, later)
+    mine, theirs = Turns(store, later), Turns(store, later)
     turn = await mine.claim("k")
     assert turn is not None
     assert await mine.claim("k") is None
@@ -233,7 +328,7 @@ async def test_turns_stand_alone():
     turn.leave()
     await asyncio.sleep(0.01)
     assert mine.idle()
-    again = await theirs.take("k")
+    again = await theirs.take("k", nothing)
     again.leave()
     await asyncio.wait(tasks)
     await fails(stack(Scripted(Overloaded("x")), Cache(store)), Overloaded)

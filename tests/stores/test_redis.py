@@ -91,6 +91,18 @@ async def test_a_lock_is_one_holders_until_given_back_or_expired(store):
     assert await store.lock("k", ttl_s=5)
 
 
+async def test_a_holder_that_failed_sends_all_who_wait_on(store):
+    """None of them takes the lock, so none waits for another; whoever does not hold it can say nothing."""
+    token = await store.lock("k", ttl_s=500)
+    await store.unlock_failed("k", "not the token")
+    assert await store.lock("k", ttl_s=500) == ""
+    await store.unlock_failed("k", token)
+    assert [await store.lock("k", ttl_s=500) for _ in range(3)] == [None] * 3
+    assert 0 < await store.client.run("PTTL", f"{store.prefix}lock:k") <= 1000
+    while not await store.lock("k", ttl_s=500):
+        await asyncio.sleep(0.05)
+
+
 async def test_a_lock_whose_asker_has_left_is_given_back(store, valkey):
     """He never learnt its token: nobody else could give it back, and everybody would wait until it expires."""
     async with RedisProxy(valkey.port) as proxy:

@@ -104,7 +104,7 @@ class Cache:
         self._refreshing: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._writing: dict[str, asyncio.Task[None]] = {}
-        self._turns = Turns(store, self._look, self.later) if hasattr(store, "lock") else None
+        self._turns: Turns[ChatReply] | None = Turns(store, self.later) if hasattr(store, "lock") else None
         self.vectors = VectorCache(store, target=self.names[0], space=space or self.scopes[0], later=self.later)
 
     def idle(self) -> bool:
@@ -188,29 +188,43 @@ class Cache:
 
     async def _ask(self, call: Call[ChatRequest], inner: Handler, prefixes: tuple[str, ...]) -> Any:
         """Ask; keep a whole answer; on an error look whether any target has ever answered this."""
-        turn: Turn | None = None
         if self._turns is not None:
-            key = prefixes[0] + call.tally.digest
-            taken = await self._turns.take(key)
-            if isinstance(taken, Kept):  # another process has asked meanwhile
-                return await self._serve(call, key, taken.reply)
-            turn = taken
-        answer: Any = None
+            return await self._ask_once(call, inner, prefixes, self._turns)
         try:
             answer = await inner(call)
-            if not isinstance(answer, Stream):
-                self._keep(call, prefixes, answer, turn)
         except SurefootError as error:
-            instead = await self._instead(call, error, prefixes)
-            if instead is None:
-                raise
-            return instead
-        finally:
-            if turn is not None and not isinstance(answer, Stream):
-                turn.leave()
+            return await self._instead(call, error, prefixes)
+        self._answer(call, prefixes, answer, None)
+        return answer
+
+    async def _ask_once(self, call: Call[ChatRequest], inner: Handler, prefixes: tuple[str, ...], turns: Turns[ChatReply]) -> Any:
+        """The same where other processes may be asking this very thing."""
+        key = prefixes[0] + call.tally.digest
+        turn = await turns.take(key, partial(self.kept, call.tenant, call.tally.digest), deadline=call.deadline)
+        if isinstance(turn, ChatReply):  # another process has asked meanwhile
+            return await self._serve(call, key, turn)
+        try:
+            answer, is_shared = await turns.ask(turn, inner(call))
+            if not is_shared:
+                self._answer(call, prefixes, answer, turn)
+                return answer
+        except SurefootError as error:
+            turn.leave(failed=True)
+            return await self._instead(call, error, prefixes)
+        except BaseException:
+            turn.leave()
+            raise
+        turn.leave()
+        return await self._serve(call, key, answer)
+
+    def _answer(self, call: Call[ChatRequest], prefixes: tuple[str, ...], answer: Any, turn: Turn | None) -> None:
+        """Keep what came; a stream when it has ended."""
         if isinstance(answer, Stream):
             answer.watch(partial(self._settled, call, prefixes, turn))
-        return answer
+            return
+        self._keep(call, prefixes, answer, turn)
+        if turn is not None:
+            turn.leave(failed=turn.write is None)
 
     def _settled(self, call: Call[ChatRequest], prefixes: tuple[str, ...], turn: Turn | None, outcome: Outcome) -> None:
         """A stream is over: keep it if it is whole, of one piece, and not itself out of the store (another wording's answer)."""
@@ -220,7 +234,7 @@ class Cache:
             if isinstance(reply, ChatReply) and not any(delta.marker for delta in stream.deltas):
                 self._keep(call, prefixes, reply, turn)
         if turn is not None:
-            turn.leave()
+            turn.leave(failed=turn.write is None and not outcome.cancelled)
 
     def _keep(self, call: Call[ChatRequest], prefixes: tuple[str, ...], reply: Any, turn: Turn | None) -> None:
         """Keep `reply` under the target that gave it, if it is worth keeping."""
@@ -239,7 +253,7 @@ class Cache:
             return
         task = self._writing[key] = self.later(self.store.set(key, sealed(key, _encoder.encode(kept)), ttl_s=ttl_s))
         task.add_done_callback(lambda _: self._writing.pop(key, None))
-        if turn is not None:
+        if turn is not None and index < self.equals:  # where those who wait will look
             turn.write = task
 
     def _answered(self, reply: ChatReply, tally: Tally) -> int | None:
@@ -252,16 +266,19 @@ class Cache:
         return self.names.index(last) if last in self.names else None
 
     async def _instead(self, call: Call[ChatRequest], error: SurefootError, prefixes: tuple[str, ...]) -> Any:
-        """The first target's answer that is not too old, whoever gave it, if `error` is one that an old answer helps against."""
+        """The first target's answer that is not too old, whoever gave it, if `error` is one that an old answer helps against.
+
+        Raises `error` otherwise.
+        """
         last = error.last if isinstance(error, Exhausted) else error
         if not isinstance(last, Fault | Refused) or isinstance(last, NO_HELP):
-            return None
+            raise error
         for prefix in prefixes:
             key = prefix + call.tally.digest
             kept = self._recall(key) if self._recall is not None else await self._fetch(key)
             if isinstance(kept, Kept) and self.clock() - kept.at_s < self._fresh_s(key) + self.stale_s:
                 return await self._serve(call, key, kept.reply, stale=True)
-        return None
+        raise error
 
     async def _serve(self, call: Call[Any], key: str, reply: ChatReply, *, stale: bool = False) -> Any:
         """A kept answer, in the shape that was asked for."""

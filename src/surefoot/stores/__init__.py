@@ -41,13 +41,19 @@ class LockStore(Store, Protocol):
     """A store that several processes share and lock by, so that of those who miss the same key one asks."""
 
     async def lock(self, key: str, *, ttl_s: float) -> str | None:
-        """A token if the lock `key` is ours for `ttl_s` seconds; "" if somebody else has it; None if the store is down."""
+        """A token if the lock `key` is ours for `ttl_s` seconds; "" if somebody else has it; None if nobody should wait for it.
+
+        That is so while the store is down, and for a moment after `unlock_failed`.
+        """
 
     async def extend(self, key: str, token: str, *, ttl_s: float) -> None:
         """Hold the lock for `ttl_s` seconds from now, if it is still ours."""
 
     async def unlock(self, key: str, token: str) -> None:
         """Give the lock back, if it is still ours."""
+
+    async def unlock_failed(self, key: str, token: str) -> None:
+        """The same for a holder that has nothing to share: all who wait ask at once, not one after the other. May be missing."""
 
 
 def open_store(spec: str | Store) -> Store:

@@ -20,10 +20,15 @@ TIMEOUT_S = 0.2  # for each answer, connecting included: a healthy Redis takes a
 KEYS_AT_ONCE = 500  # a few megabytes of vectors: an answer within the timeout
 WRITE_S = 5.0  # for a write, which no call waits for: the first answers are kept while a connection far away is still being opened
 
-LOCK = """
-if redis.call('set', KEYS[1], ARGV[1], 'nx', 'px', ARGV[2]) or redis.call('get', KEYS[1]) == ARGV[1] then return 1 end
-return 0
+FAILED = "failed"  # in place of a token: its holder failed
+FAILED_S = 1.0  # so long it stands there: four times the longest pause between two looks, so that all who wait see it
+
+LOCK = f"""
+if redis.call('set', KEYS[1], ARGV[1], 'nx', 'px', ARGV[2]) then return 1 end
+local holder = redis.call('get', KEYS[1])
+return holder == ARGV[1] and 1 or holder == '{FAILED}' and -1 or 0
 """
+UNLOCK_FAILED = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('set', KEYS[1], ARGV[2], 'px', ARGV[3]) end return 0"
 UNLOCK = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 EXTEND = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
 
@@ -84,7 +89,10 @@ class RedisStore:
         await self._run("DEL", self.prefix + key, wait_s=WRITE_S)
 
     async def lock(self, key: str, *, ttl_s: float) -> str | None:
-        """A token if the lock `key` is ours for `ttl_s` seconds; "" if somebody else has it; None if the server is down."""
+        """A token if the lock `key` is ours for `ttl_s` seconds; "" if somebody else has it; None if nobody should wait for it.
+
+        That is so while the server is down, and for FAILED_S after the last holder failed.
+        """
         token = secrets.token_hex(16)
         asking = asyncio.get_running_loop().create_task(self._run("EVAL", LOCK, 1, self._lock_key(key), token, _ms(ttl_s)))
         try:
@@ -92,11 +100,11 @@ class RedisStore:
         except asyncio.CancelledError:
             asking.add_done_callback(partial(self._undo, key, token))
             raise
-        if got:
+        if got == 1:
             self._held[key] = token
         elif got is None:
             self._beside(self.unlock(key, token))  # it may have been taken all the same
-        return None if got is None else token if got else ""
+        return {1: token, 0: ""}.get(got)
 
     async def extend(self, key: str, token: str, *, ttl_s: float) -> None:
         """Hold the lock `key` for `ttl_s` seconds from now, if it is still ours."""
@@ -105,6 +113,11 @@ class RedisStore:
     async def unlock(self, key: str, token: str) -> None:
         """Give the lock `key` back, if it is still ours."""
         await self._run("EVAL", UNLOCK, 1, self._lock_key(key), token, wait_s=WRITE_S)
+        self._held.pop(key, None)
+
+    async def unlock_failed(self, key: str, token: str) -> None:
+        """Give the lock back, if it is still ours, and let all who wait for it ask at once: its holder has nothing to share."""
+        await self._run("EVAL", UNLOCK_FAILED, 1, self._lock_key(key), token, FAILED, _ms(FAILED_S), wait_s=WRITE_S)
         self._held.pop(key, None)
 
     async def aclose(self) -> None:
