@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import re
-from importlib import import_module
+import tomllib
+from pathlib import Path
 
 import pytest
 
 from surefoot import facts
+from surefoot._token_weights import WEIGHTS
+
+PROVIDERS = list(facts.ours())
 
 
-@pytest.mark.parametrize("provider", facts.TABLES)
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_each_row_says_where_it_is_from(provider):
     """A number without a source cannot be checked, and one without a day cannot be doubted."""
-    sources = import_module(facts.TABLES[provider]).SOURCES
+    sources, rows = facts.ours()[provider].sources, facts.ours()[provider].models
     assert all(re.search(r"20\d\d-\d\d-\d\d", text) for text in sources.values())
-    rows = facts.models(provider)
     assert rows
     for row in rows:
-        assert row.sources or row.begins == "", row.begins
-        assert set(row.sources) <= sources.keys()
+        assert row.sources, row.begins
+        assert set(row.sources) <= sources.keys(), row.begins
     begins = [row.begins for row in rows]
     assert len(begins) == len(set(begins))  # two rows for one beginning would be either by chance
     assert all(one == facts.base_name(one) for one in begins)  # a row that no name could reach
 
 
-@pytest.mark.parametrize("provider", facts.TABLES)
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_limits_fit_each_other(provider):
     """An answer fits the window, and so do the longest question and the longest answer together."""
-    for row in facts.models(provider):
+    for row in facts.ours()[provider].models:
         if row.window is not None and row.output is not None:
             assert 0 < row.output <= row.window, row.begins
         if row.question is not None and row.window is not None:
@@ -69,3 +72,26 @@ def test_how_much_a_model_writes(provider, model, limit):
 def test_what_nobody_knows_is_none(provider, model):
     """A guess would be taken for a fact."""
     assert facts.output_limit(provider, model) is None
+
+
+def test_supported_versions_are_those_of_the_extras():
+    """The doctor must not refuse what pip installs, nor the other way round."""
+    extras = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    for one in facts.ours().values():
+        if one.package:
+            wanted = next(line for line in extras[one.extra] if line.startswith(f"{one.package}>="))
+            found = [tuple(int(number) for number in text.split(".")) for text in re.findall(r"[\d.]+$|[\d.]+(?=,)", wanted)]
+            assert [version + (0,) * (2 - len(version)) for version in found] == list(one.versions), wanted
+
+
+def test_each_family_has_weights_and_each_default_is_known():
+    """A family without weights would end a call; a default model without a window would be no default to rely on."""
+    assert {family for _, family in facts.families()} <= WEIGHTS.keys()
+    for name, one in facts.ours().items():
+        if one.default_chat:
+            row = facts.model_of(name, one.default_chat)
+            assert row is not None
+            assert row.window
+            assert row.output

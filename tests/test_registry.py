@@ -6,9 +6,13 @@ from importlib import metadata
 
 import pytest
 
-from surefoot import registry
+from surefoot import facts, registry
 from surefoot.errors import Misconfigured
 from surefoot.target import Target
+
+FACTS = facts.Provider(
+    path="my_package:MyEdge", key_variables=("MY_KEY",), price_id="mistral", models=(facts.Model(begins="large", output=999),)
+)
 
 
 def test_an_unknown_provider_names_the_nearest():
@@ -36,12 +40,30 @@ def test_an_sdk_is_needed_only_by_its_own_lane(monkeypatch):
 def test_a_stranger_registers_by_entry_point(monkeypatch):
     """A provider of one's own needs no change here."""
     point = metadata.EntryPoint(name="mine", value="my_package:MyEdge", group=registry.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(registry.metadata, "entry_points", lambda group: [point])
+    monkeypatch.setattr(registry.metadata, "entry_points", lambda group: [point] if group == registry.ENTRY_POINT_GROUP else [])
     registry._strangers.cache_clear()
     try:
         assert registry.provider("mine").path == "my_package:MyEdge"
     finally:
         registry._strangers.cache_clear()
+
+
+def test_a_plugin_brings_its_own_facts(monkeypatch):
+    """Its models' windows, limits and price name are found as ours are."""
+    points = {
+        registry.ENTRY_POINT_GROUP: [metadata.EntryPoint(name="mine", value="my_package:MyEdge", group=registry.ENTRY_POINT_GROUP)],
+        registry.FACTS_GROUP: [metadata.EntryPoint(name="mine", value="tests.test_registry:FACTS", group=registry.FACTS_GROUP)],
+    }
+    monkeypatch.setattr(registry.metadata, "entry_points", lambda group: points[group])
+    monkeypatch.setattr(facts, "_added", {})
+    registry._strangers.cache_clear()
+    try:
+        assert registry.provider("mine").key_variables == ("MY_KEY",)
+        assert facts.output_limit("mine", "large-2026-01-01") == 999
+        assert facts.price_id("mine") == "mistral"
+    finally:
+        registry._strangers.cache_clear()
+        facts.model_of.cache_clear()
 
 
 @pytest.mark.parametrize("path", [*registry.LAYERS.values(), *registry.STORES.values(), *(one.path for one in registry.PROVIDERS.values())])

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from surefoot.windows import LEFT_OUT, ContextSize, context_size
+from surefoot.windows import ContextSize, context_size
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +37,7 @@ def test_what_the_list_knows(name, total):
 def test_openai_sets_a_part_of_the_large_window_aside():
     """Of 400,000 tokens 272,000 may be asked; the API refuses more."""
     assert context_size("openai:gpt-5-mini") == ContextSize(total=400_000, question=272_000)
+    assert context_size("openai:gpt-6.1-terra") == ContextSize(total=1_050_000, question=922_000)
 
 
 def test_a_fine_tuned_model_has_its_bases_window():
@@ -44,9 +45,9 @@ def test_a_fine_tuned_model_has_its_bases_window():
     assert context_size("openai:ft:gpt-4o-mini-2024-07-18:acme::abc") == context_size("openai:gpt-4o-mini")
 
 
-def test_what_the_list_leaves_out_stands_here():
+def test_what_the_list_leaves_out_stands_in_the_tables():
     """Models whose price the list has, and not the window; dated names find them too."""
-    for name in (*LEFT_OUT, "google:gemini-2.5-pro-preview-06-05"):
+    for name in ("google:gemini-2.5-pro", "google:gemini-3-pro-preview", "google:gemini-2.5-pro-preview-06-05"):
         assert context_size(name).total >= 1_000_000
     assert context_size("google:gemini-2.5-pro-preview-tts").total < 100_000  # a name alike is another model
 
@@ -63,7 +64,17 @@ def test_what_nobody_knows_is_none(name):
     assert context_size(name) is None
 
 
-def test_without_the_price_list_nothing_is_known(monkeypatch):
-    """It comes with the vendors' extras; the core runs without."""
+def test_the_list_fills_what_the_tables_do_not_know(monkeypatch):
+    """It comes with the vendors' extras; the core runs without, with the tables alone."""
+    assert context_size("google:gemini-1.5-flash").total >= 1_000_000
+    context_size.cache_clear()
     monkeypatch.setitem(sys.modules, "genai_prices", None)
-    assert context_size("openai:gpt-4o-mini") is None
+    assert context_size("google:gemini-1.5-flash") is None
+    assert context_size("openai:gpt-4o-mini").total == 128_000
+
+
+def test_a_model_in_this_process_has_the_window_it_refuses_by():
+    """It was said to read 8,192 tokens, and refused more than 2,048."""
+    from surefoot.providers._local_chat import SMOLLM2_WINDOW
+
+    assert context_size("local:smollm2").total == SMOLLM2_WINDOW

@@ -48,13 +48,6 @@ WEIGHTS: dict[str, tuple[float, ...]] = {
     ),
 }  # fmt: skip
 
-# What a model's name holds -> its family; the first that fits.
-FAMILIES = (
-    ("text-embedding-", "cl100k"), ("gpt-3.5", "cl100k"), ("gpt-4o", "o200k"), ("gpt-4.", "o200k"), ("gpt-4", "cl100k"), ("gpt-", "o200k"),
-    ("o1", "o200k"), ("o3", "o200k"), ("o4", "o200k"), ("claude", "claude"), ("llama", "llama3"), ("qwen", "qwen"), ("mistral", "mistral"),
-    ("mixtral", "mistral"), ("ministral", "mistral"), ("deepseek", "deepseek"), ("anthropic:", "claude"),
-)  # fmt: skip
-
 _LEADS = {0xC2: b"o", 0xC3: b"x", 0xC4: b"y", 0xC5: b"y", 0xD0: b"r", 0xD1: b"r", 0xE0: b"i", 0xE1: b"i"}
 _LEADS |= {0xE2: b"o", 0xE3: b"k", 0xEF: b"o"}
 _CONTINUATION = bytes(range(0x80, 0xC0))

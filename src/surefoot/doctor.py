@@ -23,26 +23,15 @@ from msgspec import Struct
 from surefoot import registry
 from surefoot.credentials import key_source, placed
 from surefoot.errors import Misconfigured, SurefootError
+from surefoot.facts import provider_of
 from surefoot.model import ChatModel, EmbedModel
 from surefoot.providers.http.transport import OPTIONS, address_of, transport_of
 from surefoot.secret import Secret
 from surefoot.target import Policy, Target
 
 Verdict = Literal["ok", "warn", "fail"]
-# What the extras allow: at least, and below.
-SUPPORTED = {
-    "openai": ((2, 45), (4, 0)),
-    "anthropic": ((1, 0), (3, 0)),
-    "google-genai": ((2, 20), (4, 0)),
-    "langchain-core": ((1, 7), (2, 0)),
-    "llama-index-core": ((0, 14), (0, 15)),
-}
-ADDRESSES = {
-    "openai": "https://api.openai.com/v1",
-    "anthropic": "https://api.anthropic.com",
-    "google": "https://generativelanguage.googleapis.com",
-}
-STARTS = {"openai": ("sk-",), "anthropic": ("sk-ant-",), "google": ("AIza", "AQ.")}  # of the vendors' own keys
+# What the extras allow of the frameworks: at least, and below. The vendors' SDKs stand in the tables of facts.
+SUPPORTED = {"langchain-core": ((1, 7), (2, 0)), "llama-index-core": ((0, 14), (0, 15))}
 REACH_S = 10.0
 SKEW_S = 60.0  # beyond this signed requests and tokens with an expiry begin to fail
 CALL = Policy(attempts=1, deadline_s=60.0, first_token_s=45.0)
@@ -75,7 +64,8 @@ async def examine(patients: Sequence[Patient], *, calls: bool = True) -> list[Ch
 
 def _versions() -> list[Check]:
     checks = []
-    for package, (least, below) in SUPPORTED.items():
+    vendors = {one.package: one.versions for one in registry.PROVIDERS.values() if one.package}
+    for package, (least, below) in {**vendors, **SUPPORTED}.items():
         try:
             version = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -112,7 +102,7 @@ async def _target(patient: Patient, *, calls: bool) -> list[Check]:
     except SurefootError as error:
         return [Check(what="key", target=target.name, verdict="fail", says=str(error))]
     checks = [_key(target, key)] if key is not None else []
-    address = address_of(target) or ADDRESSES.get(target.provider, "")
+    address = address_of(target) or entry.address
     if address:
         checks += await asyncio.to_thread(_reach, target, address)
     if calls and not any(check.verdict == "fail" for check in checks):
@@ -123,7 +113,8 @@ async def _target(patient: Patient, *, calls: bool) -> list[Check]:
 def _key(target: Target, key: Secret) -> Check:
     """Whether the key looks like one: length and customary beginning are all that is said of it."""
     size = len(key.reveal())
-    starts = STARTS.get(target.provider, ())
+    known = provider_of(target.provider)
+    starts = known.key_starts if known is not None else ()
     begins = next((start for start in starts if key.reveal().startswith(start)), "")
     masked = f"{begins}**** ({size} characters)"
     if not (key.reveal().isascii() and key.reveal().isprintable()) or " " in key.reveal():
@@ -206,9 +197,8 @@ def patients_of(names: Sequence[str]) -> list[Patient]:
             continue
         found.append(Patient(target=target))
     if not found:
-        raise Misconfigured(
-            "nothing to look at: name a model with --model, a file with --config, or set OPENAI_API_KEY or another vendor's"
-        )
+        variables = ", ".join(entry.key_variables[0] for entry in registry.default_chats().values())
+        raise Misconfigured(f"nothing to look at: name a model with --model, a file with --config, or set a key: {variables}")
     return found
 
 

@@ -1,21 +1,28 @@
-"""What is known of providers' models: the records, and how a model's row is found. The rows stand with each provider, see TABLES.
+"""What is known of providers and their models: the records, and how the right one is found. The data stand with each provider, see TABLES.
 
 Tables are data alone, each row with the sources that it was taken from; nothing here asks anybody. A model that nobody has heard of has no
-row, and whoever asks for one of its facts is told None.
+row, and whoever asks for one of its facts is told None. Read by the registry, the providers, the doctor, the discovery of a model at hand,
+prices, windows and token counts: a fact about a vendor is written once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib import import_module
 
 from msgspec import Struct
 
-TABLES = {  # provider -> the module whose MODELS are its models
-    "openai": "surefoot.providers._openai_facts",
-    "anthropic": "surefoot.providers._anthropic_facts",
-    "google": "surefoot.providers._google_facts",
-}
+TABLES = (  # modules with a PROVIDERS; a new provider of ours is its folder and a line here
+    "surefoot.providers._openai_facts",
+    "surefoot.providers._anthropic_facts",
+    "surefoot.providers._google_facts",
+    "surefoot.providers._local_facts",
+)
+OPEN_WEIGHTS = (  # vocabularies of models that many servers serve, by what stands in a name; see `families`
+    ("llama", "llama3"), ("qwen", "qwen"), ("mistral", "mistral"), ("mixtral", "mistral"), ("ministral", "mistral"),
+    ("deepseek", "deepseek"),
+)  # fmt: skip
 
 
 class Model(Struct, frozen=True, kw_only=True):
@@ -29,15 +36,77 @@ class Model(Struct, frozen=True, kw_only=True):
     """The most tokens of a question, where the vendor sets a part of the window aside for the answer."""
     output: int | None = None
     """The most tokens of one answer, thinking included."""
+    dimensions: int | None = None
+    """The length of its vectors, where it embeds and nothing else is asked for."""
+    text_tokens: int | None = None
+    """The most tokens of one text to embed."""
     sources: tuple[str, ...] = ()
-    """Keys of the table's SOURCES, where each has its address and the day it was read."""
+    """Keys of the provider's `sources`."""
+
+
+class Provider(Struct, frozen=True, kw_only=True):
+    """One provider: where its code is, how it is reached, and what it has."""
+
+    path: str
+    """The class that speaks to it, "module:Class"."""
+    needs: tuple[str, ...] = ()
+    """Modules it cannot do without."""
+    sdk: str = ""
+    """The vendor's module, needed by `lane="sdk"` alone."""
+    package: str = ""
+    """The SDK's distribution package."""
+    versions: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    """Supported versions of `package`: from the first on, below the second."""
+    extra: str = ""
+    """The extra of surefoot that brings all of it."""
+    address: str = ""
+    """The vendor's own address, without which targets must give one; "" where there is none."""
+    address_variable: str = ""
+    """The environment variable that names another address; as all variables those that the vendor's SDK reads, see `credentials.placed`."""
+    headers_variable: str = ""
+    """The environment variable that names headers for every request."""
+    option_variables: tuple[tuple[str, str], ...] = ()
+    """Options of a target, each with the environment variable it is taken from."""
+    key_variables: tuple[str, ...] = ()
+    """The environment variables where its key customarily is, the first one first."""
+    key_starts: tuple[str, ...] = ()
+    """How its own keys begin."""
+    default_chat: str = ""
+    """The model that is taken where a key is found and no model is named."""
+    kinds: tuple[str, ...] = ("chat", "embed")
+    """What its models do."""
+    embedders: tuple[str, ...] = ()
+    """Names that begin so are known to embed only, at the vendor's own address."""
+    talkers: tuple[str, ...] = ()
+    """Names that begin so are known to chat only, at the vendor's own address."""
+    price_id: str = ""
+    """Its name in the price list; "" where it is the same."""
+    families: tuple[tuple[str, str], ...] = ()
+    """What a model's name begins with or holds, and the family of its vocabulary; the first that fits."""
+    models: tuple[Model, ...] = ()
+    """Its models."""
+    sources: Mapping[str, str] = {}
+    """Where the rows are from: a source's short name, its address, and the day it was read."""
+
+
+_added: dict[str, Provider] = {}
 
 
 @cache
-def models(provider: str) -> tuple[Model, ...]:
-    """All rows of a provider; none for one without a table."""
-    found: tuple[Model, ...] = import_module(TABLES[provider]).MODELS if provider in TABLES else ()
-    return found
+def ours() -> dict[str, Provider]:
+    """The providers of TABLES, by name."""
+    return {name: one for table in TABLES for name, one in import_module(table).PROVIDERS.items()}
+
+
+def add(name: str, provider: Provider) -> None:
+    """Make the facts of a plugin's provider known."""
+    _added[name] = provider
+    model_of.cache_clear()
+
+
+def provider_of(name: str) -> Provider | None:
+    """The facts of a provider; None for one that has none."""
+    return ours().get(name) or _added.get(name)
 
 
 def base_name(name: str) -> str:
@@ -52,11 +121,25 @@ def base_name(name: str) -> str:
 @lru_cache(maxsize=1024)
 def model_of(provider: str, name: str) -> Model | None:
     """The row of a model; None for one that nobody knows. A dated name follows its family's."""
+    known = provider_of(provider)
     base = base_name(name)
-    return max((row for row in models(provider) if base.startswith(row.begins)), key=lambda row: len(row.begins), default=None)
+    rows = known.models if known is not None else ()
+    return max((row for row in rows if base.startswith(row.begins)), key=lambda row: len(row.begins), default=None)
 
 
 def output_limit(provider: str, model: str) -> int | None:
     """The most tokens that `model` writes in one answer, thinking included; None where nobody knows."""
     row = model_of(provider, model)
     return None if row is None else row.output
+
+
+def price_id(provider: str) -> str:
+    """The provider's name in the price list."""
+    known = provider_of(provider)
+    return known.price_id or provider if known is not None else provider
+
+
+@cache
+def families() -> tuple[tuple[str, str], ...]:
+    """What a model's name begins with or holds, and its vocabulary: those of all providers, and of models that many serve."""
+    return (*(pair for one in ours().values() for pair in one.families), *OPEN_WEIGHTS)

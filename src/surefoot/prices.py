@@ -14,10 +14,10 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from surefoot.facts import price_id
 from surefoot.target import Target
 from surefoot.types import Usage
 
-PROVIDER_IDS = {"openai": "openai", "anthropic": "anthropic", "google": "google"}  # ours -> the price library's
 FALLBACK_USD_PER_MTOK = (5.0, 20.0)  # input, output: above today's middle models, so that an unknown price errs towards too much
 MODELS = 256  # asked of one target with `model=`, whose rates are kept
 RATES_S = 3600.0  # how long a derived price is kept: some change by the hour of the day
@@ -55,7 +55,7 @@ class Price:
     __slots__ = ("_input", "_is_local", "_model", "_output", "_provider", "_rates", "known")
 
     def __init__(self, target: Target, *, is_local: bool = False) -> None:
-        self._provider = PROVIDER_IDS.get(target.provider, target.provider)
+        self._provider = price_id(target.provider)
         self._model = target.model
         self._is_local = is_local
         self._rates: dict[str, tuple[Rates | None, float]] = {}  # by model asked: what is known, and until when

@@ -1,6 +1,7 @@
 """Name -> "module:attribute": the one table of providers, layers and stores. Nothing is imported until it is used.
 
-Strangers register a provider through the entry-point group `surefoot.providers`, with an Edge class as its value.
+Plugins register a provider through the entry-point group `surefoot.providers`, with an Edge class as its value; what is known of it and
+its models (keys, windows, prices' name, see `facts.Provider`) through `surefoot.facts`, under the same name.
 """
 
 from __future__ import annotations
@@ -10,77 +11,17 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
+from surefoot import facts
 from surefoot.errors import Misconfigured
+from surefoot.facts import Provider
 
 if TYPE_CHECKING:
     from surefoot.target import Target
 
-ENTRY_POINT_GROUP = "surefoot.providers"
+ENTRY_POINT_GROUP, FACTS_GROUP = "surefoot.providers", "surefoot.facts"
 
 
-class ProviderEntry(Struct, frozen=True, kw_only=True):
-    """Where a provider lives: its Edge class, the modules it needs, its extra, its customary environment variables, what its models do.
-
-    `sdk` is the vendor's module, needed by `lane="sdk"` alone; `default_chat` the model taken where a key is found and none is named.
-    `address_variable`, `headers_variable` and `option_variables` (option, variable) are those that the vendor's SDK reads: they hold on
-    every lane (see `credentials.placed`). Names that begin with one of `embedders` are known to embed only, with one of `talkers` to chat
-    only, at the vendor's own address.
-    """
-
-    path: str
-    needs: tuple[str, ...] = ()
-    sdk: str = ""
-    extra: str = ""
-    key_variables: tuple[str, ...] = ()
-    default_chat: str = ""
-    address_variable: str = ""
-    headers_variable: str = ""
-    option_variables: tuple[tuple[str, str], ...] = ()
-    kinds: tuple[str, ...] = ("chat", "embed")
-    embedders: tuple[str, ...] = ()
-    talkers: tuple[str, ...] = ()
-
-
-PROVIDERS: dict[str, ProviderEntry] = {
-    "openai": ProviderEntry(
-        path="surefoot.providers.openai:OpenAIEdge",
-        needs=("aiohttp",),
-        sdk="openai",
-        extra="openai",
-        key_variables=("OPENAI_API_KEY",),
-        default_chat="gpt-5-mini",
-        address_variable="OPENAI_BASE_URL",
-        headers_variable="OPENAI_CUSTOM_HEADERS",
-        option_variables=(("organization", "OPENAI_ORG_ID"), ("project", "OPENAI_PROJECT_ID")),
-        embedders=("text-embedding-",),
-        talkers=("gpt-", "chatgpt-", "o1", "o3", "o4"),
-    ),
-    "anthropic": ProviderEntry(
-        path="surefoot.providers.anthropic:AnthropicEdge",
-        needs=("aiohttp",),
-        sdk="anthropic",
-        extra="anthropic",
-        key_variables=("ANTHROPIC_API_KEY",),
-        default_chat="claude-haiku-4-5",
-        address_variable="ANTHROPIC_BASE_URL",
-        headers_variable="ANTHROPIC_CUSTOM_HEADERS",
-        kinds=("chat",),
-    ),
-    "google": ProviderEntry(
-        path="surefoot.providers.google:GoogleEdge",
-        needs=("aiohttp",),
-        sdk="google.genai",
-        extra="google",
-        key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-        default_chat="gemini-3.5-flash-lite",
-        address_variable="GOOGLE_GEMINI_BASE_URL",
-        embedders=("gemini-embedding-", "text-embedding-", "embedding-"),
-        talkers=("gemini-1", "gemini-2", "gemini-3", "gemma-"),
-    ),
-    "local": ProviderEntry(path="surefoot.providers.local:LocalEdge"),
-}
+PROVIDERS: dict[str, Provider] = dict(facts.ours())
 
 LAYERS: dict[str, str] = {
     name: f"surefoot.layers.{name}:{name.capitalize()}"
@@ -104,12 +45,16 @@ def load(path: str) -> Any:
 
 
 @cache
-def _strangers() -> dict[str, ProviderEntry]:
-    points = metadata.entry_points(group=ENTRY_POINT_GROUP)
-    return {point.name: ProviderEntry(path=point.value) for point in points}
+def _strangers() -> dict[str, Provider]:
+    """The providers of plugins; those that bring facts are asked for them."""
+    told = {point.name: point.load() for point in metadata.entry_points(group=FACTS_GROUP)}
+    found = {point.name: told.get(point.name) or Provider(path=point.value) for point in metadata.entry_points(group=ENTRY_POINT_GROUP)}
+    for name, known in told.items():
+        facts.add(name, known)
+    return found
 
 
-def provider(name: str, *, lane: str = "auto") -> ProviderEntry:
+def provider(name: str, *, lane: str = "auto") -> Provider:
     """The entry of provider `name`. Raises Misconfigured for an unknown one (with the nearest known) or a missing extra.
 
     With `lane="sdk"` the vendor's SDK is needed, too.
@@ -129,7 +74,7 @@ def provider(name: str, *, lane: str = "auto") -> ProviderEntry:
     return entry
 
 
-def default_chats() -> dict[str, ProviderEntry]:
+def default_chats() -> dict[str, Provider]:
     """The chat targets that a key alone is enough for, by name, in the order in which they are tried."""
     return {f"{name}:{entry.default_chat}": entry for name, entry in PROVIDERS.items() if entry.default_chat}
 

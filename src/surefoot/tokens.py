@@ -12,7 +12,8 @@ from __future__ import annotations
 from functools import lru_cache
 from operator import mul
 
-from surefoot._token_weights import FAMILIES, WEIGHTS, counts, plain
+from surefoot._token_weights import WEIGHTS, counts, plain
+from surefoot.facts import families
 from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Usage
 
 MESSAGE_TOKENS = 4  # role and separators, from the OpenAI cookbook
@@ -27,7 +28,7 @@ def family(model: str) -> str:
     """The family of vocabularies that `model` belongs to, "other" where nobody knows."""
     name = model.lower()
     bare = name.rpartition("/")[2].partition(":")[2] or name
-    return next((kind for word, kind in FAMILIES if bare.startswith(word) or (word in name and len(word) > 2)), "other")
+    return next((kind for word, kind in families() if bare.startswith(word) or (word in name and len(word) > 2)), "other")
 
 
 def estimate_text(text: str, *, model: str = "") -> int:

@@ -172,7 +172,7 @@ def _in_dotenv(name: str) -> Secret | None:
 
 
 class Variables(Protocol):
-    """The environment variables of one provider: what `placed` needs of a `registry.ProviderEntry`."""
+    """The environment variables of one provider: what `placed` needs of a `facts.Provider`."""
 
     @property
     def address_variable(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from surefoot.facts import Model
+from surefoot.facts import Model, Provider
 
 SOURCES = {
     "models.dev": "models.dev as of langchain-anthropic 1.7.10, read 2026-11-30",
@@ -29,3 +29,24 @@ MODELS: tuple[Model, ...] = (
     ),
     *(_row(f"claude-{name}", 1_000_000, 128_000, "litellm") for name in ("mythos-5", "mythos-preview")),
 )
+
+PROVIDERS = {
+    "anthropic": Provider(
+        path="surefoot.providers.anthropic:AnthropicEdge",
+        needs=("aiohttp",),
+        sdk="anthropic",
+        package="anthropic",
+        versions=((1, 0), (3, 0)),
+        extra="anthropic",
+        address="https://api.anthropic.com",
+        address_variable="ANTHROPIC_BASE_URL",
+        headers_variable="ANTHROPIC_CUSTOM_HEADERS",
+        key_variables=("ANTHROPIC_API_KEY",),
+        key_starts=("sk-ant-",),
+        default_chat="claude-haiku-4-5",
+        kinds=("chat",),
+        families=(("claude", "claude"), ("anthropic:", "claude")),
+        models=MODELS,
+        sources=SOURCES,
+    )
+}

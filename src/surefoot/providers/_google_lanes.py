@@ -14,6 +14,7 @@ from typing import Any
 from surefoot.errors import Misconfigured
 from surefoot.providers._body import NO_EXTRA, Extra
 from surefoot.providers._exchange import Lane, missing_extra
+from surefoot.providers._google_facts import PROVIDERS
 from surefoot.providers.http.direct import DirectLane
 from surefoot.providers.http.sdk import OURS, STAND_IN, HttpAnswer, bounded, http_client, keyed, view
 from surefoot.providers.http.session import Answer, Sender
@@ -21,7 +22,6 @@ from surefoot.providers.http.transport import Transport, lane_of, transport_of
 from surefoot.secret import Secret
 from surefoot.target import Target
 
-BASE_URL = "https://generativelanguage.googleapis.com"
 KEY_HEADER = "x-goog-api-key"
 
 
@@ -30,7 +30,7 @@ def lane_for(target: Target, options: dict[str, Any]) -> Lane:
     kind = lane_of(target, "google.genai")
     if kind == "client":
         return _own_client(target, options)
-    transport = transport_of(target, options, target.base_url or BASE_URL)
+    transport = transport_of(target, options, target.base_url or PROVIDERS["google"].address)
     return _sdk(target, options, transport) if kind == "sdk" else _direct(target, options, transport)
 
 

@@ -20,8 +20,6 @@ UNSIGNED = "skip_thought_signature_validator"  # the documented word for a call 
 # What Google's own OpenAI-compatible address makes of an effort for models that take a number of tokens (2.5).
 BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576}
 NO_LEVEL = "minimal"  # the least thinking of models that cannot do without (3 and later)
-FULL_DIMENSION = 3072
-DIMENSIONS = {"gemini-embedding-001": FULL_DIMENSION, "gemini-embedding-2": FULL_DIMENSION, "text-embedding-004": 768}
 
 
 class Dialect(Struct, frozen=True, kw_only=True):

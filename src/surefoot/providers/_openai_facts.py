@@ -15,6 +15,7 @@ SOURCES = {
     "tools-5.6": 'litellm#34569, livekit/agents#7169: gpt-5.6 wants effort "none" said beside tools, 2026-11-30',
     "thinks-5.5": "CopilotKit#7191, llmcomp#69: gpt-5.5 and later think unless told not to, and then take no temperature, 2026-11-30",
     "azure": 'voideditor#936, #937, clarity-agent#16, opencode#37964, Microsoft\'s "Azure OpenAI v1 API": hosts and headers, 2026-11-30',
+    "embeddings": 'OpenAI API reference, "Create embeddings", 2026-11-30',
     "models.dev": "models.dev as of langchain-openai 1.7.4: windows and outputs, read 2026-11-30",
     "litellm": "model_prices_and_context_window.json of LiteLLM 1.110.2: windows, outputs, APIs, efforts, read 2026-11-30",
 }
@@ -25,8 +26,6 @@ AZURE_HOSTS = (  # with a resource's name or a region before them; public, US go
     ".openai.azure.us", ".services.ai.azure.us", ".cognitiveservices.azure.us", ".api.cognitive.microsoft.us",
     ".openai.azure.cn", ".cognitiveservices.azure.cn", ".api.cognitive.azure.cn",
 )  # fmt: skip
-
-DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
 
 SAMPLING = frozenset({"temperature", "top_p"})
 STOP = frozenset({"stop"})
@@ -79,10 +78,41 @@ MODELS: tuple[Model, ...] = (
 )
 OTHER = Model(begins="", thinks=False)  # models of other servers take everything
 
+EMBEDDERS = tuple(
+    facts.Model(begins=begins, dimensions=dimensions, text_tokens=8192, sources=("embeddings",))
+    for begins, dimensions in (("text-embedding-3-small", 1536), ("text-embedding-3-large", 3072), ("text-embedding-ada-002", 1536))
+)
+
+PROVIDERS = {
+    "openai": facts.Provider(
+        path="surefoot.providers.openai:OpenAIEdge",
+        needs=("aiohttp",),
+        sdk="openai",
+        package="openai",
+        versions=((2, 45), (4, 0)),
+        extra="openai",
+        address="https://api.openai.com/v1",
+        address_variable="OPENAI_BASE_URL",
+        headers_variable="OPENAI_CUSTOM_HEADERS",
+        option_variables=(("organization", "OPENAI_ORG_ID"), ("project", "OPENAI_PROJECT_ID")),
+        key_variables=("OPENAI_API_KEY",),
+        key_starts=("sk-",),
+        default_chat="gpt-5-mini",
+        embedders=("text-embedding-",),
+        talkers=("gpt-", "chatgpt-", "o1", "o3", "o4"),
+        families=(
+            ("text-embedding-", "cl100k"), ("gpt-3.5", "cl100k"), ("gpt-4o", "o200k"), ("gpt-4.", "o200k"), ("gpt-4", "cl100k"),
+            ("gpt-", "o200k"), ("o1", "o200k"), ("o3", "o200k"), ("o4", "o200k"),
+        ),
+        models=(*MODELS, *EMBEDDERS),
+        sources=SOURCES,
+    )
+}  # fmt: skip
+
 
 @lru_cache(maxsize=256)
 def model_of(name: str) -> Model:
-    """The row of a model, OTHER where there is none."""
+    """The row of a chat model, OTHER where there is none."""
     found = facts.model_of("openai", name)
     return found if isinstance(found, Model) else OTHER
 

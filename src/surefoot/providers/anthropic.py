@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from surefoot.errors import SurefootError, Unsupported
+from surefoot.providers._anthropic_facts import PROVIDERS
 from surefoot.providers._anthropic_read import Asked, ChatReader, chat_reply
 from surefoot.providers._anthropic_wire import MAX_TOKENS, Dialect, chat_body
 from surefoot.providers._exchange import Exchange, Lane, missing_extra, no_stream, options_of, texts
@@ -24,7 +25,7 @@ from surefoot.settle import Replay, Stream, split
 from surefoot.target import Target
 from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedRequest, Traits
 
-BASE_URL = "https://api.anthropic.com"
+FACTS = PROVIDERS["anthropic"]
 PATH = "/v1/messages"
 API_VERSION = "2023-06-01"  # what the direct lane says; the SDK says its own
 
@@ -47,7 +48,7 @@ class AnthropicEdge:
         self.target = target
         self.dialect = Dialect(target=target.name, max_tokens=options["max_tokens"], sampling=options["sampling"])
         self.traits = Traits(context_tokens=target.context_tokens, embed=False)
-        self._exchange = Exchange(target, keys, _lane(target, options), variable="ANTHROPIC_API_KEY")
+        self._exchange = Exchange(target, keys, _lane(target, options), variable=FACTS.key_variables[0])
 
     async def chat(self, call: Call[ChatRequest]) -> ChatReply | Stream:
         """One exchange. Raises Unsupported or Misconfigured (nothing sent), or a Fault."""
@@ -93,7 +94,7 @@ def _lane(target: Target, options: dict[str, Any]) -> Lane:
     kind = lane_of(target, "anthropic")
     if kind == "client":
         return _own_client(target, options, headers)
-    transport = transport_of(target, options, target.base_url or BASE_URL)
+    transport = transport_of(target, options, target.base_url or FACTS.address)
     if kind == "sdk":
         return _sdk(target, transport, headers)
     return DirectLane(transport, sign=lambda key: {"x-api-key": key}, headers={"anthropic-version": API_VERSION, **headers})

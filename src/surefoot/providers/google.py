@@ -13,11 +13,13 @@ from typing import Any
 from urllib.parse import quote
 
 from surefoot.errors import Misconfigured, SurefootError, Unsupported
+from surefoot.facts import Model, model_of
 from surefoot.providers._exchange import Exchange, no_stream, options_of, texts
 from surefoot.providers._faults import Door, fault_of, malformed
+from surefoot.providers._google_facts import PROVIDERS
 from surefoot.providers._google_lanes import is_vertex, lane_for
 from surefoot.providers._google_read import ChatReader, chat_reply, vectors
-from surefoot.providers._google_wire import DIMENSIONS, Dialect, chat_body, embed_body, path_of
+from surefoot.providers._google_wire import Dialect, chat_body, embed_body, path_of
 from surefoot.providers._openai_read import Asked
 from surefoot.providers._sse import Answer
 from surefoot.providers.http.transport import OPTIONS as TRANSPORT_OPTIONS
@@ -28,7 +30,6 @@ from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedReques
 
 API_VERSION = "v1beta"  # takes every field we send, through either generation of the SDK (2.x defaults to it, 3.x to v1)
 MAX_BATCH_TEXTS = 100  # of one batchEmbedContents, the API reference says
-MAX_TEXT_TOKENS = {"gemini-embedding-001": 2048, "gemini-embedding-2": 8192}  # of one text, ibid.
 TASK_TYPES = ("RETRIEVAL_DOCUMENT", "RETRIEVAL_QUERY")
 PREFIXES = ("title: none | text: ", "task: search result | query: ")  # gemini-embedding-2 wants the task in the text, ibid.
 
@@ -72,6 +73,7 @@ class GoogleEdge:
         if task_types is None:
             task_types = ("", "") if by_prefix else TASK_TYPES
         self.target = target
+        self._embedder = model_of("google", model) or Model(begins="")
         self.dialect = Dialect(
             target=target.name,
             thoughts=options["thoughts"],
@@ -84,14 +86,14 @@ class GoogleEdge:
             space=self._space(target.dimensions, is_unit=True),
             max_batch_texts=options["max_batch_texts"],
             max_batch_tokens=options["max_batch_tokens"],
-            max_text_tokens=options["max_text_tokens"] or MAX_TEXT_TOKENS.get(model),
+            max_text_tokens=options["max_text_tokens"] or self._embedder.text_tokens,
         )
-        self._exchange = Exchange(target, keys, lane_for(target, options), variable="GEMINI_API_KEY")
+        self._exchange = Exchange(target, keys, lane_for(target, options), variable=PROVIDERS["google"].key_variables[0])
 
     def _space(self, dimensions: int | None, *, is_unit: bool) -> str:
         """provider/model/dimension/normalisation/prefix; a task type is Google's own kind of prefix."""
         model = self.target.model
-        size = dimensions or DIMENSIONS.get(model) or "default"
+        size = dimensions or self._embedder.dimensions or "default"
         marks = self.dialect.prefixes if any(self.dialect.prefixes) else self.dialect.task_types
         prefix = quote("|".join(marks), safe=" :|") if any(marks) else "no-prefix"
         return f"google/{model}/{size}/{'unit' if is_unit else 'as-is'}/{prefix}"
@@ -137,7 +139,7 @@ class GoogleEdge:
             return fault_of(name, error, key=door.key, private=texts(request))
 
         matrix, usage = vectors(data, answer.headers.get("content-type", ""), count=len(request.texts), target=name, tell=tell)
-        expected = dimensions or DIMENSIONS.get(self.target.model)
+        expected = dimensions or self._embedder.dimensions
         if expected is not None and matrix.shape[1] != expected:
             raise malformed(name, f"vectors of {matrix.shape[1]} numbers came back, {expected} were expected")
         if request.unit_length:

@@ -20,7 +20,9 @@ from typing import Any, Protocol
 
 from surefoot import runtime
 from surefoot.errors import BadRequest, ContextTooLong, MalformedReply, Misconfigured, Unsupported
+from surefoot.facts import model_of
 from surefoot.providers._exchange import options_of
+from surefoot.providers._local_facts import E5_DIMENSIONS
 from surefoot.settle import Replay, prime, split
 from surefoot.target import Target
 from surefoot.tokens import estimate_input, estimate_text
@@ -88,6 +90,7 @@ class LocalEdge:
         self._encoder: Encoder | None = None
         self._generator: Any = None
         is_chat = self._name in CHAT_MODELS
+        known = model_of("local", self._name)
         if self._name == "smollm2":
             from surefoot.providers import _local_chat
 
@@ -96,8 +99,8 @@ class LocalEdge:
             from surefoot.providers import _local_embed
 
             _local_embed.check(self._name)
-            if self._name == _local_embed.E5 and target.dimensions not in {None, _local_embed.E5_DIMENSION}:
-                has = f"the model has {_local_embed.E5_DIMENSION} dimensions"
+            if self._name == _local_embed.E5 and target.dimensions not in {None, E5_DIMENSIONS}:
+                has = f"the model has {E5_DIMENSIONS} dimensions"
                 raise Misconfigured(f"target {target.name}: dimensions = {target.dimensions} cannot be given, {has}; leave it out")
         self.traits = Traits(
             is_local=True,
@@ -107,7 +110,7 @@ class LocalEdge:
             vision=False,
             pdf=False,
             schema=False,
-            context_tokens=target.context_tokens or {"smollm2": 8192}.get(self._name),
+            context_tokens=target.context_tokens or (known.window if known is not None else None),
             space="" if is_chat else _space(self._name),
             max_batch_texts=64,  # a few seconds of work: small enough to share the cores fairly, large enough to fill them
         )

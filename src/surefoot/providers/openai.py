@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from surefoot.errors import BadRequest, Misconfigured, SurefootError
 from surefoot.events import LeftOut, tell
+from surefoot.facts import Model, model_of
 from surefoot.providers import _openai_facts as facts
 from surefoot.providers._exchange import Exchange, Lane, missing_extra, no_stream, options_of, texts
 from surefoot.providers._faults import Door, fault_of, malformed, request_id
@@ -32,10 +33,9 @@ from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedReques
 
 logger = logging.getLogger(__name__)
 
-BASE_URL = "https://api.openai.com/v1"
+FACTS = facts.PROVIDERS["openai"]
 MAX_BATCH_TEXTS = 2048  # texts of one embeddings request, the API reference says
 MAX_BATCH_TOKENS = 300_000  # tokens of one embeddings request over all texts, ibid.
-MAX_TEXT_TOKENS = 8192  # tokens of one text, ibid.; other servers say so themselves (a 400)
 
 OPTIONS: dict[str, Any] = {
     "organization": None,  # left out, OPENAI_ORG_ID and OPENAI_PROJECT_ID count
@@ -56,6 +56,9 @@ OPTIONS: dict[str, Any] = {
 }
 
 
+UNKNOWN = Model(begins="")
+
+
 class OpenAIEdge:
     """`openai:MODEL`, at OpenAI or at `target.base_url`. Sends once, never retries or waits; lives on one loop.
 
@@ -66,7 +69,7 @@ class OpenAIEdge:
         options = options_of(target, OPTIONS)
         if options["auth_header"] not in {None, "authorization", "api-key"}:
             raise Misconfigured(f"target {target.name}: auth_header = {options['auth_header']!r} must be 'authorization' or 'api-key'")
-        address = address_of(target) or BASE_URL
+        address = address_of(target) or FACTS.address
         host = urlsplit(address).hostname or ""
         is_openai = facts.is_openai(host)
         self.target = target
@@ -82,21 +85,21 @@ class OpenAIEdge:
             document_prefix=options["document_prefix"],
             query_prefix=options["query_prefix"],
         )
-        known = target.model in facts.DIMENSIONS
+        known = self._embedder = model_of("openai", target.model) or UNKNOWN
         self.traits = Traits(
             context_tokens=target.context_tokens,
             space=self._space(target.dimensions, is_unit=True),
             host="" if is_openai else urlsplit(address).netloc.rpartition("@")[2],
             max_batch_texts=options["max_batch_texts"] or MAX_BATCH_TEXTS,
-            max_batch_tokens=options["max_batch_tokens"] or (MAX_BATCH_TOKENS if known else None),
-            max_text_tokens=options["max_text_tokens"] or (MAX_TEXT_TOKENS if known else None),
+            max_batch_tokens=options["max_batch_tokens"] or (MAX_BATCH_TOKENS if known.text_tokens else None),
+            max_text_tokens=options["max_text_tokens"] or known.text_tokens,
         )
-        self._exchange = Exchange(target, keys, _lane(target, options), variable="OPENAI_API_KEY")
+        self._exchange = Exchange(target, keys, _lane(target, options), variable=FACTS.key_variables[0])
 
     def _space(self, dimensions: int | None, *, is_unit: bool) -> str:
         """provider/model/dimension/normalisation/prefix; a dimension nobody asked for is the model's own."""
         model = self.target.model
-        size = dimensions or facts.DIMENSIONS.get(model) or "default"
+        size = dimensions or self._embedder.dimensions or "default"
         prefixes = (self.dialect.document_prefix, self.dialect.query_prefix)
         prefix = "|".join(quote(text, safe=" :") for text in prefixes) if any(prefixes) else "no-prefix"
         return f"openai/{model}/{size}/{'unit' if is_unit else 'as-is'}/{prefix}"
@@ -156,7 +159,7 @@ class OpenAIEdge:
 
         content_type = answer.headers.get("content-type", "")
         matrix, usage, model = vectors(data, content_type, count=len(request.texts), target=name, request_id=number, tell=tell)
-        expected = dimensions or (facts.DIMENSIONS.get(self.target.model) if self.dialect.is_openai else None)
+        expected = dimensions or (self._embedder.dimensions if self.dialect.is_openai else None)
         if expected is not None and matrix.shape[1] != expected:
             raise malformed(name, f"vectors of {matrix.shape[1]} numbers came back, {expected} were expected", request_id=number)
         if request.unit_length:
@@ -181,7 +184,7 @@ def _lane(target: Target, options: dict[str, Any]) -> Lane:
     kind = lane_of(target, "openai")
     if kind == "client":
         return _own_client(target, options)
-    transport = transport_of(target, options, target.base_url or BASE_URL)
+    transport = transport_of(target, options, target.base_url or FACTS.address)
     return _direct(target, options, transport) if kind == "direct" else _sdk(target, options, transport)
 
 
