@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from surefoot._documented import Documented
 from surefoot.ask import CALL_OPTIONS, COUNTS, FRACTIONS, extra_text, number
 from surefoot.errors import Misconfigured
 from surefoot.model import ChatModel, EmbedModel
@@ -45,22 +46,35 @@ OWN_FIELDS = (  # of an adapter: what its model is built from, beside its name
 NOT_NONE = frozenset({"model", "tool_choice", "reasoning_effort"})  # "" is their word for the provider's default
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+class Settings(Struct, Documented, frozen=True, kw_only=True):
     """What a model is built from, as adapters' fields say it: the first target's settings, the fallbacks, the policy, the cache."""
 
     model: str
+    """The first target, as "provider:model"."""
     fallbacks: tuple[str | Target, ...] = ()
+    """The targets asked after it, in order."""
     base_url: str = ""
+    """Of the first target; see `Target.base_url`."""
     api_key: str | Secret | None = None
+    """Of the first target; see `Target.api_key`."""
     requests_per_minute: float | None = None
+    """Of the first target; see `Target.requests_per_minute`."""
     tokens_per_minute: float | None = None
+    """Of the first target; see `Target.tokens_per_minute`."""
     concurrency: int | None = None
+    """Of the first target; see `Target.concurrency`."""
     dimensions: int | None = None
+    """Of the first target; see `Target.dimensions`."""
     deadline_s: float | None = Policy().deadline_s
+    """See `Policy.deadline_s`."""
     attempts: int = Policy().attempts
+    """See `Policy.attempts`."""
     hedge_after: Any = None
+    """See `Policy.hedge_after`."""
     budget_usd: float | None = None
+    """See `Policy.budget_usd`."""
     cache: Any = None
+    """The model's cache, as `ChatModel` takes it. None: no cache."""
 
     def targets(self) -> list[str | Target]:
         """The model's own target, then the fallbacks. Raises Misconfigured for a name without provider or a number out of range."""

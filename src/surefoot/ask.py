@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from surefoot._documented import Documented
 from surefoot.errors import BadRequest, Misconfigured
 from surefoot.text import clean, exact, json_text, text_of
 from surefoot.tool_dicts import tool_of
@@ -27,13 +28,17 @@ COUNTS = frozenset({"max_tokens", "seed", "dimensions"})
 _numbers = itertools.count(1)
 
 
-class Scope(Struct, frozen=True, kw_only=True):
+class Scope(Struct, Documented, frozen=True, kw_only=True):
     """Who asks, and how urgently: for every call made inside."""
 
     tenant: str = ""
+    """On whose behalf calls are made: caches, spend limits and the ledger tell tenants apart. Empty: nobody's."""
     priority: Priority = "interactive"
+    """How urgent: "interactive" calls go first in queues; "batch" calls wait behind them."""
     tags: tuple[tuple[str, str], ...] = ()
+    """Pairs of name and value, sorted by name."""
     deadline_s: float | None = None
+    """Seconds each call may take, above 0. None: the policy's."""
 
 
 _scope: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("surefoot_scope", default=None)

@@ -26,6 +26,7 @@ from typing import Any, NoReturn, get_type_hints
 import msgspec
 
 from surefoot import registry
+from surefoot._documented import Documented
 from surefoot.credentials import at_hand
 from surefoot.errors import Misconfigured
 from surefoot.model import ChatModel, EmbedModel
@@ -55,18 +56,22 @@ def load(path: str | Path) -> Models:
     return Models(_Reader(file, text).settings(data))
 
 
-class Found(msgspec.Struct, frozen=True):
+class Found(msgspec.Struct, Documented, frozen=True):
     """A chat target that is at hand, and how it was found."""
 
     target: Target
+    """The target, ready to be used."""
     why: str
+    """How it was found, as a phrase to show."""
 
 
-class Discovery(msgspec.Struct, frozen=True):
+class Discovery(msgspec.Struct, Documented, frozen=True):
     """What `look_around` found; `hints` say for each key that cannot be used what to do about it."""
 
     found: Found | None
+    """The first target at hand; None if there is none."""
     hints: tuple[str, ...] = ()
+    """For each key that cannot be used, what to do about it."""
 
 
 def discover() -> Found | None:

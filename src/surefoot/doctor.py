@@ -21,6 +21,7 @@ from urllib.request import HTTPSHandler, OpenerDirector, ProxyHandler, Request, 
 from msgspec import Struct
 
 from surefoot import registry
+from surefoot._documented import Documented
 from surefoot.credentials import key_source, placed
 from surefoot.errors import Misconfigured, SurefootError
 from surefoot.facts import provider_of
@@ -38,20 +39,26 @@ CALL = Policy(attempts=1, deadline_s=60.0, first_token_s=45.0)
 CALL_TOKENS = 16
 
 
-class Check(Struct, frozen=True, kw_only=True):
+class Check(Struct, Documented, frozen=True, kw_only=True):
     """One thing looked at: what, of which target ("" for the installation), the verdict, and a sentence."""
 
     what: str
+    """What was looked at, in a word or two."""
     target: str = ""
+    """Of which target, as "provider:model"; empty: of the installation."""
     verdict: Verdict
+    """Whether it is as it should be."""
     says: str
+    """A sentence: what was found and, if need be, what to do."""
 
 
-class Patient(Struct, frozen=True, kw_only=True):
+class Patient(Struct, Documented, frozen=True, kw_only=True):
     """A target to look at, and what it is for."""
 
     target: Target
+    """The target to look at."""
     kind: Literal["chat", "embed"] = "chat"
+    """What it is used for: "chat" or "embed"."""
 
 
 async def examine(patients: Sequence[Patient], *, calls: bool = True) -> list[Check]:

@@ -54,7 +54,8 @@ __all__ = [
 class SurefootError(Exception):
     """Root of everything surefoot raises on purpose."""
 
-    retryable: ClassVar[bool] = False  # may the same request be asked again, of the same target, a little later?
+    retryable: ClassVar[bool] = False
+    """Whether the same request may be asked again, of the same target, a little later."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by message and attributes, so errors cross processes whole."""
@@ -77,6 +78,9 @@ class Refused(SurefootError):
 
     `retry_after_s` is how long until asking again may help, or None.
     """
+
+    retry_after_s: float | None
+    """Seconds until asking again may help, at least 0; None: waiting does not help, or nobody knows how long."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -107,10 +111,22 @@ class Fault(SurefootError):
     """The provider's answer was a failure.
 
     `status` is the HTTP status or None, `code` the vendor's own word for it, `retry_after_s` the server's hint in
-    seconds, `request_id` the vendor's id for support, `target` the `provider:model` asked.
+    seconds, `request_id` the vendor's id for support, `target` the `provider:model` asked. A partly failed embedding's
+    error has the rest as `vectors`.
     """
 
-    vectors: Any = None  # of a partly failed embedding: float32 [n, dim], NaN in the rows of the texts the message names
+    status: int | None
+    """The HTTP status; None where there was none: no answer, or an error in the middle of a stream."""
+    code: str
+    """The vendor's own word for the error; empty: it gave none."""
+    retry_after_s: float | None
+    """The server's hint, in seconds, when to ask again; None: it gave none."""
+    request_id: str
+    """The vendor's id of the request, for its support; empty: it gave none."""
+    target: str
+    """The target that was asked, as "provider:model"; empty: not known where the error arose."""
+    vectors: Any = None
+    """Of a partly failed embedding: float32 [n, dim], NaN in the rows of the texts the message names. None for all other errors."""
 
     def __init__(
         self,
@@ -187,6 +203,9 @@ class ContentRefused(Permanent):
 class InvalidOutput(Permanent):
     """The answer does not satisfy the schema that was asked for; `.partial` holds its text."""
 
+    partial: str
+    """The whole text of the answer that does not fit."""
+
     def __init__(self, message: str, *, partial: str = "", target: str = "") -> None:
         super().__init__(message, target=target)
         self.partial = partial
@@ -197,7 +216,12 @@ class DeadlineExceeded(SurefootError, TimeoutError):
 
 
 class Interrupted(SurefootError):
-    """The stream broke after its first token; `.partial` holds the text that arrived, `__cause__` the reason."""
+    """The stream from `.target` broke after its first token; `.partial` holds the text that arrived, `__cause__` the reason."""
+
+    partial: str
+    """The text that arrived before it broke."""
+    target: str
+    """The target that was answering, as "provider:model"; empty: not known."""
 
     def __init__(self, message: str, *, partial: str = "", target: str = "") -> None:
         super().__init__(message)
@@ -226,10 +250,15 @@ class Exhausted(ExceptionGroup[SurefootError], SurefootError):
 
 
 class BatchFailed(ExceptionGroup[Exception], SurefootError):
-    """Some calls of a batch failed; `.exceptions` holds their errors, `.replies` every reply or error in the order asked."""
+    """Some calls of a batch failed; `.exceptions` holds their errors, `.replies` every reply or error in the order asked.
+
+    Of a batch of embeddings `.vectors` holds what came.
+    """
 
     replies: list[Any]
-    vectors: Any = None  # of a batch of embeddings: float32 [n, dim], NaN in the rows that failed
+    """Every reply or error, in the order asked."""
+    vectors: Any = None
+    """Of a batch of embeddings: float32 [n, dim], NaN in the rows that failed. None for a batch of chats."""
 
     def __new__(cls, message: str, errors: Sequence[Exception], *, replies: list[Any] | None = None) -> Self:
         """Build from a message, at least one error, and the whole list."""

@@ -12,31 +12,36 @@ import queue
 import threading
 from asyncio import get_running_loop
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
-if TYPE_CHECKING:
-    from surefoot.types import Attempt, Call, Usage
+from surefoot._documented import Documented
+from surefoot.types import Attempt, Call, Usage
 
 logger = logging.getLogger("surefoot")
 
 QUEUE_SIZE = 10_000  # a subscriber this far behind is stuck; further events are dropped and counted, calls go on
 
 
-class Event(Struct, frozen=True, kw_only=True, gc=False):
+class Event(Struct, Documented, frozen=True, kw_only=True, gc=False):
     """What all events share: `at_s` is the home loop's clock."""
 
     call_id: str = ""
+    """Which call it belongs to; unique within the process."""
     at_s: float = 0.0
+    """When it happened: seconds of the background loop's clock, comparable with other events only."""
 
 
 class CallStarted(Event, frozen=True, kw_only=True, gc=False):
     """A call entered the first room."""
 
     kind: str = "chat"
+    """What is asked: "chat" or "embed"."""
     stream: bool = False
+    """True if the answer is wanted as a stream."""
     tenant: str = ""
+    """On whose behalf the call is made; empty: nobody's."""
 
 
 class CallEnded(Event, frozen=True, kw_only=True, gc=False):
@@ -46,96 +51,137 @@ class CallEnded(Event, frozen=True, kw_only=True, gc=False):
     """
 
     target: str = ""
+    """The target that answered or, if none did, the last one asked, as "provider:model"; empty: none was asked."""
     asked: str = ""
+    """The model the call named itself; empty: the target's own."""
     model: str = ""
+    """The model that answered, as the provider names it; empty: none did, or it did not say."""
     error: str = ""
+    """The class name of the error the caller saw; "CancelledError" if the caller left; empty for success."""
     seconds: float = 0.0
+    """From the call until it was finished (of a stream: until its end)."""
     first_token_s: float | None = None
+    """Seconds from the call until a stream was answered; None for a call without stream."""
     attempts: int = 0
+    """Wire attempts over all targets; 0 for an answer from the cache or shared."""
     hedges: int = 0
+    """How many of them were second requests beside a slow first one."""
     cached: bool = False
+    """True if the answer came from the cache."""
     usage: Usage | None = None
+    """Tokens of the answer; None if there was none."""
     cost_usd: float | None = None
+    """US dollars of all attempts together; None: a price is unknown."""
     tenant: str = ""
+    """On whose behalf the call was made; empty: nobody's."""
     tags: tuple[tuple[str, str], ...] = ()
+    """The call's tags, as pairs of name and value sorted by name."""
     trail: tuple[Attempt, ...] = ()
+    """The attempts in order."""
 
 
 class AttemptEnded(Event, frozen=True, kw_only=True, gc=False):
     """One wire attempt was settled."""
 
     attempt: Attempt
+    """Which target, how long, at what cost, with which error."""
     tenant: str = ""
+    """On whose behalf the call was made; empty: nobody's."""
     tags: tuple[tuple[str, str], ...] = ()
+    """The call's tags, as pairs of name and value sorted by name."""
 
 
 class Retried(Event, frozen=True, kw_only=True, gc=False):
     """The same target is asked again after `wait_s`."""
 
     target: str
+    """The target that is asked again, as "provider:model"."""
     attempt: int
+    """The number of the attempt that is made now, counted from 1 at this target."""
     wait_s: float
+    """Seconds of backoff before it is asked again."""
     cause: str
+    """The class name of the error."""
 
 
 class FellBack(Event, frozen=True, kw_only=True, gc=False):
     """The next target is asked, because `target` failed with `cause`."""
 
     target: str
+    """The target that failed."""
     next_target: str
+    """The target that is asked next."""
     cause: str
+    """The class name of the error."""
 
 
 class Hedged(Event, frozen=True, kw_only=True, gc=False):
     """A second runner was sent after `delay_s` without an answer."""
 
     target: str
+    """The target that was slow."""
     delay_s: float
+    """Seconds without an answer after which the second request was sent."""
 
 
 class HedgeWon(Event, frozen=True, kw_only=True, gc=False):
     """The second runner answered first; the first one was closed."""
 
     target: str
+    """The target whose second request answered first."""
 
 
 class BreakerOpened(Event, frozen=True, kw_only=True, gc=False):
     """A target is left alone for `wait_s`: `failures` of the last `calls` failed."""
 
     target: str
+    """The target that is left alone."""
     failures: int
+    """Failed calls within the breaker's window."""
     calls: int
+    """All calls within the breaker's window."""
     wait_s: float
+    """Seconds until its next trial."""
 
 
 class BreakerClosed(Event, frozen=True, kw_only=True, gc=False):
     """A target answered its trials and is used again."""
 
     target: str
+    """The target that is used again."""
 
 
 class LimitChanged(Event, frozen=True, kw_only=True, gc=False):
     """The adaptive concurrency limit of a target moved."""
 
     target: str
+    """The target whose concurrency limit moved."""
     limit: float
+    """Requests at once that are allowed now; a fraction counts towards the next whole one."""
     cause: str = ""
+    """The class name of the error that lowered it; empty: it rose."""
 
 
 class RateLearned(Event, frozen=True, kw_only=True, gc=False):
     """A rate limit was learned from the provider's answers."""
 
     target: str
+    """The target whose rate limit was learned."""
     what: str
+    """What is counted: "requests" or "tokens"."""
     per_minute: float
+    """How many of them the provider allows a minute."""
 
 
 class Waited(Event, frozen=True, kw_only=True, gc=False):
     """A call waited in a queue (`room`: concurrency or rate) before it was sent."""
 
     target: str
+    """The target that was waited for."""
     room: str
+    """The limit that was waited at: "concurrency" or "rate"."""
     wait_s: float
+    """Seconds."""
 
 
 class CacheHit(Event, frozen=True, kw_only=True, gc=False):
@@ -145,54 +191,73 @@ class CacheHit(Event, frozen=True, kw_only=True, gc=False):
     """
 
     key: str
+    """The key in the store: a digest, from which no prompt can be read."""
     stale: bool = False
+    """True if the answer was past its time and served instead of an error or while being refreshed."""
     semantic: bool = False
+    """True if it answered the same question in other words."""
     similarity: float | None = None
+    """The cosine of the two questions, of a semantic hit; None for an exact one."""
 
 
 class CacheMiss(Event, frozen=True, kw_only=True, gc=False):
     """The cache had no usable answer; `why` is "absent", "corrupt", "store down", ..."""
 
     key: str
+    """The key in the store: a digest, from which no prompt can be read."""
     why: str = "absent"
+    """Why not: "absent", "expired", "corrupt", "store down", "unlike" (no question alike), "not compared", ..."""
 
 
 class Coalesced(Event, frozen=True, kw_only=True, gc=False):
     """The call joined an identical one already in flight."""
 
     key: str
+    """The digest the two calls share."""
 
 
 class BudgetWarning(Event, frozen=True, kw_only=True, gc=False):
     """A soft budget was passed, or a price is unknown and was estimated."""
 
     what: str
+    """The spend limit's account, or the target whose price is unknown."""
     spent_usd: float = 0.0
+    """US dollars spent and reserved so far; of an unknown price: the estimate."""
     limit_usd: float = 0.0
+    """The limit in US dollars; 0 where no limit is meant."""
 
 
 class Trimmed(Event, frozen=True, kw_only=True, gc=False):
     """A prompt of about `tokens` tokens did not fit `window`: `messages` of it were left out, or summed up, by the rule `how`."""
 
     how: str
+    """The rule: "drop_oldest" or "summarise"."""
     messages: int
+    """How many messages were left out, or summed up."""
     tokens: int
+    """Tokens of the whole prompt, estimated."""
     window: int
+    """Tokens that fit."""
 
 
 class LeftOut(Event, frozen=True, kw_only=True, gc=False):
     """`model` does not take `parameters` as they were asked for: the request went without them. Told once a target and parameter."""
 
     target: str
+    """The target that is asked, as "provider:model"."""
     model: str
+    """The model that does not take them."""
     parameters: tuple[str, ...] = ()
+    """The names of what was left out."""
 
 
 class Resumed(Event, frozen=True, kw_only=True, gc=False):
     """A broken stream was restarted on another target after `characters` had been delivered."""
 
     target: str
+    """The target that begins the answer anew."""
     characters: int
+    """Characters that had been delivered before it broke."""
 
 
 E = TypeVar("E", bound=Event)
@@ -220,6 +285,7 @@ class Subscriber:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self.dropped = 0
+        """Events that were dropped because the subscriber was QUEUE_SIZE behind; at least 0."""
 
     def __call__(self, event: Any) -> None:
         """Queue `event`; drops and counts when the subscriber is QUEUE_SIZE events behind."""

@@ -13,6 +13,8 @@ from importlib import import_module
 
 from msgspec import Struct
 
+from surefoot._documented import Documented
+
 TABLES = (  # modules with a PROVIDERS; a new provider of ours is its folder and a line here
     "surefoot.providers._openai_facts",
     "surefoot.providers._anthropic_facts",
@@ -25,7 +27,7 @@ OPEN_WEIGHTS = (  # vocabularies of models that many servers serve, by what stan
 )  # fmt: skip
 
 
-class Model(Struct, frozen=True, kw_only=True):
+class Model(Struct, Documented, frozen=True, kw_only=True):
     """What holds for all models whose names begin with `begins`; of several beginnings that fit, the longest counts."""
 
     begins: str
@@ -44,7 +46,7 @@ class Model(Struct, frozen=True, kw_only=True):
     """Keys of the provider's `sources`."""
 
 
-class Provider(Struct, frozen=True, kw_only=True):
+class Provider(Struct, Documented, frozen=True, kw_only=True):
     """One provider: where its code is, how it is reached, and what it has."""
 
     path: str

@@ -72,6 +72,7 @@ class History:
         if window_tokens <= MESSAGE_TOKENS:
             raise Misconfigured(f"window_tokens = {window_tokens} holds no message at all")
         self.window_tokens = window_tokens
+        """How much of a conversation is asked with, in tokens; more than one message's overhead."""
         self._path = None if path is None else Path(path)
         self._max = max_conversations
         self._summarise = summarise

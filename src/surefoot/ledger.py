@@ -25,6 +25,7 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct
 
 from surefoot import runtime
+from surefoot._documented import Documented
 from surefoot._sqlite import AtWork, cause_of, create_private, execute_patiently, is_busy, make_private
 from surefoot.errors import Misconfigured
 from surefoot.events import AttemptEnded, CallEnded
@@ -69,21 +70,30 @@ _Cells: TypeAlias = tuple[Any, ...]
 By = Literal["day", "target", "tenant", "total"]
 
 
-class Row(Struct, frozen=True, kw_only=True):
+class Row(Struct, Documented, frozen=True, kw_only=True):
     """Sums over one group: `estimated` counts rows whose tokens we counted ourselves, `unpriced` those whose price nobody knows.
 
     What is unpriced stands in `cost_usd` at FALLBACK_USD_PER_MTOK: an estimate above today's middle models, never 0.
     """
 
     group: tuple[str, ...]
+    """What the rows have in common: a value for each word of `by`, in its order."""
     attempts: int
+    """Wire attempts that were billed."""
     cache_hits: int
+    """Answers that came from the cache instead."""
     input_tokens: int
+    """Tokens of the prompts, cache hits not included."""
     output_tokens: int
+    """Tokens of the answers, cache hits not included."""
     cost_usd: float
+    """US dollars; what is unpriced is in it at FALLBACK_USD_PER_MTOK."""
     saved_usd: float
+    """US dollars that the cache hits would have cost."""
     estimated: int
+    """Rows whose tokens we counted ourselves."""
     unpriced: int
+    """Rows whose price nobody knows."""
 
 
 class Ledger:
@@ -96,6 +106,7 @@ class Ledger:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
+        """The SQLite file."""
         self._start_over()
         self._prices: dict[str, Price] = {}
         self._unpriced: set[str] = set()

@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from surefoot._documented import Documented
 from surefoot.facts import price_id
 from surefoot.target import Target
 from surefoot.types import Usage
@@ -24,14 +25,19 @@ RATES_S = 3600.0  # how long a derived price is kept: some change by the hour of
 SIZES = (1_000, 32_000, 128_000, 200_000, 1_000_000)  # input tokens at which a price is held against a plain sum
 
 
-class Rates(Struct, frozen=True, kw_only=True):
+class Rates(Struct, Documented, frozen=True, kw_only=True):
     """US dollars a token, for requests of at most `up_to` input tokens."""
 
     fresh: float
+    """US dollars an input token that is neither read from a cache nor written to one."""
     cached: float
+    """US dollars an input token read from the vendor's prompt cache."""
     written: float
+    """US dollars an input token written into it."""
     output: float
+    """US dollars an output token, reasoning included."""
     up_to: int
+    """Input tokens of a request up to which this sum is exact; -1: for none, so the list is asked each time."""
 
     def cost(self, usage: Usage) -> float:
         """US dollars for `usage`."""
@@ -44,7 +50,7 @@ class Rates(Struct, frozen=True, kw_only=True):
         )
 
 
-class Price:
+class Price(Documented):
     """What the tokens of one target cost. `known` is False when nobody knows; `cost()` then answers None.
 
     The price is that of the model that is asked: the target's own, or the one a call names with `model=`. The target's own prices hold for
@@ -53,6 +59,9 @@ class Price:
     """
 
     __slots__ = ("_input", "_is_local", "_model", "_output", "_provider", "_rates", "known")
+
+    known: bool
+    """Whether anybody knows what the target's own model costs: its Target, or the price list."""
 
     def __init__(self, target: Target, *, is_local: bool = False) -> None:
         self._provider = price_id(target.provider)

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from msgspec import Struct
 
+from surefoot._documented import Documented
 from surefoot.errors import Misconfigured
 
 PREFIX = "surefoot:"
@@ -29,7 +30,7 @@ TLS = (
 )  # fmt: skip
 
 
-class RedisAddress(Struct, frozen=True, kw_only=True):
+class RedisAddress(Struct, Documented, frozen=True, kw_only=True):
     """An address, read."""
 
     url: str

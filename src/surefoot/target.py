@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
+from surefoot._documented import Documented
 from surefoot.errors import Misconfigured
 from surefoot.rules.purse import Period, period_key
 from surefoot.text import clean_fields, exact
@@ -25,7 +26,7 @@ THRESHOLDS = {"local:multilingual-e5-small": 0.96}
 KEY_REFERENCES = ("env:", "file:", "vault:", "aws:", "age:", "fernet:")  # resolved by surefoot.credentials
 
 
-class Target(Struct, frozen=True):
+class Target(Struct, Documented, frozen=True):
     """One model at one provider: `Target("openai:gpt-5-mini", base_url=..., api_key=...)`.
 
     `api_key` is a string, a Secret, or a reference ("env:NAME", "file:PATH", "vault:PATH#FIELD", ...); left out, the provider's customary
@@ -41,19 +42,41 @@ class Target(Struct, frozen=True):
     """
 
     name: str
+    """The model and whose it is, as "provider:model", such as "openai:gpt-5-mini"."""
     base_url: str = ""
+    """Where its requests go: http:// or https://, up to and including `/v1` where the API has one. Empty: the vendor's environment variable
+    (OPENAI_BASE_URL, ...), else the vendor's own address.
+    """
     api_key: str | Secret | Callable[[], Any] | None = None
+    """A key, a Secret, a reference ("env:NAME", "file:PATH", "vault:PATH#FIELD", ...), or a function, sync or async, that gives a token.
+    None: the provider's customary environment variable. A literal key is masked from here on.
+    """
     requests_per_minute: float | None = None
+    """Rate limit in requests, above 0. None: learned from the provider's headers and 429s, since limits differ by account."""
     tokens_per_minute: float | None = None
+    """Rate limit in tokens, question and answer together, above 0. None: learned as above."""
     concurrency: int | None = None
+    """Requests at once, at least 1. None: learned; it grows while answers stay quick and shrinks when they fail or slow down."""
     lane: Literal["auto", "sdk", "direct"] = "auto"
+    """The way to the provider: "sdk" sends through the vendor's SDK, "direct" without it at a fraction of the cost; "auto" takes the SDK
+    where it is installed, because it follows the vendor's changes.
+    """
     context_tokens: int | None = None
+    """The model's window in tokens, question and answer together, above 0. None: what the provider or the price list says."""
     input_usd_per_mtok: float | None = None
+    """US dollars a million input tokens, at least 0. None: the price list's."""
     output_usd_per_mtok: float | None = None
+    """US dollars a million output tokens, at least 0. None: the price list's."""
     dimensions: int | None = None
+    """Length of an embedding model's vectors, at least 1, where it offers shorter ones. None: the model's own."""
     headers: tuple[tuple[str, str], ...] = ()
-    options: tuple[tuple[str, Any], ...] = ()  # the provider's own constructor settings (organization, api_version, device, ...)
+    """Further HTTP headers as pairs of name and value, sent with every request."""
+    options: tuple[tuple[str, Any], ...] = ()
+    """The provider's own settings as pairs of name and value (organization, api_version, device, ...): OPTIONS in its module lists and
+    explains them.
+    """
     client: Any = None
+    """An SDK client of your own that signs and sends. None: ours."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without asking anybody."""
@@ -115,7 +138,7 @@ def _check_address(name: str, address: str) -> None:
         raise Misconfigured(f"target {name}: base_url = {shown} is no address; write it as 'http://HOST:PORT/v1' or 'https://HOST/v1'")
 
 
-class Semantic(Struct, frozen=True, kw_only=True):
+class Semantic(Struct, Documented, frozen=True, kw_only=True):
     """Cached answers also for the same question in other words: `ChatModel(..., cache="memory", semantic=Semantic())`.
 
     `embed` compares the questions: "provider:model", a Target, or an EmbedModel (its own policy, cache and ledger then hold). `threshold`
@@ -124,8 +147,13 @@ class Semantic(Struct, frozen=True, kw_only=True):
     """
 
     embed: Any = "local:multilingual-e5-small"
+    """Compares the questions: "provider:model", a Target, or an EmbedModel. Default: a small model in this process, which costs nothing and
+    sends nothing.
+    """
     threshold: float | None = None
-    patience_s: float = 1.0  # a hit must come faster than the call it saves; slower is a miss
+    """The least cosine, above 0 and at most 1. None: the one measured for the model; for an unknown model it must be given."""
+    patience_s: float = 1.0
+    """Seconds a comparison is waited for, above 0. A hit must come faster than the call it saves; slower is a miss."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot mean anything."""
@@ -147,7 +175,7 @@ class Semantic(Struct, frozen=True, kw_only=True):
         return max(known)
 
 
-class SpendLimit(Struct, frozen=True, kw_only=True):
+class SpendLimit(Struct, Documented, frozen=True, kw_only=True):
     """At most `usd` per `period` for `scope`: `SpendLimit(usd=5, scope="tenant", period="day")`.
 
     Raises Misconfigured for an amount that is not above 0, and for a scope, a period or a mode nobody knows.
@@ -186,56 +214,86 @@ class SpendLimit(Struct, frozen=True, kw_only=True):
         return None if value is None else f"{name}={value}|{key}"
 
 
-class Policy(Struct, frozen=True, kw_only=True):
+class Policy(Struct, Documented, frozen=True, kw_only=True):
     """How calls are kept on their feet. Seconds unless the name says otherwise; None switches a policy off."""
 
-    # One deadline over everything: waiting, retries, fallbacks, hedges, the stream. Vendors' 600 s outlive every caller we know.
-    # Embedding in this process alone has no default deadline: a large index takes as long as it takes; one that is set holds there, too.
-    # None, here or per call: whatever arrives whole (a plain answer, an embedding) is never cut, not even with another target at hand.
     deadline_s: float | None = 120.0
-    # Wire attempts of one call over all its targets. 3 is what AWS, gRPC users and the SRE book settle on.
+    """Seconds for the whole call, above 0: waiting, retries, fallbacks, hedges and the stream together. Vendors' 600 s outlive every caller
+    we know. Embedding in this process alone has no default deadline: a large index takes as long as it takes; one that is set holds there,
+    too. None, here or per call: whatever arrives whole (a plain answer, an embedding) is never cut, not even with another target at hand.
+    """
     attempts: int = 3
-    # With another target at hand, at most so many go to the same one: a fresh host beats a third try at a sick one.
+    """Wire attempts of one call over all its targets, at least 1. 3 is what AWS, gRPC users and the SRE book settle on."""
     attempts_per_target: int = 2
-    # Full jitter, base and ceiling: M. Brooker, AWS Architecture Blog, 2015; values of the OpenAI SDK (0.5 s to 8 s).
+    """With another target at hand, at most so many go to the same one, at least 1: a fresh host beats a third try at a sick one."""
     backoff_base_s: float = 0.5
+    """Seconds the first wait between retries lasts at most, at least 0; this doubles with each, and each wait is drawn between 0 and it
+    (full jitter: M. Brooker, AWS Architecture Blog, 2015). The value is the OpenAI SDK's.
+    """
     backoff_ceiling_s: float = 8.0
-    # TCP and TLS take 3 round trips; 5 s is three SYN retransmissions.
+    """Seconds at which that doubling ends, at least 0; a provider's Retry-After may still exceed it. The value is the OpenAI SDK's."""
     connect_s: float | None = 5.0
-    # First content token: long prompts and reasoning take many seconds before they speak.
+    """Seconds until a connection must stand, above 0. TCP and TLS take 3 round trips; 5 s is three SYN retransmissions. None: no limit."""
     first_token_s: float | None = 30.0
-    # Silence between content tokens; pings do not count.
+    """Seconds until the first content token must come, above 0: long prompts and reasoning take many seconds before they speak. None: no
+    limit.
+    """
     idle_s: float | None = 30.0
-    # A second runner after the target's own p95 ("p95"), after so many seconds, or never. Off: it costs up to 5 % more requests.
+    """Seconds of silence allowed between content tokens, above 0; pings do not count. A model that has begun to speak pauses for seconds,
+    not for half minutes. None: no limit.
+    """
     hedge_after: Literal["p95"] | float | None = None
-    # Dollars this model object may spend in this process; None means no bound. See budget layer for tenants, tags and periods.
+    """A second request beside a slow one, after the target's own p95 ("p95"), or after so many seconds, above 0. None: never, because it
+    costs up to 5 % more requests.
+    """
     budget_usd: float | None = None
-    # Further limits: per tenant, tag, day or month; every one that concerns a call must have room.
+    """US dollars this model object may spend in this process, above 0. None: no bound. `budgets` has limits per tenant, tag and period."""
     budgets: tuple[SpendLimit, ...] = ()
-    # Where all budgets are kept: "" in this process and model object; "redis://..." shared by everybody who names the same server.
+    """Further limits, per tenant, tag, day or month; every one that concerns a call must have room."""
     budget_store: str = ""
-    # "hard" refuses before sending; "soft" sends and tells a BudgetWarning.
+    """Where all spend limits are kept: "redis://..." is shared by everybody who names the same server. Empty: in this process, for this
+    model object, since sharing needs a server.
+    """
     budget_mode: Literal["hard", "soft"] = "hard"
-    # A conversation longer than every window at hand: refused before it is sent, or shortened by a rule, whole turns at a time. Refused,
-    # because only the caller knows what may be left out.
+    """What `budget_usd` does when it is reached: "hard" refuses before sending, "soft" sends and emits a BudgetWarning. Hard, because a
+    limit that lets calls pass is none.
+    """
     overflow: Literal["refuse", "drop_oldest", "summarise"] = "refuse"
-    # Calls waiting for one target before QueueFull; 1000 at 1 s each on 20 slots is 50 s of work, beyond which waiting is a lie.
+    """A conversation longer than every window at hand: "refuse" it before it is sent, or shorten it by whole turns ("drop_oldest",
+    "summarise"). Refused, because only the caller knows what may be left out.
+    """
     queue_size: int = 1000
-    # Breaker: at least so many calls in the window, at least this share failed (resilience4j's ratio, a smaller volume for LLM traffic).
+    """Calls waiting for one target before QueueFull, at least 0. 1000 at 1 s each on 20 slots is 50 s of work; who is told to wait longer
+    is better refused.
+    """
     breaker: bool = True
+    """Whether a target that keeps failing is left alone for a while. On, because asking a dead host only keeps callers waiting."""
     breaker_window_s: float = 30.0
+    """Seconds over which failures are counted, above 0. Polly's value; a shorter one forgets LLM calls that take a quarter of a minute
+    before they have failed.
+    """
     breaker_min_calls: int = 10
+    """Fewer calls in the window than this, at least 1, prove nothing (resilience4j takes 100; LLM traffic is smaller)."""
     breaker_ratio: float = 0.5
-    breaker_open_s: float = 5.0  # Polly's break; doubles to 60 s
-    # Identical repeatable calls in flight share one answer; None: where temperature is 0, or unset with a cache configured.
+    """The share of failures in the window that opens the breaker, above 0 and at most 1. resilience4j's and LiteLLM's value."""
+    breaker_open_s: float = 5.0
+    """Seconds a target is left alone, above 0; doubles after each failed trial, up to 7 s. Polly's value."""
     coalesce: bool | None = None
-    # Restart a broken stream on the next target, with a marker delta. Off: doubled cost and text are for the reader to choose.
+    """Whether identical calls in flight share one answer. None: where the answer is repeatable, that is, temperature is 0, or unset with a
+    cache configured.
+    """
     resume: bool = False
-    # Cache: how long answers stay fresh, and how long past that they may be served instead of an error or while being refreshed.
+    """Whether a broken stream is begun anew on the next target, with a marker delta. Off: doubled cost and text are for the reader to
+    choose.
+    """
     cache_ttl_s: float = 86_400.0
+    """Seconds cached answers stay fresh, above 0. A day, so that a model that changed behind its name is noticed within one."""
     cache_stale_s: float = 0.0
-    # None: cache only repeatable calls (temperature 0 or unset); True: also temperature above 0.
+    """Seconds past that for which they may be served instead of an error or while being refreshed, at least 0. 0, because a stale answer
+    must be wanted.
+    """
     cache_sampled: bool | None = None
+    """Whether answers at a temperature above 0 are cached, too. None: only repeatable calls are (temperature 0 or unset)."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot mean anything."""

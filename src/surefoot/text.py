@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import force_setattr
 
+from surefoot._documented import Documented
+
 
 def exact(text: str) -> str:
     """`text` as exactly `str`: its characters, whatever a subclass's own `__str__` says (an Enum's says the member's name)."""
@@ -45,7 +47,7 @@ def clean_fields(record: msgspec.Struct) -> None:
             force_setattr(record, name, clean(value))
 
 
-class Record(msgspec.Struct, frozen=True, gc=False):
+class Record(msgspec.Struct, Documented, frozen=True, gc=False):
     """A record whose text is exactly `str` without lone surrogates, whatever it was built from."""
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from surefoot._documented import Documented
 from surefoot.errors import ContextTooLong
 from surefoot.tokens import estimate_message, estimate_text
 from surefoot.types import Message
@@ -18,13 +19,17 @@ T = TypeVar("T")
 Count = Callable[[Message], int]
 
 
-class Parted(Struct, frozen=True, kw_only=True):
+class Parted(Struct, Documented, frozen=True, kw_only=True):
     """A conversation in two: the standing instructions, what is left out (oldest first), and what is kept; `room` is what is free."""
 
     standing: list[Message]
+    """System messages, which always stay."""
     left_out: list[Message]
+    """Whole turns that do not fit, oldest first."""
     kept: list[Message]
+    """The newest turns that fit, in order."""
     room: int
+    """Tokens that are still free."""
 
 
 def part(messages: Sequence[Message], *, window_tokens: int, count: Count = estimate_message) -> Parted:

@@ -10,10 +10,11 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from surefoot._documented import Documented
 from surefoot.facts import model_of, price_id
 
 
-class ContextSize(Struct, frozen=True, kw_only=True):
+class ContextSize(Struct, Documented, frozen=True, kw_only=True):
     """What fits a model's context window, in tokens."""
 
     total: int

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from surefoot._documented import Documented
 from surefoot.bounds import model_asked
 from surefoot.errors import BudgetExceeded, Misconfigured
 from surefoot.events import BudgetWarning, tell
@@ -23,13 +24,17 @@ from surefoot.types import Call
 WARN_SHARE = 0.8  # of a limit: late enough to matter, early enough to act
 
 
-class Hold(Struct, frozen=True, kw_only=True):
+class Hold(Struct, Documented, frozen=True, kw_only=True):
     """An amount set aside; `total_usd` is what the account had spent and reserved with it."""
 
     account: str
+    """Which account it was taken from."""
     amount_usd: float
+    """US dollars set aside."""
     total_usd: float = 0.0
+    """What the account had spent and reserved with it, in US dollars."""
     id: str = ""
+    """Names the reservation where several processes share the account; empty in one process."""
 
 
 class Accounts(Protocol):

@@ -18,15 +18,17 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
+from surefoot._documented import Documented
 from surefoot.errors import ConnectionLost, SurefootError
 from surefoot.settle import Stream, joined, prime, split
 from surefoot.types import Call, ChatReply, ChatRequest, Delta, EmbedReply, EmbedRequest, Message, Tally, Traits, Usage
 
 
-class Pause(Struct, frozen=True):
+class Pause(Struct, Documented, frozen=True):
     """Wait so many seconds of the loop's clock, then go on."""
 
     seconds: float
+    """Seconds of the loop's clock, at least 0."""
 
 
 class Cut(Struct, frozen=True):

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from surefoot._documented import Documented
 from surefoot.errors import ConnectionLost, SurefootError
 from surefoot.settle import Stream, prime
 from surefoot.testing.scripted import vectors
@@ -17,7 +18,7 @@ DIMENSIONS = 4  # of its embeddings: enough to tell texts apart
 SPACE = f"texts:{DIMENSIONS}"  # made from the texts alone, so one space for all providers
 
 
-class Serving(Struct, frozen=True, kw_only=True):
+class Serving(Struct, Documented, frozen=True, kw_only=True):
     """How one request is served: an answer after `after_s`, or `fault` in its place.
 
     In a stream `fault` comes after `breaks_at` deltas (0: before the first); `is_cut`: there it ends cleanly without its terminal marker;
@@ -25,11 +26,17 @@ class Serving(Struct, frozen=True, kw_only=True):
     """
 
     after_s: float = 0.1
+    """Seconds before the answer, or before a stream's first delta."""
     gap_s: float = 0.01
+    """Seconds before each later delta of a stream."""
     fault: SurefootError | None = None
+    """The error raised in place of an answer, or in the middle of a stream. None: no error."""
     breaks_at: int = 0
+    """Of a stream: how many deltas come before it goes wrong; 0: none."""
     is_cut: bool = False
+    """It ends without the mark that says it is whole."""
     stalls: bool = False
+    """It falls silent and never ends."""
 
     @property
     def breaks(self) -> bool:

@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from surefoot._documented import Documented
 from surefoot.errors import BatchFailed, Exhausted, Interrupted, SurefootError
 from surefoot.events import AttemptEnded
 from surefoot.layers.cache import Cache
@@ -41,7 +42,7 @@ SLACK_S = 0.010  # after its deadline a call may take so long to say so
 EPOCH_S = 1_795_000_000.0  # the date at which each world begins, for what is kept by date
 
 
-class Ended(Struct, frozen=True, kw_only=True):
+class Ended(Struct, Documented, frozen=True, kw_only=True):
     """How one call ended, as its caller saw it. `late_s` is how long after its deadline, negative if before.
 
     `trail` is the call's own list of wire attempts: it may grow while a shared flight goes on for others, and stays empty for an answer
@@ -49,12 +50,19 @@ class Ended(Struct, frozen=True, kw_only=True):
     """
 
     number: int
+    """Which call of the world, counted from 0."""
     error: BaseException | None = None
+    """The error the caller saw; None for success."""
     seconds: float = 0.0
+    """How long the call took, in virtual time."""
     attempts: int = 0
+    """Wire attempts it took."""
     late_s: float = float("-inf")
+    """Seconds after its deadline, negative if before; minus infinity without a deadline."""
     target: str = ""
+    """The target that answered, as "provider:model"; empty: none did."""
     trail: Sequence[Attempt] = ()
+    """The call's own list of wire attempts, which may grow while others wait for the same answer."""
 
     @property
     def kind(self) -> str:

@@ -17,6 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from msgspec import Struct
 
+from surefoot._documented import Documented
 from surefoot.errors import Misconfigured
 from surefoot.rules.aimd import START, Limit
 from surefoot.target import Target
@@ -35,19 +36,26 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-class Transport(Struct, frozen=True):
+class Transport(Struct, Documented, frozen=True):
     """How one target's requests travel.
 
     `tls` is False where there is nothing to encrypt. `burst` connections may be opened at once, more follow at a pace.
     """
 
     address: str
+    """Where requests go."""
     connect_s: float | None = CONNECT_S
+    """Seconds until a connection must stand, name look-up and TLS included. None: no limit."""
     proxy: str | None = None
+    """The proxy's address. None: no proxy."""
     proxy_headers: dict[str, str] | None = None
+    """Headers for the proxy alone, such as its credentials. None: no such header."""
     tls: ssl.SSLContext | bool = False
+    """What encrypts the connection and says whom it trusts; False where there is nothing to encrypt."""
     max_body_bytes: int = MAX_BODY_BYTES
+    """The longest answer that is read, after decompression."""
     burst: int = int(START)
+    """Connections that may be opened at once; more follow at a pace."""
 
 
 def lane_of(target: Target, sdk: str) -> Literal["client", "sdk", "direct"]:

@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from surefoot._documented import Documented
 from surefoot.testing.wire._http import Ending
 
 Vendor = Literal["openai", "anthropic", "google"]
@@ -24,7 +25,7 @@ EMBEDDERS: tuple[Vendor, ...] = ("openai", "google")
 HTML = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1><hr>proxy</body></html>\n"
 
 
-class WireFault(msgspec.Struct, frozen=True, kw_only=True):
+class WireFault(msgspec.Struct, Documented, frozen=True, kw_only=True):
     """One way for an answer to go wrong.
 
     `vendors` and `surfaces` say where it makes sense. `status` and `kind` make the vendor's native error; `retry_in_s` its native hint
@@ -37,30 +38,55 @@ class WireFault(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
+    """What it is called by: `fault(NAME)`."""
     note: str = ""
+    """What happens, as a phrase."""
     means: str = ""
+    """The class name of the error it must become in surefoot; empty: an answer that is right."""
     also: str = ""
+    """A second right class, where the HTTP client decides which of two faults it sees first; empty: there is none."""
     retryable: bool | None = None
+    """Whether the same request may be asked again; None: not laid down."""
     vendors: tuple[Vendor, ...] = ALL_VENDORS
+    """The vendors that may answer so."""
     surfaces: tuple[Surface, ...] = ("chat", "stream", "embed")
+    """Where it can happen: "chat", "stream", "embed"."""
     status: int = 200
+    """HTTP status."""
     kind: str = ""
+    """The vendor's own word for the error; empty: no error body."""
     message: str = ""
+    """What the error says; empty: the vendor's usual sentence."""
     retry_in_s: float | None = None
+    """The vendor's hint when to ask again, in seconds (a header, or RetryInfo in the body). None: no hint."""
     headers: tuple[tuple[str, str], ...] = ()
+    """Further headers, as pairs of name and value, sent as they are."""
     body: bytes | None = None
+    """Bytes in place of the answer's body. None: the answer's own."""
     content_type: str = ""
+    """In place of the answer's content type; empty: its own."""
     spoil: str = ""
+    """The name of a change to a good answer; empty: none."""
     length_off: int = 0
+    """Bytes by which Content-Length is wrong."""
     drop: Literal["", "close", "reset"] = ""
+    """Ends the connection before any answer: "close" or "reset"; empty: it is answered."""
     raw: bytes | None = None
+    """Bytes in place of the whole HTTP answer. None: a proper one."""
     cut_at: int | float | None = None
+    """Body bytes after which the answer ends; a float in [0, 1) is a share of the body. None: it is whole."""
     cut: Ending = "close"
+    """How it ends there."""
     stall_at: int | float | None = None
+    """Body bytes after which it falls silent; a float in [0, 1) is a share of the body. None: it does not."""
     stall_s: float = 0.0
+    """Seconds of that silence."""
     delay_s: float = 0.0
+    """Seconds before the answer's first byte."""
     gap_s: float | None = None
+    """Seconds between events of a stream. None: the server's usual."""
     marker: str = ""
+    """Strikes only requests whose body holds this text, and of a batch only the texts that do; empty: every request."""
 
     def but(self, **changes: object) -> WireFault:
         """The same fault with some fields changed: `fault("stream_cut").but(cut_at=17)`."""

@@ -1,0 +1,60 @@
+"""Frozen records that travel through the layers: what is asked, how, and what came back.
+
+`messages` (Message and its parts, Tool, Schema), `requests` (ChatRequest, EmbedRequest), `replies` (ChatReply, EmbedReply, Delta, Usage,
+Attempt), `calls` (Call, Tally, Traits, and the protocols Edge and Store). All of them are imported from here.
+
+`gc=False` on a record: plain data never refers back to itself; the garbage collector need not visit it. A Call, whose tally may hold
+anything, is not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from surefoot.secret import KeySource, Secret
+from surefoot.text import clean
+from surefoot.types.calls import Ask, Call, Edge, Listener, Priority, Store, Tally, Traits
+from surefoot.types.messages import File, Image, Message, Part, Reasoning, Role, Schema, Text, Tool, ToolCall
+from surefoot.types.replies import Attempt, ChatReply, Delta, EmbedReply, FinishReason, ToolCallDelta, Usage
+from surefoot.types.requests import ChatRequest, EmbedRequest, EmbedRole, Q
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Matrix: TypeAlias = NDArray[np.float32]
+
+__all__ = [
+    "Ask",
+    "Attempt",
+    "Call",
+    "ChatReply",
+    "ChatRequest",
+    "Delta",
+    "Edge",
+    "EmbedReply",
+    "EmbedRequest",
+    "EmbedRole",
+    "File",
+    "FinishReason",
+    "Image",
+    "KeySource",
+    "Listener",
+    "Message",
+    "Part",
+    "Priority",
+    "Q",
+    "Reasoning",
+    "Role",
+    "Schema",
+    "Secret",
+    "Store",
+    "Tally",
+    "Text",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
+    "Traits",
+    "Usage",
+    "clean",
+]
