@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 
 import pytest
 
-from surefoot.errors import CircuitOpen, Exhausted, Overloaded
+from surefoot.errors import AttemptTimedOut, CircuitOpen, ConnectionLost, Exhausted, Interrupted, Overloaded, SurefootError
+from surefoot.events import CallEnded
 from surefoot.layers.attempt import Attempt
 from surefoot.layers.balance import Balance
 from surefoot.layers.batch import Batch
@@ -31,7 +33,7 @@ from surefoot.stores.memory import MemoryStore
 from surefoot.target import SpendLimit
 from surefoot.testing import STALL, Scripted, make_call
 from surefoot.testing.contract import PROMISES, LayerContract, drained
-from tests.layers.helping import now, read, together
+from tests.layers.helping import Heard, fails, now, read, together
 
 pytestmark = pytest.mark.looptime
 
@@ -82,6 +84,104 @@ async def test_breaker_stands_inside_retry():
 
     assert await wire_calls(retry(), Breaker(draw=lambda: 0.0)) == 10
     assert await wire_calls(Breaker(draw=lambda: 0.0), retry()) == 30
+
+
+async def test_trace_stands_outside_retry():
+    """A call is told once, however often it was asked: one CallEnded outside, one for each attempt inside."""
+
+    async def told(*rooms):
+        edge, heard = Scripted(Overloaded("busy"), Overloaded("busy"), "fine"), Heard()
+        assert await read(stack(edge, *rooms), make_call(listeners=(heard,))) == "fine"
+        assert edge.calls == 3
+        return len(heard.of(CallEnded))
+
+    retry = Retry(attempts=3, base_s=0.01, draw=lambda: 0.5)
+    assert await told(Trace(), retry) == 1
+    assert await told(retry, Trace()) == 3
+
+
+async def test_deadline_stands_outside_retry():
+    """Inside, each of three attempts has the whole deadline for itself: 60 s where the caller allowed 30."""
+
+    async def seconds(*rooms):
+        edge, begun = Scripted(Overloaded("busy"), latency_s=20), now()
+        await fails(stack(edge, *rooms), SurefootError)
+        return now() - begun
+
+    def retry():
+        return Retry(attempts=3, base_s=0.01, draw=lambda: 0.0)
+
+    assert await seconds(Deadline(deadline_s=30), retry()) == pytest.approx(30)
+    assert await seconds(retry(), Deadline(deadline_s=30)) == pytest.approx(60)
+
+
+async def test_deadline_stands_outside_coalesce():
+    """Who joins a call that is under way has a deadline of its own; inside, it would wait for the other's."""
+
+    async def seconds(*rooms):
+        edge = Scripted("fine", latency_s=30)
+        ask, begun, ends = stack(edge, *rooms), now(), []
+
+        async def one(deadline_s):
+            with suppress(SurefootError):
+                await read(ask, make_call(deadline_s=deadline_s))
+            ends.append(now() - begun)
+
+        await asyncio.gather(one(60.0), one(5.0))
+        assert edge.calls == 1
+        return ends
+
+    assert await seconds(Deadline(), Coalesce(always=True)) == pytest.approx([5, 30])
+    assert await seconds(Coalesce(always=True), Deadline()) == pytest.approx([30, 30])
+
+
+async def test_resume_stands_outside_fallback():
+    """Inside, a broken stream begins anew at the target that broke it, which breaks it again; outside, the next one answers."""
+
+    async def answer(build):
+        targets = [Scripted(["Hel", ConnectionLost("reset")], name="a"), Scripted("fine", name="b")]
+        traits = [edge.traits for edge in targets]
+        stream = await build([stack(edge, Attempt(target=edge.name), name=edge.name) for edge in targets], traits)(make_call(stream=True))
+        return [delta.marker or delta.text async for delta in stream]
+
+    def outside(targets, traits):
+        return stack(Fallback(handlers=targets, traits=traits), Resume())
+
+    def inside(targets, traits):
+        return stack(Fallback(handlers=[stack(one, Resume(), name=one.name) for one in targets], traits=traits))
+
+    assert await answer(outside) == ["Hel", "resumed", "fine", ""]
+    with pytest.raises(Interrupted):
+        await answer(inside)
+
+
+async def test_rate_stands_inside_the_queue():
+    """Outside, calls that were let go at one a second pile up before a full target, and leave together when a place is free."""
+
+    async def most_in_a_second(*rooms):
+        edge = Scripted("fine", latency_s=lambda call: 20.0 if call.request.messages[0].text == "slow" else 0.1)
+        ask = stack(edge, *rooms)
+        await together(ask, [*(make_call("slow") for _ in range(5)), *(make_call(f"quick {n}") for n in range(10))])
+        starts = sorted(edge.started_s)
+        return max(sum(begin <= start < begin + 0.999 for start in starts) for begin in starts)
+
+    def rate():
+        return Rate(requests_per_minute=60, tokens_per_minute=1e9, estimate=lambda _: 10)
+
+    assert await most_in_a_second(Concurrency(limit=5), rate()) == 1
+    assert await most_in_a_second(rate(), Concurrency(limit=5)) >= 5
+
+
+async def test_timeout_stands_inside_attempt():
+    """The record says why an attempt ended: "it took too long" inside, no more than "it was cut off" outside."""
+
+    async def error(*rooms):
+        call = make_call(stream=True)
+        await fails(stack(Scripted(STALL), *rooms), AttemptTimedOut, call=call)
+        return call.tally.trail[0].error
+
+    assert await error(Attempt(), Timeout(first_token_s=5)) == "AttemptTimedOut"
+    assert await error(Timeout(first_token_s=5), Attempt()) == "CancelledError"
 
 
 async def test_open_breaker_is_not_retried_but_handed_on():
