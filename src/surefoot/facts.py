@@ -117,7 +117,8 @@ def base_name(name: str) -> str:
     A fine-tuned model is its base, a collection or a region before the name is left out, and case does not matter.
     """
     base = name.lower().removeprefix("ft:").partition(":")[0].rpartition("/")[2]
-    return base.partition("anthropic.")[2] or base  # Bedrock's names
+    base = base.partition("anthropic.")[2] or base  # Bedrock's names
+    return base.replace(".", "-") if base.startswith("claude-") else base  # OpenRouter's "claude-sonnet-4.5"
 
 
 @lru_cache(maxsize=1024)

@@ -23,7 +23,7 @@ from surefoot.errors import (
     Unsupported,
 )
 from surefoot.providers._anthropic_read import Asked, ChatReader
-from surefoot.providers._anthropic_wire import Dialect, chat_body, closed, is_closed, version
+from surefoot.providers._anthropic_wire import Dialect, chat_body, closed, is_closed
 from surefoot.providers._faults import Door, fault_of
 from surefoot.providers._sse import EventSource
 from surefoot.providers.anthropic import AnthropicEdge
@@ -259,16 +259,6 @@ async def test_pictures_documents_and_texts_are_sent_and_sounds_refused(edge, si
         await edge.embed(Call(request=EmbedRequest(texts=("a",)), tally=Tally()))
     assert len(sim.requests) == 1
     assert edge.traits.embed is False
-
-
-async def test_generations_are_told_by_their_names():
-    """What may be sent depends on it."""
-    names = {
-        "claude-3-opus-20240229": (3, 0), "claude-3-5-sonnet-latest": (3, 5), "claude-3-7-sonnet-20250219": (3, 7),
-        "claude-sonnet-4-20250514": (4, 0), "claude-opus-4-1": (4, 1), "claude-haiku-4-5-20251001": (4, 5), "claude-opus-5": (5, 0),
-        "anthropic.claude-opus-4-1-20250805-v1:0": (4, 1), "claude-fable-5-2": (5, 2), "claude-mythos-preview": (99, 0), "MiniMax-M2": None,
-    }  # fmt: skip
-    assert {name: version(name) for name in names} == names
 
 
 async def test_sampling_and_effort_follow_the_model():

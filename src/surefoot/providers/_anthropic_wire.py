@@ -1,8 +1,8 @@
 """The Anthropic Messages API: our records to its JSON. Pure functions; nothing is sent here.
 
 What it lacks is made up for where that is honest and left out where it is not: JSON schemas go natively or through a forced tool, an effort
-becomes a thinking budget on models that know no effort, a seed has no place. Source: the Messages API reference and its migration notes
-(models after 4.6 refuse temperature, top_p and top_k; models of generation 4 refuse temperature and top_p together).
+becomes a thinking budget on models that know no effort, a seed has no place. Source: the Messages API reference; which model takes what
+stands in `_anthropic_facts`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import msgspec
 from msgspec import Raw, Struct
 
 from surefoot.errors import Unsupported
+from surefoot.providers._anthropic_facts import SAMPLING, Model, model_of
 from surefoot.providers._body import Fields, base64_text, encoded, image_type, own_tool, raw
+from surefoot.providers._parameters import bounded_tokens, nearest_effort, note
 from surefoot.types import ChatRequest, File, Image, Message, Part, Reasoning, Schema, Text, Tool, ToolCall, clean
 
-MAX_TOKENS = 8192  # the field is required; every model since 3.5 may write so much, and the caller's own limit comes first
+MAX_TOKENS = 8192  # the field is required: so much, or what the model may write at most; the caller's own limit comes first
 BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_000, "max": 32_000}
 LEAST_BUDGET = 1024  # tokens; the API refuses less
 MARKS = 4  # cache breakpoints of one request; the API refuses more
@@ -26,8 +28,6 @@ EPHEMERAL = {"type": "ephemeral"}
 FOREIGN_SEALS = ("google:",)  # how other providers of ours mark a thought's seal; theirs would be refused as a corrupt one
 ANY_OBJECT = '{"type":"object","additionalProperties":true}'
 NAMED, NESTED = {"properties", "$defs", "definitions"}, {"items", "prefixItems", "anyOf", "oneOf", "allOf"}  # where schemas stand
-
-_VERSION = re.compile(r"claude-(?:(\d)(?:-(\d))?-)?[a-z]+(?:-(\d{1,2})(?:-(\d{1,2}))?)?(?![\d])")
 
 
 class Dialect(Struct, frozen=True, kw_only=True):
@@ -45,82 +45,119 @@ class Body(Struct, frozen=True):
     answer_tool: str = ""
 
 
-@lru_cache(maxsize=64)
-def version(model: str) -> tuple[int, int] | None:
-    """A Claude's generation: (4, 5) for claude-sonnet-4-5-20250929, (3, 5) for claude-3-5-haiku; None for other vendors' names.
+def chat_body(request: ChatRequest, model: str, *, stream: bool, dialect: Dialect, left_out: list[str] | None = None) -> Body:
+    """The body of POST /v1/messages. What the model refuses is not sent; `left_out` is given the names of what had a meaning.
 
-    A Claude without a number (a preview) counts as newer than any.
-    """
-    found = _VERSION.search(model)
-    if found is None:
-        return None
-    major, minor = (found[1], found[2]) if found[1] else (found[3], found[4])
-    return (int(major), int(minor or 0)) if major else (99, 0)
-
-
-def chat_body(request: ChatRequest, model: str, *, stream: bool, dialect: Dialect) -> Body:
-    """The body of POST /v1/messages.
-
-    Raises Unsupported for parts the API does not carry, Misconfigured for schemas or extras that are no JSON, BadRequest for text
-    that is no Unicode.
+    Raises Unsupported for parts the API does not carry and for a conversation that the model cannot go on with, Misconfigured for schemas
+    or extras that are no JSON, BadRequest for text that is no Unicode and for an effort that is none.
     """
     model = request.model or model
-    body: Fields = {"model": model, "max_tokens": request.max_tokens or dialect.max_tokens, "messages": []}
+    row = model_of(model)
+    _check_end(request, model, row, dialect.target)
+    body: Fields = {"model": model, "max_tokens": 0, "messages": []}
     marks = [message for message in request.messages if message.cache][-MARKS:]
     _conversation(body, request, dialect.target, marks)
-    if request.stop:
-        body["stop_sequences"] = request.stop
-    answer_tool = _answer_shape(body, request, model)
+    stops = [stop for stop in request.stop if stop.strip()]  # blank ones are refused
+    if stops:
+        body["stop_sequences"] = stops
+    if len(stops) < len(request.stop):
+        note(left_out, "stop")
+    if request.seed is not None:
+        note(left_out, "seed")  # the API has none
+    answer_tool = _answer_shape(body, request, row)
     if not answer_tool:
-        _tools(body, request, dialect.target)
-    _thinking(body, request, model)
-    _sampling(body, request, model, dialect)
+        _tools(body, request, dialect.target, row, left_out)
+    _thinking(body, request, row, dialect, left_out)
+    _sampling(body, request, row, dialect, left_out)
     if stream:
         body["stream"] = True
     return Body(encoded(body, request.extra, dialect.target), answer_tool)
 
 
-def _sampling(body: Fields, request: ChatRequest, model: str, dialect: Dialect) -> None:
-    """Temperature or top_p, where the model takes it; a thinking model of an older generation takes neither."""
-    known = version(model)
-    takes = dialect.sampling
-    if takes is None:
-        takes = (known is None or known <= (4, 6)) and body.get("thinking", {}).get("type") != "enabled"
-    if not takes:
+def _check_end(request: ChatRequest, model: str, row: Model, target: str) -> None:
+    """Raise Unsupported (nothing is sent) for a conversation that ends with the model's own words, where it does not go on with them."""
+    last = request.messages[-1] if request.messages else None
+    if row.begun or last is None or last.role != "assistant" or last.tool_calls or not last.text.strip():
         return
-    if request.temperature is not None:
-        body["temperature"] = request.temperature if dialect.sampling else min(request.temperature, 1.0)  # 1 is the API's ceiling
-    if request.top_p is not None and (request.temperature is None or known is None or known < (4, 0)):
-        body["top_p"] = request.top_p
+    raise Unsupported(
+        f"{target}: the last message is the assistant's, and {model} does not go on with an answer that was begun; end with a user's "
+        "message that says how to go on, or give a schema for the answer's form; nothing was sent"
+    )
 
 
-def _thinking(body: Fields, request: ChatRequest, model: str) -> None:
-    """An effort as the model knows it: as such from 4.6 on, as a thinking budget from 3.7 to 4.5, before that not at all."""
+def _sampling(body: Fields, request: ChatRequest, row: Model, dialect: Dialect, left_out: list[str] | None) -> None:
+    """Temperature or top_p, where the model takes it; one that thinks by a number of tokens takes neither."""
+    thinks = body.get("thinking", {}).get("type") == "enabled"
+    refused = SAMPLING if thinks else row.refused
+    if dialect.sampling is not None:
+        refused = frozenset() if dialect.sampling else SAMPLING
+    elif row.one_of_two and request.temperature is not None:
+        refused = refused | {"top_p"}
+    for name, value in (("temperature", request.temperature), ("top_p", request.top_p)):
+        if value is None:
+            continue
+        if name in refused:
+            if value != 1:  # the API's own default
+                note(left_out, name)
+        elif name == "temperature" and value > 1 and not dialect.sampling:  # the API's ceiling
+            note(left_out, name)
+            body[name] = 1.0
+        else:
+            body[name] = value
+
+
+def _thinking(body: Fields, request: ChatRequest, row: Model, dialect: Dialect, left_out: list[str] | None) -> None:
+    """An effort as the model knows it: as such, as a number of tokens, or not at all; and the answer's limit, of which thinking is a part.
+
+    Where the caller sets no limit, the thinking's room comes on top of the answer's, up to the model's own limit.
+    """
+    thought = 0  # tokens, about
     effort = request.reasoning_effort
-    known = version(model)
-    if not effort or (known is not None and known < (3, 7)):
-        return
     is_forced = body.get("tool_choice", {}).get("type") in {"tool", "any"}  # the API refuses to think before a forced tool
-    if known is None or known >= (4, 6):
-        if effort == "none":
-            body["thinking"] = {"type": "disabled"}
-            return
-        body.setdefault("output_config", {})["effort"] = "low" if effort == "minimal" else effort
+    if row.thinking == "adaptive":
+        thought = _by_effort(body, effort, row, is_forced=is_forced, target=dialect.target, left_out=left_out)
+    elif effort and effort != "none":
+        if row.thinking == "no" or is_forced:
+            note(left_out, "reasoning_effort")
+        else:
+            thought = _tokens_of(effort, model=body["model"], target=dialect.target, left_out=left_out)
+    asked = bounded_tokens(request.max_tokens, row.output, left_out)
+    room = dialect.max_tokens + thought
+    limit = body["max_tokens"] = asked or min(room, row.output or room)
+    if row.thinking == "budget" and thought:
+        budget = min(thought, limit // 2 if asked else limit - min(dialect.max_tokens, limit // 2))
+        if budget >= LEAST_BUDGET:
+            body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+        else:
+            note(left_out, "reasoning_effort")
+
+
+def _by_effort(body: Fields, effort: str, row: Model, *, is_forced: bool, target: str, left_out: list[str] | None) -> int:
+    """Ask for an effort by its word. Returns about how many tokens the model will think."""
+    if effort == "none" and row.off:
+        body["thinking"] = {"type": row.off}
+        return 0
+    if effort:
+        if row.efforts is None:
+            effort = "low" if effort == "minimal" else effort
+        else:
+            effort = nearest_effort(effort, row.efforts, target=target, model=body["model"], left_out=left_out)
+        body.setdefault("output_config", {})["effort"] = effort
         if not is_forced:
             body["thinking"] = {"type": "adaptive"}
-        return
-    budget = BUDGETS.get(effort, 0)
-    if not budget or is_forced:
-        return
-    if request.max_tokens is None:
-        body["max_tokens"] += budget  # thinking counts towards the limit: the answer keeps its room
-    else:
-        budget = min(budget, request.max_tokens // 2)
-    if budget >= LEAST_BUDGET:
-        body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+    elif not row.thinks:
+        return 0
+    return 0 if is_forced or row.output is None else BUDGETS.get(effort, BUDGETS["high"])
 
 
-def _answer_shape(body: Fields, request: ChatRequest, model: str) -> str:
+def _tokens_of(effort: str, *, model: str, target: str, left_out: list[str] | None) -> int:
+    """How many tokens the model shall think; an effort that is a number is taken as one."""
+    if effort.isdecimal():
+        return int(effort)
+    return BUDGETS[nearest_effort(effort, tuple(BUDGETS), target=target, model=model, left_out=left_out)]
+
+
+def _answer_shape(body: Fields, request: ChatRequest, row: Model) -> str:
     """Ask for the schema: natively where model and schema allow it, else by forcing a tool, whose name is returned.
 
     Beside tools of the caller's own the native way is the only one: a forced tool would shut theirs out. Objects that do not say whether
@@ -129,14 +166,14 @@ def _answer_shape(body: Fields, request: ChatRequest, model: str) -> str:
     schema = request.schema
     if schema is None:
         return ""
-    known = version(model)
-    is_native = (known is None or known >= (4, 5)) and is_closed(schema.schema)
-    if schema.schema and (is_native or request.tools):
+    is_native = row.schemas and is_closed(schema.schema)
+    if schema.schema and (is_native or request.tools or not row.forced_tools):
         shape = schema.schema if is_native else closed(schema.schema)
         body["output_config"] = {"format": {"type": "json_schema", "schema": raw(shape, f"schema {schema.name!r}")}}
         return ""
-    if request.tools:
-        raise Unsupported("Anthropic has no JSON mode beside tools; give a schema, or ask for JSON in words")
+    if request.tools or not row.forced_tools:
+        beside = "beside tools" if request.tools else "for this model"
+        raise Unsupported(f"Anthropic has no JSON mode {beside}; give a schema, or ask for JSON in words; nothing was sent")
     name = re.sub(r"[^a-zA-Z0-9_-]", "_", schema.name)[:64] or "answer"
     body["tools"] = [_answer_tool(name, schema)]
     body["tool_choice"] = {"type": "tool", "name": name}
@@ -197,11 +234,17 @@ def _tool(tool: Tool, target: str) -> Fields | Raw:
     }
 
 
-def _tools(body: Fields, request: ChatRequest, target: str) -> None:
+def _tools(body: Fields, request: ChatRequest, target: str, row: Model, left_out: list[str] | None) -> None:
+    """The tools, and which of them may be called. Of models that cannot be forced, the one tool wanted is all that they are given."""
     if not request.tools:
         return
-    body["tools"] = [_tool(tool, target) for tool in request.tools]
+    tools = request.tools
     choice = request.tool_choice
+    if not row.forced_tools and choice not in {"", "auto", "none"}:
+        tools = tuple(tool for tool in tools if tool.name == choice) or tools
+        choice = "auto"
+        note(left_out, "tool_choice")
+    body["tools"] = [_tool(tool, target) for tool in tools]
     named: Fields = {"type": {"required": "any", "": "auto"}.get(choice, choice)}
     if choice not in {"", "auto", "none", "required"}:
         named = {"type": "tool", "name": choice}

@@ -6,6 +6,7 @@ The SDK sends (`lane="sdk"`), or the caller's own client of it (`client=`: Bedro
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from surefoot.errors import SurefootError, Unsupported
@@ -14,6 +15,7 @@ from surefoot.providers._anthropic_read import Asked, ChatReader, chat_reply
 from surefoot.providers._anthropic_wire import MAX_TOKENS, Dialect, chat_body
 from surefoot.providers._exchange import Exchange, Lane, missing_extra, no_stream, options_of, texts
 from surefoot.providers._faults import Door, fault_of, malformed, request_id
+from surefoot.providers._parameters import LeftOutNotes
 from surefoot.providers._sse import Answer
 from surefoot.providers.http.direct import DirectLane
 from surefoot.providers.http.sdk import STAND_IN, OwnClientLane, SdkLane, http_client, http_module, timeouts
@@ -24,6 +26,8 @@ from surefoot.secret import KeySource
 from surefoot.settle import Replay, Stream, split
 from surefoot.target import Target
 from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedRequest, Traits
+
+logger = logging.getLogger(__name__)
 
 FACTS = PROVIDERS["anthropic"]
 PATH = "/v1/messages"
@@ -46,13 +50,16 @@ class AnthropicEdge:
     def __init__(self, target: Target, keys: KeySource | None) -> None:
         options = options_of(target, OPTIONS)
         self.target = target
+        self._notes = LeftOutNotes(target.name, logger)
         self.dialect = Dialect(target=target.name, max_tokens=options["max_tokens"], sampling=options["sampling"])
         self.traits = Traits(context_tokens=target.context_tokens, embed=False)
         self._exchange = Exchange(target, keys, _lane(target, options), variable=FACTS.key_variables[0])
 
     async def chat(self, call: Call[ChatRequest]) -> ChatReply | Stream:
         """One exchange. Raises Unsupported or Misconfigured (nothing sent), or a Fault."""
-        body = chat_body(call.request, self.target.model, stream=call.stream, dialect=self.dialect)
+        left_out: list[str] = []
+        body = chat_body(call.request, self.target.model, stream=call.stream, dialect=self.dialect, left_out=left_out)
+        self._notes.tell(call, call.request.model or self.target.model, left_out)
 
         def asked(answer: Answer, door: Door) -> Asked:
             number = request_id(answer.headers)

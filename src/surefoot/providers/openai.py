@@ -13,13 +13,13 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from surefoot.errors import BadRequest, Misconfigured, SurefootError
-from surefoot.events import LeftOut, tell
 from surefoot.facts import Model, model_of
 from surefoot.providers import _openai_facts as facts
 from surefoot.providers._exchange import Exchange, Lane, missing_extra, no_stream, options_of, texts
 from surefoot.providers._faults import Door, fault_of, malformed, request_id
 from surefoot.providers._openai_read import Asked, ChatReader, chat_reply, vectors
 from surefoot.providers._openai_wire import UNSET, Dialect, chat_body, embed_body
+from surefoot.providers._parameters import LeftOutNotes
 from surefoot.providers._sse import Answer
 from surefoot.providers.http.direct import DirectLane
 from surefoot.providers.http.sdk import STAND_IN, OwnClientLane, SdkLane, http_client, http_module, timeouts
@@ -73,7 +73,7 @@ class OpenAIEdge:
         host = urlsplit(address).hostname or ""
         is_openai = facts.is_openai(host)
         self.target = target
-        self._told: set[tuple[str, str]] = set()  # (model, parameter): each is told of once
+        self._notes = LeftOutNotes(target.name, logger)
         self.dialect = Dialect(
             target=target.name,
             is_openai=is_openai,
@@ -108,8 +108,7 @@ class OpenAIEdge:
         """One exchange. Raises Unsupported or Misconfigured (nothing sent), or a Fault."""
         left_out: list[str] = []
         body = chat_body(call.request, self.target.model, stream=call.stream, dialect=self.dialect, left_out=left_out)
-        if left_out:
-            self._tell(call, left_out)
+        self._notes.tell(call, call.request.model or self.target.model, left_out)
         with remedy(self.target.name):
             return await self._chat(call, body)
 
@@ -128,14 +127,6 @@ class OpenAIEdge:
             return Replay(split(chat_reply(data, content_type, self._asked(call, answer, door))))
 
         return await self._exchange.stream("/chat/completions", body, call, reader=reader, whole=whole)
-
-    def _tell(self, call: Call[ChatRequest], left_out: list[str]) -> None:
-        model = call.request.model or self.target.model
-        new = tuple(name for name in left_out if (model, name) not in self._told)
-        if new:
-            self._told.update((model, name) for name in new)
-            logger.warning("%s: %s does not take %s as asked; sent without", self.target.name, model, ", ".join(new))
-            tell(call, LeftOut, target=self.target.name, model=model, parameters=new)
 
     def _asked(self, call: Call[ChatRequest], answer: Answer, door: Door) -> Asked:
         number = request_id(answer.headers)
