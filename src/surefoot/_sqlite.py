@@ -8,7 +8,7 @@ import sqlite3
 import stat
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from weakref import WeakSet
 
@@ -16,8 +16,17 @@ FORK_S = 1.0  # how long a fork waits for statements under way
 BUSY_S = 2.0  # how long a statement waits for another process's write
 PAUSE_S = 0.01
 WAL_BYTES = 64 * 2**20  # the log file is cut back to this after a checkpoint
+HEAD_BYTES = 64 * 2**10  # the largest page: the first one holds the layout of the tables
+SPARE_PAGES = 256  # kept for the rows to come, a megabyte
+PAGES_AT_ONCE = 2_000  # returned in one commit, some milliseconds
 PRIVATE = 0o600  # prompts, answers and bills are nobody else's business
 SIDE_FILES = ("", "-wal", "-shm", "-journal")  # SQLite gives new ones the database's own permissions; old ones keep theirs
+
+# What SQLite says of a row it cannot hold; anything else is said of the file.
+ROW_FAULTS = (
+    UnicodeError, OverflowError, TypeError,
+    sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.IntegrityError,
+)  # fmt: skip
 
 _log = logging.getLogger("surefoot.sqlite")
 
@@ -42,6 +51,85 @@ def make_private(path: Path) -> None:
             _log.warning("%s can be read by other users and its permissions cannot be changed: %s", one, error.strerror)
 
 
+def is_database(path: Path) -> bool:
+    """False for a file whose bytes are no SQLite database; True also where there is none yet, or it cannot be read now."""
+    try:
+        # Asked of SQLite: whoever opens and closes a file by himself takes this process's locks from it.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0)) as database:
+            database.execute("PRAGMA schema_version")
+    except sqlite3.Error as error:
+        return not _is(error, sqlite3.SQLITE_NOTADB)
+    except (OSError, ValueError):
+        return True
+    return True
+
+
+def is_damage(error: BaseException) -> bool:
+    """True for an error that says: the file is no sound database."""
+    return _is(error, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def passes(error: BaseException) -> bool:
+    """True for what may be over the next time: somebody's lock, a full disk."""
+    return _is(error, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
+def is_ours(path: Path, *, application_id: int, table: str) -> bool:
+    """Whether a damaged file was ours: by its mark, by the layout of our `table`, or because nothing but zeros is left of its head.
+
+    Where the head is gone, the rest of the first page still tells whose it was.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return False
+    is_marked = head.startswith(b"SQLite format 3\0") and head[68:72] == application_id.to_bytes(4)
+    return is_marked or f"CREATE TABLE {table}".encode() in head or not any(head[:100])
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file `path` leads to now; None if to none. Another one stands there once it was deleted, or put aside."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def put_aside(path: Path) -> Path:
+    """Rename a spoilt database and its side files, in place of the last one that was; returns the new name. Raises OSError.
+
+    The side files first: a new database must not find the old one's log beside it.
+    """
+    for suffix in reversed(SIDE_FILES):
+        with suppress(FileNotFoundError):
+            Path(f"{path}{suffix}").replace(f"{path}.spoilt{suffix}")
+    return Path(f"{path}.spoilt")
+
+
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """What the rows and their indexes take, without the pages that are free."""
+    pages, free, size = (_number(connection, what) for what in ("page_count", "freelist_count", "page_size"))
+    return (pages - free) * size
+
+
+def give_back(connection: sqlite3.Connection) -> None:
+    """Return free pages to the system, a part at a time, once they are more than a tenth of the file."""
+    while (free := _number(connection, "freelist_count")) > max(SPARE_PAGES, _number(connection, "page_count") // 10):
+        connection.execute(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})").fetchall()
+        if _number(connection, "freelist_count") >= free:
+            return  # a file that was laid out by an older version: its free pages are used again, not returned
+
+
+def _number(connection: sqlite3.Connection, pragma: str) -> int:
+    return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+
+def _is(error: BaseException | None, *codes: int) -> bool:
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in codes
+
+
 def connect(path: Path, *, application_id: int, busy_s: float = BUSY_S) -> sqlite3.Connection:
     """The database in `path`, made (with its folders) if there is none; usable from any thread, one at a time.
 
@@ -59,6 +147,7 @@ def connect(path: Path, *, application_id: int, busy_s: float = BUSY_S) -> sqlit
         if mark != application_id:
             if mark != 0 or tables:
                 raise sqlite3.DatabaseError("it is another program's database; name another file")  # noqa: TRY301 - closed below
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded in a file without tables only
             execute_patiently(connection, "PRAGMA journal_mode = WAL", busy_s)
             connection.execute(f"PRAGMA application_id = {application_id:d}")
         make_private(path)  # only now: another program's file keeps its permissions
@@ -72,7 +161,7 @@ def connect(path: Path, *, application_id: int, busy_s: float = BUSY_S) -> sqlit
 
 def is_busy(error: BaseException | None) -> bool:
     """True for a lock that somebody else holds: it passes by itself."""
-    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+    return _is(error, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def cause_of(error: BaseException | None) -> str:

@@ -26,7 +26,7 @@ from msgspec import Struct
 
 from surefoot import runtime
 from surefoot._documented import Documented
-from surefoot._sqlite import AtWork, cause_of, create_private, execute_patiently, is_busy, make_private
+from surefoot._sqlite import ROW_FAULTS, AtWork, cause_of, create_private, execute_patiently, is_busy, make_private
 from surefoot.errors import Misconfigured
 from surefoot.events import AttemptEnded, CallEnded
 from surefoot.prices import FALLBACK_USD_PER_MTOK, Price
@@ -55,11 +55,6 @@ CREATE TABLE IF NOT EXISTS usage (
 CREATE INDEX IF NOT EXISTS usage_day ON usage (day);
 CREATE TABLE IF NOT EXISTS set_aside (at REAL NOT NULL, why TEXT NOT NULL, said TEXT NOT NULL);
 """
-# What SQLite says of a row it cannot hold; anything else is said of the file, and the rows wait.
-ROW_FAULTS = (
-    UnicodeError, OverflowError, TypeError,
-    sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.IntegrityError,
-)  # fmt: skip
 COLUMNS = (
     "at", "day", "call", "kind", "target", "tenant", "tags", "error",
     "input", "output", "cached", "reasoning", "estimated", "cost_usd", "saved_usd",

@@ -16,13 +16,15 @@ from contextlib import closing, suppress
 
 import pytest
 
+from surefoot import ChatModel
+from surefoot._sqlite_rows import TOUCH_S
 from surefoot.envelope import opened, sealed
 from surefoot.errors import Misconfigured
 from surefoot.events import CacheMiss
 from surefoot.layers.cache import Cache
 from surefoot.stack import stack
 from surefoot.stores import open_store
-from surefoot.stores.sqlite import MAX_BYTES, TOUCH_S, SQLiteStore
+from surefoot.stores.sqlite import MAX_BYTES, SQLiteStore
 from surefoot.testing import Scripted, make_call
 from tests.layers.helping import Heard
 
@@ -126,14 +128,21 @@ async def test_expired_rows_make_room_before_live_ones(path):
     await store.aclose()
 
 
-@pytest.mark.parametrize("content", [b"plain text, no database at all, of some length to be sure", None])
-async def test_a_file_that_is_not_ours_is_left_alone_and_every_call_is_a_miss(tmp_path, caplog, content):
-    """Somebody else's database is not written to; it costs no call, no hang, and one line a second."""
+@pytest.mark.parametrize("content", [b"plain text, no database at all, of some length to be sure", b"xy", b"PK\x03\x04" + b"\0" * 9000])
+def test_a_file_that_is_no_database_is_told_when_a_model_is_built(tmp_path, content):
+    """A document named by mistake: an error in our words, and the document as it was."""
+    path = tmp_path / "thesis.docx"
+    path.write_bytes(content)
+    for build in (lambda: SQLiteStore(path), lambda: ChatModel(Scripted("fine"), cache=f"sqlite:{path}")):
+        with pytest.raises(Misconfigured, match=r"thesis\.docx: the file is no database"):
+            build()
+    assert [(one, one.read_bytes()) for one in tmp_path.iterdir()] == [(path, content)]
+
+
+async def test_a_file_that_is_not_ours_is_left_alone_and_every_call_is_a_miss(tmp_path, caplog):
+    """Somebody else's database is not written to; it costs no call, no hang, and one line."""
     path = tmp_path / "theirs.db"
-    if content is not None:
-        path.write_bytes(content)
-    else:
-        table(path, "CREATE TABLE people (name TEXT)")
+    table(path, "CREATE TABLE people (name TEXT)")
     before = path.read_bytes()
     store, heard = SQLiteStore(path), Heard()
     edge = Scripted("fine")

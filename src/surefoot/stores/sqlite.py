@@ -3,9 +3,12 @@
 The database runs in WAL mode (readers and the writer do not wait for each other) with synchronous=NORMAL: what was committed outlives a
 killed process; a power cut may lose the last commits, never the file. Two threads of this store do all the work, one reads, one writes, so
 the home loop never waits for a disk. Writes are handed over and committed in bunches; until then they are read from memory. When the file
-reaches its bound, expired rows leave first, then the longest unused (to the hour: a hit is not a write).
+reaches its bound, expired rows leave first, then the longest unused (to the hour: a hit is not a write). Expired rows are deleted
+when they expire, also where nobody writes; free space goes back to the system.
 
-A file that cannot be opened, or is another program's, makes the store a miss and a log line, at most one a second.
+A file that is no database is a Misconfigured when the store is made. One that cannot be used later makes the store a miss; what is written
+during a lock or on a full disk waits in memory, where it is found. A spoilt file is set aside as PATH.spoilt and begun anew. Each is a line
+in the log; what goes on is told ever more rarely.
 """
 
 from __future__ import annotations
@@ -20,26 +23,29 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
 from weakref import WeakSet, WeakValueDictionary
 
+from surefoot import _sqlite_rows as table
 from surefoot import runtime
-from surefoot._sqlite import AtWork, Transaction, close, connect
+from surefoot._sqlite import AtWork, cause_of, close, connect, create_private, identity, is_damage, is_database, is_ours, passes, put_aside
+from surefoot._sqlite_rows import TABLE, Row
 from surefoot.envelope import wall_s
 from surefoot.errors import Misconfigured
+from surefoot.rules.failure_log import FailureLog
 
 MAX_BYTES = 2**30  # a gigabyte: a million answers, or 160,000 vectors of 1,536 numbers
 PENDING_BYTES = 64 * 2**20  # writes waiting for the disk; beyond this a disk is stuck, and a write not made is only a later miss
 TOUCHED = 1000  # rows whose use is still to be noted; usually that is done with the next write
-BUNCH_BYTES = 4 * 2**20  # committed at once: long enough to be cheap, short enough that another process's write waits milliseconds
-SLACK = 0.9  # once full, room is made down to this share of the bound, so that not every write makes room
-TOUCH_S = 3600.0  # "used" is true to the hour
 RETRY_S = 1.0  # a database that failed is left alone so long
+FIRST_PAUSE_S = 10.0  # between the first and the second log line of an outage
+SWEEP_S = 60.0  # how long rows of another process may stay on the disk after they expired, where that process has gone
+SWEEP_AT_LEAST_S = 0.2  # between two sweeps where nobody writes: rows that expire one after the other leave together
+ANEW_S = 60.0  # between two files set aside: a disk that spoils them faster is left alone
+ROW_BYTES = 200  # what a waiting row takes in memory beside its key and its value
 FLUSH_S = 1.5  # at exit, what the home loop grants its last words less a margin
-KEYS_AT_ONCE = 500  # below SQLite's default bound of 999 variables
 APPLICATION_ID = 0x73667431  # "sft1" in the file's header, so that nobody else's database is taken for ours
-TABLE = "kept_1"  # the number is the schema's version: another version's rows stand in another table and are not looked at
 
 Waiting: TypeAlias = "tuple[Sequence[str], asyncio.Future[list[bytes | None]], asyncio.AbstractEventLoop]"
 Wake: TypeAlias = "tuple[asyncio.Future[None], asyncio.AbstractEventLoop] | bool | None"  # who waits for the commit; None: stop
@@ -62,7 +68,11 @@ class SQLiteStore:
         self.max_bytes = max_bytes
         self.clock = clock
         self._down_until_s = 0.0
-        self._logged_s = -math.inf
+        self._outage_passes = False
+        self._anew_at_s = -math.inf
+        self._failures = FailureLog(first_pause_s=FIRST_PAUSE_S)
+        if not (is_database(self.path) or is_ours(self.path, application_id=APPLICATION_ID, table=TABLE)):
+            raise Misconfigured(f"SQLite cache {path}: the file is no database; name another one")
         self._start_over()
         _all.add(self)
 
@@ -106,19 +116,11 @@ class SQLiteStore:
     async def set_many(self, rows: Iterable[tuple[str, bytes]], *, ttl_s: float | None = None) -> None:
         """Hand every (key, value) to the writer."""
         expires_s = math.inf if ttl_s is None else self.clock() + ttl_s
-        with self._lock:
-            for key, value in rows:
-                if self._pending_bytes > PENDING_BYTES or self.is_down:
-                    break
-                self._pending[key] = (value, expires_s)
-                self._pending_bytes += len(value)
-        self._wake()
+        self._hand_over((key, (value, expires_s)) for key, value in rows)
 
     async def delete(self, key: str) -> None:
         """Forget `key`."""
-        with self._lock:
-            self._pending[key] = (None, 0.0)
-        self._wake()
+        self._hand_over([(key, (None, 0.0))])
 
     async def flush(self) -> None:
         """Wait until everything handed over so far is committed, at most FLUSH_S."""
@@ -136,20 +138,31 @@ class SQLiteStore:
 
     # On the home loop
 
+    def _hand_over(self, rows: Iterable[tuple[str, Row]]) -> None:
+        with self._lock:
+            for key, row in rows:
+                if self._pending_bytes > PENDING_BYTES or (self.is_down and not self._outage_passes):
+                    break
+                self._pending[key] = row
+                self._pending_bytes += _size(key, row)
+        self._wake()
+
     def _start_over(self) -> None:
         """No threads, nothing waiting: at the beginning, and in a forked child, whose connections are its parent's."""
         self._lock = threading.Lock()
-        self._pending: dict[str, tuple[bytes | None, float]] = {}
-        self._writing: dict[str, tuple[bytes | None, float]] = {}
+        self._pending: dict[str, Row] = {}
+        self._writing: dict[str, Row] = {}
         self._pending_bytes = 0
         self._touched: dict[str, int] = {}
+        self._expiry_s = math.inf  # when the next row expires
         self._threads: list[threading.Thread] = []
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: dict[sqlite3.Connection, tuple[int, int] | None] = {}  # and which file each was opened on
+        self._beginning_anew = threading.Lock()
         self._reads: SimpleQueue[Waiting | None] | None = None
         self._wakes: SimpleQueue[Wake] | None = None
         self._off_exit: Callable[[], None] | None = None
 
-    def _unwritten(self, key: str) -> tuple[bytes | None, float] | None:
+    def _unwritten(self, key: str) -> Row | None:
         row = self._pending.get(key) or self._writing.get(key)
         return None if row is None else row if row[1] > self.clock() else (None, 0.0)
 
@@ -210,39 +223,21 @@ class SQLiteStore:
                     keys, future, loop = asked
                     found: list[bytes | None] = [None] * len(keys)
                     try:
-                        connection = connection or self._connect()
-                        found = self._select(connection, keys)
+                        connection = self._current(connection) or self._connect()
+                        found = table.select(connection, keys, self.clock(), self._touched)
                     except Exception as error:  # noqa: BLE001 - a thread that dies of it would leave every caller waiting
                         self._failed(error, connection)
                         connection = None
                     answers.setdefault(loop, []).append((future, found))
                 if None in bunch:
                     self._disconnect(connection)
+            if len(self._touched) > TOUCHED:
+                self._wake()
             for loop, done in answers.items():
                 with suppress(RuntimeError):  # the loop closed meanwhile; nobody waits
                     loop.call_soon_threadsafe(_deliver, done)
             if None in bunch:
                 return
-
-    def _select(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[bytes | None]:
-        now_s = self.clock()
-        if len(keys) == 1:
-            rows = connection.execute(f"SELECT key, value, expires_s, used_s FROM {TABLE} WHERE key = ?", keys).fetchall()  # noqa: S608
-        else:
-            rows = []
-            for at in range(0, len(keys), KEYS_AT_ONCE):
-                part = keys[at : at + KEYS_AT_ONCE]
-                marks = ",".join("?" * len(part))
-                rows += connection.execute(f"SELECT key, value, expires_s, used_s FROM {TABLE} WHERE key IN ({marks})", part)  # noqa: S608
-        found: dict[str, bytes] = {}
-        for key, value, expires_s, used_s in rows:
-            if expires_s > now_s:
-                found[key] = value
-                if used_s < now_s - TOUCH_S:
-                    self._touched[key] = int(now_s)
-        if len(self._touched) > TOUCHED:
-            self._wake()
-        return [found.get(key) for key in keys]
 
     # On the writer's thread
 
@@ -251,22 +246,17 @@ class SQLiteStore:
         connection: sqlite3.Connection | None = None
         at_work = AtWork()
         while True:
-            wakes = [queue.get()]
+            wakes: list[Wake] = []
+            wait_s = RETRY_S if self._pending else max(SWEEP_AT_LEAST_S, min(SWEEP_S, self._expiry_s - self.clock()))
+            with suppress(Empty):
+                wakes.append(queue.get(timeout=wait_s))
             while not queue.empty():
                 wakes.append(queue.get())
-            with self._lock:
-                self._writing, self._pending, self._pending_bytes = self._pending, {}, 0
             with at_work:
-                try:
-                    if not self.is_down:
-                        connection = connection or self._connect()
-                        self._commit(connection, list(self._writing.items()))
-                except Exception as error:  # noqa: BLE001 - as above; what was to be written is a later miss
-                    self._failed(error, connection)
-                    connection = None
+                if not self.is_down:
+                    connection = self._write_waiting(connection)
                 if None in wakes:
                     self._disconnect(connection)
-            self._writing = {}
             for wake in wakes:
                 if isinstance(wake, tuple):
                     with suppress(RuntimeError):
@@ -274,89 +264,102 @@ class SQLiteStore:
             if None in wakes:
                 return
 
-    def _commit(self, connection: sqlite3.Connection, rows: list[tuple[str, tuple[bytes | None, float]]]) -> None:
-        now_s = int(self.clock())
-        bound = min(BUNCH_BYTES, self.max_bytes // 16)
-        while rows:
-            size = count = 0
-            while count < len(rows) and size < bound:
-                size += len(rows[count][1][0] or b"")
-                count += 1
-            bunch, rows = rows[:count], rows[count:]
-            with Transaction(connection):
-                connection.executemany(
-                    f"INSERT INTO {TABLE} (key, value, expires_s, used_s) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "  # noqa: S608
-                    "value = excluded.value, expires_s = excluded.expires_s, used_s = excluded.used_s",
-                    [(key, value, expires_s, now_s) for key, (value, expires_s) in bunch if value is not None],
-                )
-                connection.executemany(
-                    f"DELETE FROM {TABLE} WHERE key = ?",  # noqa: S608
-                    [(key,) for key, (value, _) in bunch if value is None],
-                )
-            self._make_room(connection)
+    def _write_waiting(self, connection: sqlite3.Connection | None) -> sqlite3.Connection | None:
+        """Commit what is waiting and delete what has expired; the connection, None if that failed."""
+        with self._lock:
+            self._writing, self._pending, self._pending_bytes = self._pending, {}, 0
         touched, self._touched = self._touched, {}
-        if touched:
-            with Transaction(connection):
-                connection.executemany(
-                    f"UPDATE {TABLE} SET used_s = ? WHERE key = ?",  # noqa: S608
-                    [(used_s, key) for key, used_s in list(touched.items())],
-                )
+        try:
+            connection = self._current(connection) or self._connect()
+            self._commit(connection, list(self._writing.items()))
+            table.touch(connection, touched)
+            self._expiry_s = table.sweep(connection, self.clock())
+        except Exception as error:  # noqa: BLE001 - as above
+            if self._failed(error, connection):
+                with self._lock:  # the next time; what is newer goes first
+                    self._pending = self._writing | self._pending
+                    self._pending_bytes = sum(map(_size, self._pending, self._pending.values()))
+            connection = None
+        self._writing = {}
+        return connection
 
-    def _make_room(self, connection: sqlite3.Connection) -> None:
-        """Below the bound again: expired rows first, then the longest unused."""
-        page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
-
-        def used_bytes() -> int:
-            pages = connection.execute("PRAGMA page_count").fetchone()[0] - connection.execute("PRAGMA freelist_count").fetchone()[0]
-            return int(pages * page_bytes)
-
-        if used_bytes() <= self.max_bytes:
-            return
-        with Transaction(connection):
-            connection.execute(f"DELETE FROM {TABLE} WHERE expires_s <= ?", (self.clock(),))  # noqa: S608
-        while (used := used_bytes()) > self.max_bytes * SLACK:
-            with Transaction(connection):
-                count = connection.execute(f"SELECT count(*) FROM {TABLE}").fetchone()[0]  # noqa: S608
-                share = max(1, math.ceil(count * (1 - self.max_bytes * SLACK / used)))
-                connection.execute(
-                    f"DELETE FROM {TABLE} WHERE id IN (SELECT id FROM {TABLE} ORDER BY used_s, id LIMIT ?)",  # noqa: S608
-                    (share,),
-                )
-            if count == 0:
-                return
+    def _commit(self, connection: sqlite3.Connection, rows: list[tuple[str, Row]]) -> None:
+        refused = table.write(connection, rows, int(self.clock()), self.max_bytes)
+        if refused and self._failures.count("rows", time.monotonic()):
+            _log.warning("the cache %s cannot hold %d rows: a key or a value that is no text, no bytes, or too large", self.path, refused)
 
     # On either
 
     def _connect(self) -> sqlite3.Connection:
-        """Open the file, made and laid out if it is new. Raises sqlite3.Error for another program's."""
+        """Open the file, made and laid out if it is new, set aside first if it is spoilt. Raises sqlite3.Error for another program's."""
+        file = identity(self.path)
+        try:
+            return self._open()
+        except sqlite3.DatabaseError as error:
+            if not self._begin_anew(error, file):
+                raise
+        return self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        create_private(self.path)
+        file = identity(self.path)  # before opening it: one that is replaced meanwhile is noticed later
         connection = connect(self.path, application_id=APPLICATION_ID)
         try:
-            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (f"{TABLE}_used",)).fetchone():
-                with Transaction(connection):
-                    connection.execute(
-                        f"CREATE TABLE IF NOT EXISTS {TABLE} (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value BLOB NOT NULL, "
-                        "expires_s REAL NOT NULL, used_s INTEGER NOT NULL)"
-                    )
-                    connection.execute(f"CREATE INDEX IF NOT EXISTS {TABLE}_used ON {TABLE} (used_s)")
+            table.lay_out(connection)
         except BaseException:
             close(connection)
             raise
-        self._connections.append(connection)
+        self._connections[connection] = file
         return connection
+
+    def _current(self, connection: sqlite3.Connection | None) -> sqlite3.Connection | None:
+        """`connection`, if the file it was opened on is still the one at our path; else it is closed."""
+        if connection is None or self._connections[connection] == identity(self.path):
+            return connection
+        self._disconnect(connection)
+        return None
 
     def _disconnect(self, connection: sqlite3.Connection | None) -> None:
         if connection is not None:
             close(connection)
-            self._connections.remove(connection)
+            self._connections.pop(connection, None)
 
-    def _failed(self, error: Exception, connection: sqlite3.Connection | None) -> None:
-        """Leave the database alone for a while, and say so."""
+    def _begin_anew(self, error: Exception, file: tuple[int, int] | None) -> bool:
+        """Set `file` aside if `error` says that it is spoilt and it was ours; True if it may be opened again at once."""
+        if not is_damage(error):
+            return False
+        with self._beginning_anew:
+            if identity(self.path) != file:
+                return True  # another thread or process has set it aside
+            now_s = time.monotonic()
+            if now_s - self._anew_at_s < ANEW_S or not is_ours(self.path, application_id=APPLICATION_ID, table=TABLE):
+                return False
+            self._anew_at_s = now_s
+            try:
+                aside = put_aside(self.path)
+            except OSError:
+                return False
+        _log.warning("the cache %s was spoilt (%s): it is set aside as %s and begun anew", self.path, error, aside.name)
+        return True
+
+    def _failed(self, error: Exception, connection: sqlite3.Connection | None) -> bool:
+        """Begin a spoilt file anew, else leave the database alone for a while and say so; True if what was to be written is kept."""
+        file = None if connection is None else self._connections.get(connection)
         self._disconnect(connection)
+        if connection is not None and self._begin_anew(error, file):
+            return True
         now_s = time.monotonic()
+        self._outage_passes = passes(error)
         self._down_until_s = now_s + RETRY_S
-        if now_s - self._logged_s >= RETRY_S:
-            self._logged_s = now_s
-            _log.warning("the cache %s cannot be used, so every call is a miss: %s", self.path, error)
+        if self._failures.count(cause_of(error), now_s):
+            what = "what is asked waits in memory" if self._outage_passes else "every call is a miss"
+            _log.warning("the cache %s cannot be used, so %s: %s", self.path, what, error)
+        return self._outage_passes
+
+
+def _size(key: str, row: Row) -> int:
+    return ROW_BYTES + len(key) + len(row[0] or b"")
 
 
 def _deliver(done: Sequence[tuple[asyncio.Future[Any], object]]) -> None:
