@@ -286,6 +286,38 @@ async def test_what_is_no_json_or_no_unicode_is_refused_before_sending(edge, sim
     assert not sim.requests
 
 
+@pytest.mark.parametrize(
+    "model",
+    ["../../v1beta/files?x=", "x/../../../admin/keys", "..", "models/..", "a/./b", "/models/m", "m/", "m%2f..%2fadmin", "m?key=1", "m#",
+     "m\\..", "a b\r\nX-Evil: 1", "m\x00", "m\u2028x"],
+)  # fmt: skip
+async def test_a_models_name_cannot_leave_its_place_in_the_path(edge, sim, model):
+    """It often comes from whoever calls a service, and the key of the service goes along."""
+    for stream in (False, True):
+        with pytest.raises(BadRequest, match="no name of a model; nothing was sent") as refused:
+            await edge.chat(asking(chat("Hi", model=model), stream=stream))
+        assert str(refused.value).isprintable()
+    near = of(edge, name=f"google:{model}")
+    with pytest.raises(BadRequest):
+        await near.embed(asking(EmbedRequest(texts=("a",))))
+    await near.aclose()
+    assert not sim.requests
+
+
+async def test_a_name_with_a_slash_stays_among_the_models(edge, sim):
+    """Only Gemini's own collections stand for themselves."""
+    for model, path in {
+        "gemini-3-flash": "models/gemini-3-flash",
+        "models/gemini-3-flash": "models/gemini-3-flash",
+        "tunedModels/mine": "tunedModels/mine",
+        "openai/gpt-4.1": "models/openai/gpt-4.1",
+        "files/abc": "models/files/abc",
+        "projects/p/locations/l/endpoints/1": "models/projects/p/locations/l/endpoints/1",
+    }.items():
+        await edge.chat(asking(chat("Hi", model=model)))
+        assert sim.requests[-1].path == f"/v1beta/{path}:generateContent"
+
+
 async def test_options_and_headers_of_the_target_are_used(edge, sim):
     """Gateways want headers, some another version of the API; a tuned model brings its own collection."""
     other = of(edge, name="google:tunedModels/mine", options=(("api_version", "v1"),), headers=(("x-tenant", "acme"),))

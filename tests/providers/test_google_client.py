@@ -16,7 +16,7 @@ from google.genai import types
 from google.oauth2.credentials import Credentials
 
 from surefoot import ChatModel, EmbedModel, Policy, Target
-from surefoot.errors import Misconfigured, Overloaded, RateLimited, Unsupported
+from surefoot.errors import BadRequest, Misconfigured, Overloaded, RateLimited, Unsupported
 from tests.providers.http.servers import serving
 
 ONCE = Policy(attempts=1, breaker=False)
@@ -63,6 +63,21 @@ async def test_vertex_is_asked_with_the_clients_token():
         assert streamed.startswith(where + b"streamGenerateContent?alt=sse ")
         assert all(b"Bearer tok" in head and b"x-team: blue" in head.lower() for head in served.heads)
         assert json.loads(served.bodies[0])["contents"] == [{"role": "user", "parts": [{"text": "hi"}]}]
+
+
+async def test_a_tuned_model_of_vertex_is_asked_where_it_is():
+    """An endpoint of a project, or another publisher's model; whatever leads out of the path is refused."""
+    async with serving(answer(SAID), answer(SAID)) as served:
+        chat = ChatModel(Target("google:gemini-3-flash", client=vertex(served.url)), policy=ONCE)
+        await chat.ainvoke("hi", model="projects/q/locations/us/endpoints/7")
+        await chat.ainvoke("hi", model="publishers/acme/models/m")
+        with pytest.raises(BadRequest, match="no name of a model"):
+            await chat.ainvoke("hi", model="../../../../q/endpoints/7")
+        await chat.aclose()
+        assert [head.split(b" ")[1] for head in served.heads] == [
+            b"/v1beta1/projects/q/locations/us/endpoints/7:generateContent",
+            b"/v1beta1/projects/p/locations/eu/publishers/acme/models/m:generateContent",
+        ]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from functools import lru_cache
@@ -17,6 +18,19 @@ from surefoot.types import Tool
 Fields: TypeAlias = dict[str, Any]
 
 _encode = msgspec.json.Encoder().encode
+_NO_NAME = re.compile(r"[?#%\\]|(?:^|/)\.{0,2}(?:/|$)")  # a query, an escape, or a segment that leads elsewhere
+
+
+@lru_cache(maxsize=256)
+def checked_name(model: str, target: str) -> str:
+    """`model`, if it can stand in the path of an address without leading out of its place.
+
+    Raises BadRequest (nothing is sent) for one that holds a query, an escape, an empty segment, "." or "..", or what is no printable text:
+    a model's name often comes from whoever calls a service.
+    """
+    if _NO_NAME.search(model) or not model.isprintable():
+        raise BadRequest(f"{target}: model = {model[:80]!r} is no name of a model; nothing was sent", target=target)
+    return model
 
 
 def encoded(body: Fields, extra: str, target: str) -> bytes:

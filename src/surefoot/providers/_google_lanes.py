@@ -50,11 +50,12 @@ class GenaiLane:
         self._headers = headers
         self._limit = limit
         self._sender = sender
-        self._models = "publishers/google/" if api.vertexai else ""
+        self._publisher = "publishers/google/" if api.vertexai else ""
 
     async def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> Answer | HttpAnswer:
         """Send `body` once. An answer with any status is an answer; what the SDK raises passes through (stand in a Door)."""
-        request = self._api._build_request("post", self._models + extra.path(path).removeprefix("/"), {}, None)  # noqa: SLF001 - see above
+        place = f"{self._publisher if path.startswith('/models/') else ''}{extra.path(path).removeprefix('/')}"
+        request = self._api._build_request("post", place, {}, None)  # noqa: SLF001 - see above
         request.data = body
         request.headers.update(self._headers)
         request.headers = extra.over(request.headers)

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Raw, Struct
 
 from surefoot.errors import BadRequest, Misconfigured, Unsupported
-from surefoot.providers._body import Fields, base64_text, encoded, extra_of, image_type, merge, own_tool, raw
+from surefoot.providers._body import Fields, base64_text, checked_name, encoded, extra_of, image_type, merge, own_tool, raw
 from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Part, Reasoning, Text, Tool, ToolCall, clean
 
 SEAL = "google:"  # before a thought signature of Gemini's: another vendor's, sent to Gemini, is refused as a corrupt one
@@ -20,6 +20,8 @@ UNSIGNED = "skip_thought_signature_validator"  # the documented word for a call 
 # What Google's own OpenAI-compatible address makes of an effort for models that take a number of tokens (2.5).
 BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576}
 NO_LEVEL = "minimal"  # the least thinking of models that cannot do without (3 and later)
+COLLECTIONS = ("models/", "tunedModels/")
+VERTEX_COLLECTIONS = ("publishers/", "projects/")
 
 
 class Dialect(Struct, frozen=True, kw_only=True):
@@ -35,9 +37,11 @@ class Dialect(Struct, frozen=True, kw_only=True):
     prefixes: tuple[str, str] = ("", "")
 
 
-def path_of(model: str, verb: str) -> str:
-    """`/models/MODEL:VERB`; tuned models bring their own collection."""
-    return f"/{model if '/' in model else f'models/{model}'}:{verb}"
+def path_of(model: str, verb: str, *, target: str, is_vertex: bool = False) -> str:
+    """`/models/MODEL:VERB`; a name may bring a collection of its own. Raises BadRequest for one that leads out of it."""
+    model = checked_name(model, target)
+    known = (*COLLECTIONS, *VERTEX_COLLECTIONS) if is_vertex else COLLECTIONS
+    return f"/{model if model.startswith(known) else f'models/{model}'}:{verb}"
 
 
 def chat_body(request: ChatRequest, model: str, *, dialect: Dialect) -> bytes:
@@ -72,7 +76,7 @@ def chat_body(request: ChatRequest, model: str, *, dialect: Dialect) -> bytes:
 def embed_body(request: EmbedRequest, model: str, *, dimensions: int | None, dialect: Dialect) -> bytes:
     """The body of :batchEmbedContents, a content for each text: texts in one content become one vector."""
     is_query = request.role == "query"
-    name = path_of(model, "").strip("/:")
+    name = path_of(model, "", target=dialect.target).strip("/:")
     shared: Fields = {"model": name}
     if dialect.task_types[is_query]:
         shared["taskType"] = dialect.task_types[is_query]

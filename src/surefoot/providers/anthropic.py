@@ -129,4 +129,6 @@ def _own_client(target: Target, options: dict[str, Any], headers: dict[str, str]
     import anthropic
 
     check_client(target, anthropic.AsyncAnthropic, "AsyncAnthropicBedrock, AsyncAnthropicVertex")
-    return OwnClientLane(target.client, status_error=anthropic.APIStatusError, headers=headers, limit=options["max_body_bytes"])
+    return OwnClientLane(
+        target.client, status_error=anthropic.APIStatusError, headers=headers, limit=options["max_body_bytes"], target=target.name
+    )  # fmt: skip

@@ -101,9 +101,11 @@ class GoogleEdge:
     async def chat(self, call: Call[ChatRequest]) -> ChatReply | Stream:
         """One exchange. Raises Unsupported or Misconfigured (nothing sent), or a Fault."""
         model = call.request.model or self.target.model
+        verb = "streamGenerateContent" if call.stream else "generateContent"
+        path = path_of(model, verb, target=self.target.name, is_vertex=is_vertex(self.target))
         body = chat_body(call.request, self.target.model, dialect=self.dialect)
         if not call.stream:
-            data, answer, door = await self._exchange.whole(path_of(model, "generateContent"), body, call)
+            data, answer, door = await self._exchange.whole(path, body, call)
             return chat_reply(data, answer.headers.get("content-type", ""), self._asked(call, door))
 
         def reader(answer: Answer, door: Door) -> ChatReader:
@@ -116,8 +118,7 @@ class GoogleEdge:
                 raise malformed(self.target.name, no_stream(data, content_type, key=door.key))
             return Replay(split(chat_reply(data, content_type, self._asked(call, door))))
 
-        path = path_of(model, "streamGenerateContent") + "?alt=sse"
-        return await self._exchange.stream(path, body, call, reader=reader, whole=whole)
+        return await self._exchange.stream(f"{path}?alt=sse", body, call, reader=reader, whole=whole)
 
     def _asked(self, call: Call[ChatRequest], door: Door) -> Asked:
         def tell(error: Any) -> SurefootError:
@@ -133,7 +134,7 @@ class GoogleEdge:
             raise Unsupported(f"{name}: embeddings are another API on Vertex AI, which is not spoken here; use a Gemini API key for them")
         dimensions = request.dimensions or self.target.dimensions
         body = embed_body(request, self.target.model, dimensions=dimensions, dialect=self.dialect)
-        data, answer, door = await self._exchange.whole(path_of(self.target.model, "batchEmbedContents"), body, call)
+        data, answer, door = await self._exchange.whole(path_of(self.target.model, "batchEmbedContents", target=name), body, call)
 
         def tell(error: Any) -> SurefootError:
             return fault_of(name, error, key=door.key, private=texts(request))

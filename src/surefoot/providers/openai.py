@@ -206,7 +206,7 @@ def _own_client(target: Target, options: dict[str, Any]) -> OwnClientLane:
 
     check_client(target, openai.AsyncOpenAI)
     return OwnClientLane(
-        target.client, status_error=openai.APIStatusError, headers=dict(target.headers), limit=options["max_body_bytes"]
+        target.client, status_error=openai.APIStatusError, headers=dict(target.headers), limit=options["max_body_bytes"], target=target.name
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from google import genai
 from google.genai import types
 
 from surefoot import ChatModel, EmbedModel, Policy
-from surefoot.errors import AuthFailed, ConnectionLost, MalformedReply, Misconfigured, Overloaded, RateLimited, SurefootError
+from surefoot.errors import AuthFailed, BadRequest, ConnectionLost, MalformedReply, Misconfigured, Overloaded, RateLimited, SurefootError
 from surefoot.providers.anthropic import AnthropicEdge
 from surefoot.providers.google import GoogleEdge
 from surefoot.providers.http.sdk import STAND_IN, http_module
@@ -177,6 +177,22 @@ async def test_azure_signs_with_a_token_and_finds_the_deployment():
         assert json.loads(served.bodies[0])["messages"] == [{"role": "user", "content": "one"}]
         assert not client.is_closed()  # it is its maker's
         await client.close()
+
+
+@pytest.mark.parametrize("model", ["../../admin?x=", "m/../../keys", "m%2f..", "m\r\nx: 1"])
+async def test_a_deployments_name_cannot_leave_its_place_in_the_path(model):
+    """Clients put the model into the address, those of older versions as it was written."""
+    clients = [
+        ("openai:m", openai.AsyncAzureOpenAI(azure_endpoint="http://127.0.0.1:9", api_version="2026-01-01", api_key="k")),
+        ("anthropic:m", bedrock("http://127.0.0.1:9")),
+        ("anthropic:m", anthropic.AsyncAnthropicVertex(project_id="p", region="eu", access_token="tok", base_url="http://127.0.0.1:9")),
+    ]
+    for name, client in clients:
+        chat = ChatModel(Target(name, client=client), policy=ONCE)
+        for words in ({"model": model}, {"extra": {"model": model}}):
+            with pytest.raises(BadRequest, match="no name of a model; nothing was sent"):
+                await chat.ainvoke("hi", **words)
+        await chat.aclose()
 
 
 async def test_a_clients_key_may_change_and_a_subclass_may_sign():

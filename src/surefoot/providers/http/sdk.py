@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from surefoot.errors import Misconfigured
-from surefoot.providers._body import NO_EXTRA, Extra
+from surefoot.providers._body import NO_EXTRA, Extra, checked_name
 from surefoot.providers._faults import BodyTooLarge
 from surefoot.providers.http.session import Answer, Sender, lowered
 from surefoot.secret import Secret
@@ -84,8 +84,9 @@ class OwnClientLane:
     Bodies are given to it as dicts, since some clients take the model out of them for the address.
     """
 
-    def __init__(self, client: Any, *, status_error: type[Exception], headers: Mapping[str, str], limit: int) -> None:
+    def __init__(self, client: Any, *, status_error: type[Exception], headers: Mapping[str, str], limit: int, target: str) -> None:
         self._client = client
+        self._target = target
         self._status_error = status_error
         self._limit = limit
         inner = getattr(client, "_client", None)
@@ -98,6 +99,8 @@ class OwnClientLane:
         """Send `body` once. An answer with any status is an answer; what the SDK raises passes through (stand in a Door)."""
         del key  # the client signs
         fields = msgspec.json.decode(body)
+        if isinstance(fields.get("model"), str):  # Azure's, Bedrock's and Vertex' clients put it into the path, older ones as it is
+            checked_name(fields["model"], self._target)
         try:
             options = options_with(extra, self._options, self._client)
             if extra.query:  # beside the path, by which some clients find the address
