@@ -13,19 +13,28 @@ import io
 import logging
 import pickle  # noqa: TID251 - to see what would be in one
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
+import openai
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from langchain_surefoot import ChatSurefoot, SurefootEmbeddings
+from llama_index.embeddings.surefoot import SurefootEmbedding
+from llama_index.llms.surefoot import Surefoot
 from surefoot import ChatModel, EmbedModel, Policy, Target
+from surefoot.adapter import Settings
 from surefoot.credentials import by_reference
+from surefoot.errors import SurefootError
 from surefoot.otel import OpenTelemetry
+from surefoot.target import Semantic
 from surefoot.testing.wire import OK, AnthropicSim, GeminiSim, OpenAISim, WireFault, faults_for
 
 KEY = "sk-CANARY/7f3aQ9c+Zk2wX8vB=pL5nR1tY6mD0"
@@ -175,6 +184,72 @@ async def test_no_piece_of_a_key_is_ever_written_shown_or_kept(vendor, lane, tmp
             leaks = found(text)
             spot = text.find(leaks[0]) if leaks else 0
             assert not leaks, f"{where}: ...{text[max(0, spot - 300) : spot + 60]!r}"
+
+
+DIRECT: dict[str, Any] = {"base_url": "http://127.0.0.1:9/v1", "lane": "direct"}
+WRONG: dict[str, Callable[[], object]] = {
+    "a number": lambda: Target("openai:m", api_key=KEY, concurrency=0),
+    "a name": lambda: Target("gpt", api_key=KEY),
+    "an address": lambda: Target("openai:m", base_url=f"https://user:{quote(KEY, safe='')}@host:port/v1"),
+    "no address": lambda: Target("openai:m", base_url=f"host/v1?key={KEY}"),
+    "a query": lambda: Target("openai:m", base_url=f"https://host/v1?key={KEY}"),
+    "a header's value": lambda: Target("openai:m", headers=(("x-gateway", f"{KEY}\r\n"), ("x-team", "blue"))),
+    "a header that is no text": lambda: Target("openai:m", headers=(("x-gateway", KEY), ("x-count", 1))),  # type: ignore[arg-type]
+    "a provider": lambda: ChatModel(Target("opnai:m", api_key=KEY, headers=(("x-gateway", KEY),))),
+    "an option": lambda: asked(Target("openai:m", options=(("api_versio", "v1"), ("proxy", f"http://u:{KEY}@proxy:1")), **DIRECT)),
+    "a proxy": lambda: asked(Target("openai:m", options=(("proxy", f"socks5://u:{KEY}@proxy:1"),), **DIRECT)),
+    "a certificate": lambda: asked(Target("openai:m", options=(("cert", ("/absent.pem", "/absent.key", KEY)),), **DIRECT)),
+    "a token": lambda: asked(Target("openai:m", api_key=lambda: f"{KEY}\n", **DIRECT)),
+    "a key": lambda: asked(Target("openai:m", api_key=f"{KEY}\n", **DIRECT)),
+    "an adapter's field": lambda: ChatSurefoot(model="openai:m", api_key=KEY, temprature=0),
+    "an adapter's number": lambda: ChatSurefoot(model="openai:m", api_key=KEY, concurrency=0),
+    "an adapter's type": lambda: ChatSurefoot(model="openai:m", api_key=KEY, temperature="hot"),
+    "an adapter's fallback": lambda: ChatSurefoot(model="openai:m", fallbacks=[{"name": "openai:n", "api_key": KEY, "bse_url": "x"}]),
+    "embeddings": lambda: SurefootEmbeddings(model="openai:m", api_key=KEY, dimension=3),
+    "LlamaIndex": lambda: Surefoot(model="openai:m", api_key=KEY, temprature=0),
+    "LlamaIndex' number": lambda: Surefoot(model="openai:m", api_key=KEY, concurrency=0),
+    "LlamaIndex' embeddings": lambda: SurefootEmbedding(model_name="openai:m", api_key=KEY, dimension=3),
+    "a budget store": lambda: ChatModel("local:extractive", policy=Policy(budget_store=f"redis://:{KEY}@host/0?prefx=a")),
+    "a cache": lambda: ChatModel("local:extractive", cache=f"redis://:{KEY}@host/0?prefx=a"),
+    "no cache": lambda: ChatModel("local:extractive", cache=f"postgres://u:{KEY}@host/0"),
+}
+
+
+def asked(target: Target) -> object:
+    """What a call meets."""
+    return ChatModel(target, policy=IMPATIENT).invoke("hi")
+
+
+@pytest.mark.parametrize("wrong", list(WRONG))
+def test_no_piece_of_a_key_stands_in_the_error_of_a_wrong_setting(wrong):
+    """Crash reports print the locals of each frame, and most crashes are those of the first start."""
+    with everything_said() as heard, pytest.raises((SurefootError, ValueError)) as caught:
+        WRONG[wrong]()
+    text = shown(caught.value)
+    leaks = found(text + heard.getvalue())
+    spot = text.find(leaks[0]) if leaks else 0
+    assert not leaks, text[max(0, spot - 600) : spot + 60]
+
+
+def test_no_piece_of_a_key_stands_in_the_repr_of_what_was_said():
+    """Logs and crash reports print records; only names of headers, and addresses without their logins."""
+    target = Target(
+        "openai:m", base_url=f"https://user:{quote(KEY, safe='')}@host/v1", api_key=KEY, headers=(("api-key", KEY), ("x-team", "blue")),
+        options=(("proxy", f"http://u:{quote(KEY, safe='')}@proxy:1"), ("cert", ("a.pem", "a.key", KEY)), ("client_secret", KEY)),
+    )  # fmt: skip
+    given = Target("openai:m", api_key=partial(str, KEY))
+    owned = Target("openai:m", client=openai.AsyncOpenAI(api_key=KEY, default_headers={"x": KEY}))
+    policy = Policy(budget_store=f"redis://:{quote(KEY, safe='')}@host/0?password={KEY}")
+    semantic = Semantic(embed=Target("openai:m", api_key=KEY, headers=(("x", KEY),)), threshold=0.9)
+    settings = Settings(model="openai:m", base_url=f"https://u:{KEY}@host/v1", fallbacks=(target,), cache=f"redis://:{KEY}@host")
+    for record in (target, given, owned, policy, semantic, settings):
+        text = f"{record!r} {record} {record:} {record.__rich_repr__()}"
+        assert not found(text), text
+    assert repr(target).startswith(
+        "Target(name='openai:m', base_url='https://****@host/v1', api_key=Secret(****), headers=(('api-key', '****'),"
+    )
+    assert repr(policy) == "Policy(budget_store='redis://****@host/0?password=****')"
+    assert repr(Target("openai:m", api_key="env:NAME", concurrency=3)) == "Target(name='openai:m', api_key='env:NAME', concurrency=3)"
 
 
 async def test_no_piece_of_a_key_leaks_while_it_is_fetched_from_aws(monkeypatch):

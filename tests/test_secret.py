@@ -11,7 +11,7 @@ import traceback
 import msgspec
 import pytest
 
-from surefoot.secret import Secret, guard_logs, in_use
+from surefoot.secret import Secret, guard_logs, in_use, locals_cleared
 from surefoot.target import Target
 
 CANARY = "sk-CANARY-8c1f"
@@ -69,3 +69,42 @@ def test_a_guarded_log_says_nothing_that_holds_a_key(caplog):
         log.debug("connected")
     assert [record.getMessage() for record in caplog.records] == ["connected"]
     assert len(log.filters) == 1
+
+
+def _failing(key: str) -> None:
+    raise ValueError(str(len(key)))
+
+
+def _failing_below(held: dict[str, str]) -> None:
+    with locals_cleared(held):
+        try:
+            _failing("ours")
+        except ValueError as error:
+            raise RuntimeError from error
+
+
+def _failing_while_handling(held: dict[str, str]) -> None:
+    try:
+        _failing("theirs")
+    except ValueError:
+        _failing_below(held)
+
+
+def test_a_block_that_fails_leaves_no_locals_but_those_of_others():
+    """Frames below and their causes are emptied; what the caller was handling already keeps what its debugger wants to see."""
+
+    def last_locals(error: BaseException | None) -> dict[str, object]:
+        assert error is not None
+        return [dict(frame.f_locals) for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+
+    held = {"api_key": "sk-1"}
+    with pytest.raises(RuntimeError) as caught:
+        _failing_while_handling(held)
+    ours = caught.value.__cause__
+    assert ours is not None
+    assert last_locals(ours) == {}
+    assert last_locals(ours.__context__) == {"key": "theirs"}
+    assert held == {}
+    with locals_cleared(held := {"a": "b"}):
+        pass
+    assert held

@@ -9,12 +9,22 @@ from pydantic import SecretStr
 
 from surefoot import Secret
 from surefoot.adapter import OWN_FIELDS, Settings, is_reference, key_of
+from surefoot.secret import locals_cleared
 
 FRAMEWORK_WORDS = frozenset({"stream", "stream_usage", "ls_structured_output_format", "structured_output_format"})  # not for the provider
 
 
 CHAT_FIELDS = attrgetter("model", *OWN_FIELDS)
 EMBED_FIELDS = attrgetter("model", "dimensions", *OWN_FIELDS)
+
+
+class Guarded:
+    """Stands before a pydantic class: what is raised while it is built leaves no field, and so no key, in the frames' locals."""
+
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        """Check everything that can be checked without asking anybody; raises Misconfigured naming the remedy."""
+        with locals_cleared(fields):
+            super().__init__(*args, **fields)
 
 
 def settings_of(adapter: Any) -> Settings:

@@ -20,7 +20,7 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
-from langchain_surefoot._fields import CHAT_FIELDS, FRAMEWORK_WORDS, key_field, reference, settings_of
+from langchain_surefoot._fields import CHAT_FIELDS, FRAMEWORK_WORDS, Guarded, key_field, reference, settings_of
 from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_out, messages_in, outputs_joined, result_out, wire_of
 from langchain_surefoot.errors import translated
 from surefoot import ChatModel, Policy, Target
@@ -33,7 +33,7 @@ LANGSMITH_PROVIDERS = {"google": "google_genai"}  # LangSmith's word, by which i
 Method = Literal["function_calling", "json_schema", "json_mode"]
 
 
-class ChatSurefoot(BaseChatModel):
+class ChatSurefoot(Guarded, BaseChatModel):
     """A LangChain chat model over surefoot: one retry owner, one deadline, shared limits, fallbacks, hedges, budgets, cache.
 
         llm = ChatSurefoot(model="openai:gpt-5-mini", fallbacks=["anthropic:claude-haiku-4-5"], temperature=0)

@@ -7,7 +7,7 @@ from typing import Any, Self
 from langchain_core.embeddings import Embeddings
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
-from langchain_surefoot._fields import EMBED_FIELDS, key_field, settings_of
+from langchain_surefoot._fields import EMBED_FIELDS, Guarded, key_field, settings_of
 from langchain_surefoot.errors import translated
 from surefoot import EmbedModel, Policy, Target
 from surefoot.adapter import embed_model, own_words, sharing
@@ -15,7 +15,7 @@ from surefoot.adapter import embed_model, own_words, sharing
 DEFAULT = Policy()
 
 
-class SurefootEmbeddings(BaseModel, Embeddings):
+class SurefootEmbeddings(Guarded, BaseModel, Embeddings):
     """LangChain embeddings over surefoot: batched, retried, limited and cached in one place; queries and documents told apart.
 
         SurefootEmbeddings(model="openai:text-embedding-3-small")

@@ -10,14 +10,12 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any
 
-from msgspec import Struct
-
 from surefoot._documented import Documented
 from surefoot.ask import CALL_OPTIONS, COUNTS, FRACTIONS, extra_text, number
 from surefoot.errors import Misconfigured
 from surefoot.model import ChatModel, EmbedModel
 from surefoot.registry import PROVIDERS, provider
-from surefoot.secret import Secret
+from surefoot.secret import Masked, Secret
 from surefoot.target import KEY_REFERENCES, Policy, Target
 from surefoot.types import ChatRequest, Message
 from surefoot.windows import ContextSize, context_size
@@ -46,7 +44,7 @@ OWN_FIELDS = (  # of an adapter: what its model is built from, beside its name
 NOT_NONE = frozenset({"model", "tool_choice", "reasoning_effort"})  # "" is their word for the provider's default
 
 
-class Settings(Struct, Documented, frozen=True, kw_only=True):
+class Settings(Masked, Documented, frozen=True, kw_only=True):
     """What a model is built from, as adapters' fields say it: the first target's settings, the fallbacks, the policy, the cache."""
 
     model: str

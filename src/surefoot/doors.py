@@ -32,6 +32,7 @@ from surefoot.layers.rate import Rate
 from surefoot.prices import Price
 from surefoot.rules.aimd import Limit
 from surefoot.rules.backoff import ProcessBudget, RetryBudget
+from surefoot.secret import locals_cleared
 from surefoot.target import Policy, Target
 from surefoot.tokens import estimate
 from surefoot.types import KeySource, Traits
@@ -170,20 +171,25 @@ class Spec:
         if isinstance(given, str):
             given = Target(given)
         if isinstance(given, Target):
-            entry = registry.provider(given.provider, lane=given.lane)
-            target = placed(given, entry)
-            registry.check_kind(target, kind)
-            self.target = target
-            self.keys = key_source(target, entry.key_variables)
-            self.path = entry.path
-            self.name = target.name
-            if target.provider == "local":
-                self.edge_class()(target, self.keys)  # says now, not at the first call, what is not installed
+            with locals_cleared():
+                self._resolve(given, kind)
         elif hasattr(given, kind):
             self.edge = given
             self.name = str(getattr(given, "name", type(given).__name__.lower()))
         else:
             raise Misconfigured(f"a target is 'provider:model', a Target, or an edge with {kind}(call), not {type(given).__name__}")
+
+    def _resolve(self, given: Target, kind: str) -> None:
+        """Find the target's key, and what the environment says of it. Raises Misconfigured."""
+        entry = registry.provider(given.provider, lane=given.lane)
+        target = placed(given, entry)
+        registry.check_kind(target, kind)
+        self.target = target
+        self.keys = key_source(target, entry.key_variables)
+        self.path = entry.path
+        self.name = target.name
+        if target.provider == "local":
+            self._edge(target)  # says now, not at the first call, what is not installed
 
     @property
     def scope(self) -> str:
@@ -196,16 +202,17 @@ class Spec:
             said["client"] = f"{type(client).__name__} {getattr(client, 'base_url', '')}"  # its repr names a place in memory
         return repr(sorted(said.items()))
 
-    def edge_class(self) -> Any:
-        """The provider's Edge class; its SDK is imported here."""
-        return registry.load(self.path)
+    def _edge(self, target: Target) -> Any:
+        """An edge of its own; the provider's SDK is imported here. Raises Misconfigured."""
+        with locals_cleared():
+            return registry.load(self.path)(target, self.keys)
 
     def warm(self, policy: Policy) -> Any:
         """An edge for the door to come. Imports and TLS settings take seconds for some SDKs, so this runs on a worker thread."""
         target = self._reaching(policy)
         if target is None or self._key(policy) in _doors:
             return None
-        edge = self.edge_class()(target, self.keys)
+        edge = self._edge(target)
         Price(target, is_local=edge.traits.is_local)  # reads the price list once a process, a second of work
         return edge
 
@@ -227,7 +234,7 @@ class Spec:
                 return Lease(found)
         target = self._reaching(policy)
         if target is not None and edge is None:
-            edge = self.edge_class()(target, self.keys)
+            edge = self._edge(target)
         made = Door(self.name, edge or self.edge, target, policy, key)
         with _lock:
             _close_at_exit(key[0])

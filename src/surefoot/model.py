@@ -15,6 +15,7 @@ from surefoot._gather import gather
 from surefoot.ask import call_of, chat_request, embed_request
 from surefoot.errors import BatchFailed, SurefootError
 from surefoot.events import Subscriber
+from surefoot.secret import Secret, locals_cleared
 from surefoot.target import Policy, Semantic, Target
 from surefoot.types import ChatReply, ChatRequest, Delta, EmbedReply, EmbedRole, Message, Schema, Store, Tool, Traits
 
@@ -66,14 +67,16 @@ class _Model:
         self,
         *targets: TargetLike | Sequence[TargetLike],
         policy: Policy | None = None,
-        cache: str | Store | None = None,
+        cache: str | Secret | Store | None = None,
         ledger: str | Path | Ledger | None = None,
     ) -> None:
         """Check everything that can be checked without asking anybody; raises Misconfigured naming the remedy."""
+        cache = Secret(cache) if isinstance(cache, str) else cache  # an address may hold a password
         self.policy = policy or Policy()
         from surefoot.rooms import Rooms  # all layers: half of what importing a model would cost, needed once one is built
 
-        self._rooms = Rooms(targets, policy=self.policy, cache=cache, kind=self._kind)
+        with locals_cleared():
+            self._rooms = Rooms(targets, policy=self.policy, cache=cache, kind=self._kind)
         self._subscribers: dict[Any, Callable[[Any], None]] = {}
         self._listeners: tuple[Callable[[Any], None], ...] = ()
         if ledger is not None:
@@ -135,11 +138,12 @@ class ChatModel(_Model):
         self,
         *targets: TargetLike | Sequence[TargetLike],
         policy: Policy | None = None,
-        cache: str | Store | None = None,
+        cache: str | Secret | Store | None = None,
         ledger: str | Path | Ledger | None = None,
         semantic: Semantic | None = None,
     ) -> None:
         """Check everything that can be checked without asking anybody; raises Misconfigured naming the remedy."""
+        cache = Secret(cache) if isinstance(cache, str) else cache  # an address may hold a password
         super().__init__(*targets, policy=policy, cache=cache, ledger=ledger)
         if semantic is not None:
             given = isinstance(semantic.embed, EmbedModel)

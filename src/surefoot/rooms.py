@@ -31,6 +31,7 @@ from surefoot.layers.timeout import Timeout
 from surefoot.layers.trace import Trace
 from surefoot.layers.window import Window
 from surefoot.prices import Price
+from surefoot.secret import Secret
 from surefoot.stack import Handler, Layer, Stack, describe, stack
 from surefoot.stores import open_store
 from surefoot.target import Policy, Semantic, SpendLimit
@@ -76,13 +77,14 @@ class _Built(NamedTuple):
 class Rooms:
     """The rooms of one model object: `handler()` gives the outermost, built at first use on the home loop."""
 
-    def __init__(self, targets: Sequence[Any], *, policy: Policy, cache: str | Store | None, kind: str) -> None:
+    def __init__(self, targets: Sequence[Any], *, policy: Policy, cache: str | Secret | Store | None, kind: str) -> None:
         if not targets:
             raise Misconfigured(f"name at least one target, for example {'ChatModel' if kind == 'chat' else 'EmbedModel'}('openai:...')")
         self.policy = policy
         self.kind = kind
-        self.store = None if cache is None else open_store(cache)  # outlives the home loop, as answers do
-        self._opened_store = isinstance(cache, str)
+        self._opened_store = isinstance(cache, str | Secret)
+        where = cache.reveal() if isinstance(cache, Secret) else cache
+        self.store = None if where is None else open_store(where)  # outlives the home loop, as answers do
         self._groups = [
             [Spec(one, kind) for one in given] if isinstance(given, Sequence) and not isinstance(given, str) else [Spec(given, kind)]
             for given in targets

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
+import sys
+import traceback
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Protocol
 from urllib.parse import quote
 from weakref import WeakValueDictionary
+
+import msgspec
 
 from surefoot.text import exact
 
@@ -53,6 +59,77 @@ class KeySource(Protocol):
 
     async def renew(self, bad: Secret) -> Secret | None:
         """Called once after the provider refused `bad`; a newer key, or None if there is none."""
+
+
+MASK = "****"
+_LOGIN = re.compile(r"(?<=://)\S*@")
+_QUERY = re.compile(r"(?<=[?&])([^=&#\s]+)=[^&#\s\"']+")
+_TELLING = re.compile(r"key|token|secret|password|passwd|pwd|auth|credential|signature", re.IGNORECASE)  # names of what nobody shows
+
+
+def masked_address(text: str) -> str:
+    """`text` with the login and the query's values of every address in it masked: `redis://****@host/0`, `http://host/?code=****`."""
+    return _QUERY.sub(rf"\1={MASK}", _LOGIN.sub(f"{MASK}@", text))
+
+
+class Masked(msgspec.Struct, frozen=True):
+    """A record whose repr may stand in a log: what was said of it, without keys, headers' values and the logins of addresses."""
+
+    def __repr__(self) -> str:
+        """The fields that differ from their defaults."""
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """For rich, which would look at the fields themselves."""
+        shown: list[tuple[str, Any]] = []
+        for field in msgspec.structs.fields(type(self)):
+            value = getattr(self, field.name)
+            if field.required or value != field.default:
+                is_reference = field.name == "api_key" and isinstance(value, str)  # a key itself is a Secret here
+                shown.append((field.name, value if is_reference else _masked(field.name, value)))
+        return shown
+
+
+def _masked(name: str, value: Any) -> Any:
+    """`value` of the field or option `name`, as it may be shown."""
+    if value is None or isinstance(value, bool | int | float | Secret | Masked):
+        return value
+    if name == "headers":
+        return tuple((one, MASK) for one, _ in value)
+    if isinstance(value, tuple | list) and all(isinstance(one, tuple | list) and len(one) == 2 for one in value):
+        return tuple((one, _masked(str(one), said)) for one, said in value)
+    if isinstance(value, tuple | list):
+        shown = [_masked(name, one) for one in value]
+        return tuple(shown if name != "cert" else [*shown[:2], *[MASK] * len(shown[2:])])  # a client certificate's third is its password
+    if isinstance(value, str):
+        return MASK if _TELLING.search(name) else masked_address(value)
+    return f"<{type(value).__name__}>"
+
+
+class locals_cleared:  # noqa: N801 - used like a function
+    """Within it, whatever fails leaves frames without locals: crash reports print these, and they hold keys, headers and passwords.
+
+    The frame that stands around the block keeps its own; `held`, dicts of it, are emptied.
+    """
+
+    def __init__(self, *held: dict[str, Any]) -> None:
+        self._held = held
+        self._outer: BaseException | None = None
+
+    def __enter__(self) -> None:
+        """Note what is being handled already: its frames are somebody else's."""
+        self._outer = sys.exception()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Empty the frames below, also those of the errors that led to this one."""
+        seen = {id(self._outer)}
+        one = error
+        while one is not None and id(one) not in seen:
+            seen.add(id(one))
+            traceback.clear_frames(one.__traceback__)
+            one = one.__cause__ or one.__context__
+        for held in self._held if error is not None else ():
+            held.clear()
 
 
 SPILLS = ("authorization", "x-api-key", "x-goog-api-key", "secretstring")  # words beside which libraries log a key as it is

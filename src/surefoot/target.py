@@ -5,7 +5,7 @@ Every default of Policy carries its reason and source beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from numbers import Real
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from msgspec.structs import force_setattr
 from surefoot._documented import Documented
 from surefoot.errors import Misconfigured
 from surefoot.rules.purse import Period, period_key
+from surefoot.secret import Masked, masked_address
 from surefoot.text import clean_fields, exact
 from surefoot.types import Call, Secret
 
@@ -26,7 +27,7 @@ THRESHOLDS = {"local:multilingual-e5-small": 0.96}
 KEY_REFERENCES = ("env:", "file:", "vault:", "aws:", "age:", "fernet:")  # resolved by surefoot.credentials
 
 
-class Target(Struct, Documented, frozen=True):
+class Target(Masked, Documented, frozen=True):
     """One model at one provider: `Target("openai:gpt-5-mini", base_url=..., api_key=...)`.
 
     `api_key` is a string, a Secret, or a reference ("env:NAME", "file:PATH", "vault:PATH#FIELD", ...); left out, the provider's customary
@@ -81,8 +82,10 @@ class Target(Struct, Documented, frozen=True):
     def __post_init__(self) -> None:
         """Check what can be checked without asking anybody."""
         clean_fields(self)  # names and addresses are often members of a StrEnum
+        if isinstance(self.api_key, str) and self.api_key.strip() and not self.api_key.startswith(KEY_REFERENCES):
+            force_setattr(self, "api_key", Secret(self.api_key))  # a literal key is masked from here on
         if self.headers:
-            force_setattr(self, "headers", tuple((exact(name), exact(value)) for name, value in self.headers))
+            force_setattr(self, "headers", _headers(self.name, self.headers))
         provider, colon, model = self.name.partition(":")
         if not (provider and colon and model):
             raise Misconfigured(f"target {self.name!r}: write it as 'provider:model', for example 'openai:gpt-5-mini'")
@@ -106,8 +109,6 @@ class Target(Struct, Documented, frozen=True):
                 f"target {self.name}: api_key is blank; leave it out to use the environment, or pass a key or a reference such as "
                 '"env:OPENAI_API_KEY"'
             )
-        if isinstance(self.api_key, str) and not self.api_key.startswith(KEY_REFERENCES):
-            force_setattr(self, "api_key", Secret(self.api_key))  # a literal key is masked from here on
 
     @property
     def provider(self) -> str:
@@ -124,17 +125,46 @@ def _is_written(key: str | Secret) -> bool:
     return bool((key if isinstance(key, str) else key.reveal()).strip())
 
 
+def _headers(name: str, given: Any) -> tuple[tuple[str, str], ...]:
+    """The headers as pairs of exact text. Raises Misconfigured, naming no value, for what no request can carry."""
+    pairs = given.items() if isinstance(given, Mapping) else given
+    found: list[tuple[str, str]] = []
+    wrong = ""
+    for pair in pairs:
+        header, value = pair if isinstance(pair, tuple | list) and len(pair) == 2 else (None, None)
+        if not (isinstance(header, str) and isinstance(value, str)):
+            wrong = "headers are pairs of text: headers=(('x-team', 'blue'),)"
+        elif not header.isascii() or not header.strip() or any(mark in header + value for mark in "\r\n\0"):
+            wrong = f"the header {header[:80]!r} holds characters that no header carries"
+        else:
+            found.append((exact(header), exact(value)))
+    if wrong:
+        del pairs, pair, header, value, given, found  # what a crash report would print
+        raise Misconfigured(f"target {name}: {wrong}")
+    return tuple(found)
+
+
 def _check_address(name: str, address: str) -> None:
     """Raise Misconfigured for a base_url that no request could be sent to."""
     if not address:
         return
+    parts = None
     try:
         parts = urlsplit(address)
         is_fine = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and not any(map(str.isspace, address))
+        is_whole = not (parts.query or parts.fragment)
     except ValueError:  # a port that is no number, a bracket left open
-        is_fine = False
+        is_fine = is_whole = False
+    if is_fine and not is_whole:
+        address = masked_address(address)
+        parts = None
+        raise Misconfigured(
+            f"target {name}: base_url = {address!r} holds a query or a fragment, which would stand before the path; a header goes "
+            "into headers=, a parameter into extra={'extra_query': {...}} of a call"
+        )
     if not is_fine:
-        shown = repr(address) if "@" not in address else "(not shown: it holds credentials)"
+        parts = None
+        address = shown = repr(masked_address(address)) if "@" not in address else "(not shown: it holds credentials)"
         raise Misconfigured(f"target {name}: base_url = {shown} is no address; write it as 'http://HOST:PORT/v1' or 'https://HOST/v1'")
 
 
@@ -214,7 +244,7 @@ class SpendLimit(Struct, Documented, frozen=True, kw_only=True):
         return None if value is None else f"{name}={value}|{key}"
 
 
-class Policy(Struct, Documented, frozen=True, kw_only=True):
+class Policy(Masked, Documented, frozen=True, kw_only=True):
     """How calls are kept on their feet. Seconds unless the name says otherwise; None switches a policy off."""
 
     deadline_s: float | None = 120.0

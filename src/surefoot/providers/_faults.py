@@ -319,6 +319,8 @@ class Door:
                 task.uncancel()
                 is_closed = True
         if error is None or isinstance(error, SurefootError | StopAsyncIteration | GeneratorExit | KeyboardInterrupt | SystemExit):
+            if isinstance(error, SurefootError):
+                traceback.clear_frames(trace)  # our own functions hold signed headers as well
             return
         if isinstance(error, asyncio.CancelledError):
             traceback.clear_frames(trace)

@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from surefoot.errors import SurefootError
-from surefoot.secret import Secret
+from surefoot.secret import MASK, Secret, masked_address
 
-MASK = "****"
 LIMIT = 300  # characters of a vendor's message: enough for its point, too few for a page
 SNIPPET = 120  # characters of a body that is no answer
 SHORT = 40  # JSON up to this many bytes ({}, null, []) is shown whole
@@ -28,7 +27,7 @@ def shown(text: str, *, key: Secret | None = None, private: Iterable[str] = (), 
     """`text` as it may stand in a message: one printable line of at most `limit` characters, keys and echoes of `private` texts masked."""
     if not text:
         return ""
-    text = without_key(text[: limit * 4], key)
+    text = masked_address(without_key(text[: limit * 4], key))
     for said in private:
         text = _without_echo(text, said)
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
@@ -93,22 +92,22 @@ def seal(errors: Iterable[BaseException], *, key: Secret | None) -> bool:
         traceback.clear_frames(one.__traceback__)
         for name in ("request", "_request", "response"):  # httpx's and the SDKs': the signed request
             getattr(one, "__dict__", {}).pop(name, None)
+        one.args = tuple(_masked(arg, key) for arg in one.args)
+        info = getattr(one, "request_info", None)
+        if info is not None:  # aiohttp's, and printed by its repr: the signed request
+            one.request_info = _unsigned(info)  # type: ignore[attr-defined]
         if key:
-            one.args = tuple(_masked(arg, key) for arg in one.args)
             for name, value in list(getattr(one, "__dict__", {}).items()):
                 if isinstance(value, str):
                     setattr(one, name, value.replace(key.reveal(), MASK))
-            info = getattr(one, "request_info", None)
-            if info is not None:  # aiohttp's, and printed by its repr: the signed request
-                one.request_info = _unsigned(info)  # type: ignore[attr-defined]
             sealed = sealed and key.reveal() not in str(one) and key.reveal() not in repr(one)
     return sealed
 
 
-def _masked(arg: object, key: Secret) -> object:
+def _masked(arg: object, key: Secret | None) -> object:
     """An exception's argument as it may be printed; objects among them are named only."""
     if isinstance(arg, str):
-        return arg.replace(key.reveal(), MASK)
+        return masked_address(arg.replace(key.reveal(), MASK) if key else arg)
     return arg if arg is None or isinstance(arg, int | float) else f"<{type(arg).__name__}>"
 
 

@@ -11,6 +11,7 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr, SecretStr, fiel
 from surefoot import EmbedModel, Policy, Secret, Target
 from surefoot.adapter import OWN_FIELDS, Settings, embed_model, key_of, own_words, sharing, stored
 from surefoot.errors import Misconfigured
+from surefoot.secret import locals_cleared
 
 DEFAULT = Policy()
 FIELDS = attrgetter("model_name", "dimensions", *OWN_FIELDS)
@@ -48,6 +49,10 @@ class SurefootEmbedding(BaseEmbedding):
 
     def __init__(self, model_name: str = "", *, embed: EmbedModel | None = None, **fields: Any) -> None:
         """Check everything that can be checked without asking anybody; raises Misconfigured naming the remedy."""
+        with locals_cleared(fields):
+            self._begin(model_name, embed, fields)
+
+    def _begin(self, model_name: str, embed: EmbedModel | None, fields: dict[str, Any]) -> None:
         fields.pop("class_name", None)  # from_dict() passes it
         words = {"model_name": model_name or fields.pop("model", "") or (embed.targets[0] if embed is not None else ""), **fields}
         values = own_words(words, known=type(self).model_fields, owner=type(self).__name__)
