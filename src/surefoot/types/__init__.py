@@ -1,7 +1,8 @@
 """Frozen records that travel through the layers: what is asked, how, and what came back.
 
 `messages` (Message and its parts, Tool, Schema), `requests` (ChatRequest, EmbedRequest), `replies` (ChatReply, EmbedReply, Delta, Usage,
-Attempt), `calls` (Call, Tally, Traits, and the protocols Edge and Store). All of them are imported from here.
+Attempt), `calls` (Call, Tally, Traits, and the protocols Edge and Store). All of them are imported from here, and Documented,
+which a record of your own derives from so that `help()` shows its fields' docstrings.
 
 `gc=False` on a record: plain data never refers back to itself; the garbage collector need not visit it. A Call, whose tally may hold
 anything, is not.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from surefoot._documented import Documented
 from surefoot.secret import KeySource, Secret
 from surefoot.text import clean
 from surefoot.types.calls import Ask, Call, Edge, Listener, Priority, Store, Tally, Traits
@@ -31,6 +33,7 @@ __all__ = [
     "ChatReply",
     "ChatRequest",
     "Delta",
+    "Documented",
     "Edge",
     "EmbedReply",
     "EmbedRequest",
