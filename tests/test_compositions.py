@@ -27,6 +27,7 @@ from surefoot.layers.resume import Resume
 from surefoot.layers.retry import Retry
 from surefoot.layers.timeout import Timeout
 from surefoot.layers.trace import Trace
+from surefoot.quotes import Quote
 from surefoot.rules.backoff import RetryBudget
 from surefoot.stack import stack
 from surefoot.stores.memory import MemoryStore
@@ -221,7 +222,7 @@ async def test_budget_stands_inside_the_cache():
         return sum(result == ["fine"] for result in results)
 
     def budget():
-        return Budget(limits=(SpendLimit(usd=0.01),), upper=lambda _: 0.01, price=lambda _usage, _model: 0.01)
+        return Budget(limits=(SpendLimit(usd=0.01),), quote=lambda _: Quote.exactly(0.01), price=lambda _usage, _model: 0.01)
 
     assert await answered(Cache(MemoryStore()), budget()) == 100
     assert await answered(budget(), Cache(MemoryStore())) == 1
@@ -237,7 +238,7 @@ async def test_budget_stands_inside_the_hedge():
         return next(room for room in rooms if isinstance(room, Budget)).accounts
 
     def budget():
-        return Budget(limits=(SpendLimit(usd=1.0),), upper=lambda _: 0.01, price=lambda _usage, _model: 0.01)
+        return Budget(limits=(SpendLimit(usd=1.0),), quote=lambda _: Quote.exactly(0.01), price=lambda _usage, _model: 0.01)
 
     account = SpendLimit(usd=1.0).account(make_call(), now_epoch_s=0.0)
     assert (await booked(Hedge(after=2.0), budget())).spent_usd(account) == pytest.approx(0.02)
@@ -279,7 +280,7 @@ def whole_house(edge, *, shared):
             Concurrency(target=name, limit=4),
             Rate(target=name, requests_per_minute=6000, tokens_per_minute=600_000, estimate=lambda _: 10),
             breaker,
-            Budget(limits=(SpendLimit(usd=1e6),), upper=lambda _: 0.01, price=lambda _usage, _model: 0.01),
+            Budget(limits=(SpendLimit(usd=1e6),), quote=lambda _: Quote.exactly(0.01), price=lambda _usage, _model: 0.01),
             Attempt(target=name, price=lambda _usage, _model: 0.01),
             Timeout(target=name),
             Chaos(),

@@ -83,7 +83,7 @@ def test_another_model_asked_is_booked_as_that_model(ledger, own, said):
         chat = ChatModel(target, cache="memory", policy=Policy(budget_usd=5), ledger=ledger)
         reply = chat.invoke("hi", temperature=0, **said)
         chat.invoke("hi", temperature=0, **said)
-        spent = chat._rooms.accounts.spent_usd("all|")
+        spent = chat._rooms.accounts.spent_usd("all|ever|hard|5.0|")
         (used,) = sim.usage_log.values()
         chat.close()
     usd = (2.5 * used.input_tokens + 10 * used.output_tokens) / 1e6

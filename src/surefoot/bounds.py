@@ -12,6 +12,10 @@ import msgspec
 
 from surefoot.types import ChatRequest, EmbedRequest
 
+TOKEN_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "maxOutputTokens", "max_new_tokens", "num_predict")
+ANSWER_FIELDS = ("n", "candidateCount")
+NESTED = "generationConfig"  # Google's
+
 
 def model_asked(request: ChatRequest | EmbedRequest) -> str:
     """The model that `request` names itself, "" where it is the target's own."""
@@ -19,6 +23,26 @@ def model_asked(request: ChatRequest | EmbedRequest) -> str:
     if isinstance(said, str) and said:
         return said
     return request.model if isinstance(request, ChatRequest) else ""
+
+
+def tokens_asked(request: ChatRequest) -> int | None:
+    """How many tokens an answer may have, as `request` says; None where it does not."""
+    return _number(request.extra, TOKEN_FIELDS) or request.max_tokens
+
+
+def answers_asked(request: ChatRequest) -> int:
+    """How many answers to one prompt `request` asks for."""
+    return _number(request.extra, ANSWER_FIELDS) or 1
+
+
+def _number(extra: str, names: tuple[str, ...]) -> int | None:
+    """The largest whole number above 0 that `extra` gives to one of `names`."""
+    if not extra:
+        return None
+    fields = _extra(extra)
+    nested = fields.get(NESTED)
+    both = (fields, nested) if isinstance(nested, dict) else (fields,)
+    return max((found for one in both for name in names if type(found := one.get(name)) is int and found > 0), default=None)
 
 
 @lru_cache(maxsize=256)

@@ -25,6 +25,7 @@ import msgspec
 from surefoot import registry, runtime
 from surefoot.credentials import key_source, placed
 from surefoot.errors import Misconfigured
+from surefoot.habits import Habits
 from surefoot.layers.breaker import Breaker
 from surefoot.layers.concurrency import Concurrency
 from surefoot.layers.hedge import Hedge
@@ -54,6 +55,7 @@ class Door:
         self.edge = edge
         self.traits: Traits = getattr(edge, "traits", Traits())
         self.price = Price(target, is_local=self.traits.is_local) if target is not None else None
+        self.habits = Habits()
         self.budget = RetryBudget(process=_process_budget)
         self.rate = Rate(
             target=name,

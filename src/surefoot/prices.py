@@ -97,10 +97,14 @@ class Price(Documented):
 
     def upper(self, input_tokens: int, output_tokens: int, model: str = "") -> float:
         """US dollars to reserve before sending; never None: an unknown price uses FALLBACK_USD_PER_MTOK."""
-        cost = self.cost(Usage(input_tokens=input_tokens, output_tokens=output_tokens), model)
+        return self.assumed(Usage(input_tokens=input_tokens, output_tokens=output_tokens), model)
+
+    def assumed(self, usage: Usage, model: str = "") -> float:
+        """US dollars for `usage`; an unknown price is taken to be FALLBACK_USD_PER_MTOK."""
+        cost = self.cost(usage, model)
         if cost is not None:
             return cost
-        return (input_tokens * FALLBACK_USD_PER_MTOK[0] + output_tokens * FALLBACK_USD_PER_MTOK[1]) / 1e6
+        return (usage.input_tokens * FALLBACK_USD_PER_MTOK[0] + usage.output_tokens * FALLBACK_USD_PER_MTOK[1]) / 1e6
 
     def _own(self, usage: Usage) -> float:
         return (usage.input_tokens * (self._input or 0.0) + usage.output_tokens * (self._output or 0.0)) / 1e6

@@ -11,13 +11,13 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from surefoot import runtime
-from surefoot.bounds import model_asked
 from surefoot.doors import Door, Lease, Spec
 from surefoot.errors import Misconfigured
+from surefoot.facts import output_limit
 from surefoot.layers.attempt import Attempt
 from surefoot.layers.balance import Balance
 from surefoot.layers.batch import Batch
-from surefoot.layers.budget import Accounts, Budget, LocalAccounts
+from surefoot.layers.budget import Budget
 from surefoot.layers.cache import Cache
 from surefoot.layers.coalesce import Coalesce
 from surefoot.layers.deadline import Deadline
@@ -31,11 +31,13 @@ from surefoot.layers.timeout import Timeout
 from surefoot.layers.trace import Trace
 from surefoot.layers.window import Window
 from surefoot.prices import Price
+from surefoot.quotes import Quotes
 from surefoot.secret import Secret
+from surefoot.spend import LocalSpendStore, SpendStore
 from surefoot.stack import Handler, Layer, Stack, describe, stack
 from surefoot.stores import open_store
 from surefoot.target import Policy, Semantic, SpendLimit
-from surefoot.tokens import DEFAULT_OUTPUT_TOKENS, estimate_input, estimate_window, guess_usage
+from surefoot.tokens import estimate_window, guess_usage
 from surefoot.types import Store, Traits
 
 
@@ -49,10 +51,10 @@ def _reading(price: Price) -> Callable[[str], Coroutine[Any, Any, None] | None]:
     return lambda model: None if price.is_read(model) else runtime.in_thread(price.read, model)
 
 
-def _accounts(spec: str) -> Accounts:
+def _accounts(spec: str) -> SpendStore:
     """Where budgets are kept. Raises Misconfigured for an address that cannot be read."""
     if not spec:
-        return LocalAccounts()
+        return LocalSpendStore()
     if not spec.startswith(("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")):
         raise Misconfigured("budget_store: write redis://HOST:PORT/0, or leave it out to count in this process")
     from surefoot.accounts import RedisAccounts
@@ -273,19 +275,24 @@ class Rooms:
     def _budget(self, door: Door) -> tuple[Layer, ...]:
         if not self._limits or door.price is None:
             return ()
-        price = door.price
-
-        def upper(request: Any) -> float:
-            output = 0 if self.kind == "embed" else request.max_tokens or DEFAULT_OUTPUT_TOKENS
-            return price.upper(estimate_input(request, model=door.name), output, model_asked(request))
-
+        price, traits = door.price, door.traits
+        quotes = Quotes(
+            door.name,
+            cost=price.assumed,
+            habits=door.habits,
+            output_limit=partial(_output_limit, door.name),
+            default_tokens=traits.answer_tokens,
+            can_bound=traits.can_bound,
+        )
         return (
             Budget(
                 target=door.name,
                 limits=self._limits,
                 accounts=self.accounts,
-                upper=upper,
+                quote=quotes,
                 price=price.cost,
+                guess=partial(guess_usage, model=door.name),
+                note=quotes.note,
                 ready=_reading(price),
                 clock=_date_s,
             ),
@@ -300,6 +307,12 @@ class Rooms:
                 "these embedding models live in different spaces, so one cannot stand in for the other: "
                 + ", ".join(f"{door.name} ({door.traits.space})" for door in doors)
             )
+
+
+def _output_limit(name: str, model: str) -> int | None:
+    """The most tokens of one answer of `model`, at the provider of target `name`; None where nobody knows."""
+    provider, _, own = name.partition(":")
+    return output_limit(provider, model or own)
 
 
 def _window(doors: Sequence[Door]) -> int | None:

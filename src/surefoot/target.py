@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from numbers import Real
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -233,15 +233,17 @@ class SpendLimit(Struct, Documented, frozen=True, kw_only=True):
             raise Misconfigured(f"budgets: mode = {self.mode!r} must be 'hard' or 'soft'")
 
     def account(self, call: Call[Any], *, now_epoch_s: float) -> str | None:
-        """The name of the account `call` is charged to; None if this limit does not concern it."""
-        key = period_key(self.period, now_epoch_s=now_epoch_s)
-        if self.scope == "all":
-            return f"all|{key}"
-        if self.scope == "tenant":
-            return f"tenant={call.tenant}|{key}"
-        name = self.scope.removeprefix("tag:")
-        value = dict(call.tags).get(name)
-        return None if value is None else f"{name}={value}|{key}"
+        """The name of the account `call` is charged to; None if this limit does not concern it.
+
+        All that makes the limit is in the name, so that two limits never share an account: "tenant=acme|day|hard|5.0|2026-11-22".
+        """
+        who = self.scope
+        if who != "all":
+            value = call.tenant if who == "tenant" else dict(call.tags).get(who.removeprefix("tag:"))
+            if value is None:
+                return None
+            who = f"{quote(who, safe=':')}={quote(value, safe='')}"
+        return f"{who}|{self.period}|{self.mode}|{float(self.usd)!r}|{period_key(self.period, now_epoch_s=now_epoch_s)}"
 
 
 class Policy(Masked, Documented, frozen=True, kw_only=True):

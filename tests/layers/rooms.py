@@ -41,9 +41,10 @@ def semantic(edge):
 
 
 def budget(edge):
-    from surefoot.layers.budget import SpendLimit
+    from surefoot.quotes import Quote
+    from surefoot.target import SpendLimit
 
-    return stack(edge, room("budget", limits=(SpendLimit(usd=1e9),), upper=lambda _: 1.0))
+    return stack(edge, room("budget", limits=(SpendLimit(usd=1e9),), quote=lambda _: Quote.exactly(1.0)))
 
 
 def retry(edge):

@@ -19,12 +19,14 @@ from surefoot.layers.rate import Rate
 from surefoot.prices import Price
 from surefoot.rules.aimd import Limit
 from surefoot.stores.memory import MemoryStore
-from surefoot.target import Policy, Target
+from surefoot.target import Policy, SpendLimit, Target
+from surefoot.testing import make_call
 from surefoot.testing.world import Ended, Provider, Serving, World, failures_of, virtual_run
 from surefoot.types import Call, EmbedRequest
 from tests.torture.faults import ALL, BY_SURFACE, MIXTURES, NAME, PASSING_KINDS, Kind, answer_s, silent
 from tests.torture.figures import Figure, Row
 
+LIKELY_USD = 0.0025  # at most, at PRICE: 256 tokens of answer, which are taken for likely before anything is known, and a short question
 SURFACES = ("chat", "stream", "embed", "chat", "stream")  # by number, in turn: two fifths, two fifths, one fifth
 REPEATED = 0.3  # of the calls ask what others ask, at the same moment or before
 PRICE = Price(Target("priced:m", input_usd_per_mtok=2.0, output_usd_per_mtok=8.0))
@@ -155,7 +157,7 @@ def storm(
                 *rates(world, calls, share if passing and given else None),
                 Figure("not its one typed error", len(served.wrong), "= 0"),
                 Figure("kinds of fault met", len(served.met), f"= {len(kinds)}" if calls >= 20_000 else ""),
-                *([Figure("dollars off the bill", abs(bill(provider) - booked(world)), "<= 1e-6")] if passing and given else ()),
+                *(money(provider, world, served, kinds) if passing and given else ()),
                 Figure("out of the cache or shared", world.free / calls),
                 Figure("virtual seconds", asyncio.get_running_loop().time()),
             ),
@@ -190,9 +192,20 @@ def bill(provider: Provider) -> float:
     return provider.answered * chats - provider.embedded * provider.usage.output_tokens * 8.0 / 1e6
 
 
+def money(provider: Provider, world: World, served: Served, kinds: Sequence[Kind]) -> tuple[Figure, ...]:
+    """The books against the bill: every answer is in them, and beyond the bill only a likely answer for each one waited for in vain."""
+    timeouts = sum(served.met[kind.name] for kind in kinds if kind.means == "AttemptTimedOut")
+    over = booked(world) - bill(provider)
+    return (
+        Figure("dollars billed but not booked", max(0.0, -over), "<= 1e-6"),
+        Figure("dollars booked for answers that never came", over, f"<= {timeouts * LIKELY_USD + 1e-6:.6f}"),
+    )
+
+
 def booked(world: World) -> float:
     """What the budgets have booked, in US dollars."""
-    return sum(rooms.accounts.spent_usd("all|") for rooms in world.every_rooms)
+    account = SpendLimit(usd=1e9).account(make_call(), now_epoch_s=0.0)
+    return sum(rooms.accounts.spent_usd(account) for rooms in world.every_rooms)
 
 
 def catalogue(seed: int, *, per_s: float = 10.0) -> Row:

@@ -10,23 +10,20 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
-from msgspec.structs import replace
-
+from surefoot.billing import Guess, used
 from surefoot.bounds import model_asked
 from surefoot.errors import AuthFailed
 from surefoot.events import AttemptEnded, tell
 from surefoot.settle import Outcome
 from surefoot.stack import Gate
 from surefoot.types import Attempt as AttemptRecord
-from surefoot.types import Call, ChatReply, Tally, Usage
+from surefoot.types import Call, Tally, Usage
 
 _log = logging.getLogger(__name__)
 _refused: set[str] = set()  # targets whose key was refused and that have not answered since; on the home loop only
 
 Price: TypeAlias = Callable[[Usage, str], float | None]  # tokens and the model asked ("" the target's own) -> US dollars, None if unknown
 Ready: TypeAlias = Callable[[str], Coroutine[Any, Any, None] | None]  # what reads the price of the model asked; None: it is at hand
-
-Guess: TypeAlias = Callable[[Any, str | None], Usage]  # a request and the text that arrived (None: unknown) -> tokens, flagged as estimated
 
 
 class Attempt(Gate):
@@ -91,7 +88,7 @@ class Attempt(Gate):
                 self._key_refused(error)
         elif _refused:
             _refused.discard(self.target)
-        usage = self._usage(call, outcome)
+        usage = used(call, outcome, self.guess)
         if usage is not None:
             record.usage = usage
             if self.price is not None:
@@ -103,24 +100,6 @@ class Attempt(Gate):
         if self.target not in _refused:
             _refused.add(self.target)
             _log.warning("%s refuses its key, so every call to it fails or goes to the next target: %s", self.target, error)
-
-    def _usage(self, call: Call[Any], outcome: Outcome) -> Usage | None:
-        """The provider's count; ours, flagged, where it sent none or was cut off while counting; None for an error it answered with."""
-        usage = outcome.usage
-        is_cut = outcome.stream is not None and not outcome.complete and outcome.stream.finish_reason is None
-        counted = usage is not None and (usage.total_tokens > 0 or not usage.estimated)
-        if self.guess is None or (counted and not is_cut) or (usage is None and outcome.stream is None and not outcome.cancelled):
-            return usage
-        reply = outcome.reply
-        guessed = self.guess(call.request, _said(reply) if isinstance(reply, ChatReply) else "" if outcome.stream is not None else None)
-        if usage is None or not counted:
-            return guessed
-        return replace(usage, output_tokens=max(usage.output_tokens, guessed.output_tokens), estimated=True)
-
-
-def _said(reply: ChatReply) -> str:
-    """Everything the provider wrote."""
-    return reply.reasoning + reply.text + "".join(call.name + call.arguments for call in reply.tool_calls)
 
 
 def _waited_s(tally: Tally, now: float) -> float:

@@ -1,118 +1,92 @@
-"""Refuses before money is spent: reserve an estimate, settle the actual cost when the attempt is settled.
+"""Refuses before money is spent: reserves what an attempt may cost, settles what it did cost once the attempt is finished.
 
 It stands inside retry and hedge, because each attempt is paid for and a hedge pays twice; a cache hit is free and never gets here. A
 stream that is cut or left early settles with what was used, by the provider's count or, flagged, by ours.
+
+A hard limit is never passed: what is reserved is what the attempt costs at most. Where that does not fit any more, and the request does
+not say how long its answer may be, the answer is bounded to what the money left pays for, and the bound is sent to the provider. Where the
+money is held by calls under way only, a call waits for them. It holds nothing while it waits, so no two calls wait for each other; and a
+hedge's second runner does not wait at all, as it would wait for the first one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
-from msgspec import Struct
+from msgspec.structs import replace
 
-from surefoot._documented import Documented
+from surefoot.billing import Guess, may_be_billed, used
 from surefoot.bounds import model_asked
+from surefoot.cutoff import deadline_of
 from surefoot.errors import BudgetExceeded, Misconfigured
 from surefoot.events import BudgetWarning, tell
-from surefoot.rules.purse import Purse
-from surefoot.settle import Outcome
-from surefoot.stack import Gate
+from surefoot.quotes import Quote
+from surefoot.rules.purse import NANO, Claim, nano
+from surefoot.settle import Outcome, Stream
+from surefoot.spend import Busy, Hold, LocalSpendStore, Place, SpendStore
+from surefoot.stack import Handler
 from surefoot.target import SpendLimit
-from surefoot.types import Call
+from surefoot.types import Call, Usage
 
 WARN_SHARE = 0.8  # of a limit: late enough to matter, early enough to act
+WARNED = 1000  # accounts of which it is remembered that a warning was given
+WAIT_S = 600.0  # for calls under way, where no deadline says less: vendors' SDKs give up a call after so long
+WAIT_SHARE = 0.9  # of the time to the deadline: an answer needs some, and a refusal says more than a deadline passed
+POLL_S = 0.25  # how often somebody else's settlement is looked for, where accounts are shared by many processes
+
+Note: TypeAlias = Callable[[Any, Usage], None]  # learns from a request and what it came to
+
+_log = logging.getLogger(__name__)
 
 
-class Hold(Struct, Documented, frozen=True, kw_only=True):
-    """An amount set aside; `total_usd` is what the account had spent and reserved with it."""
+class _Booking:
+    """What one attempt has set aside."""
 
-    account: str
-    """Which account it was taken from."""
-    amount_usd: float
-    """US dollars set aside."""
-    total_usd: float = 0.0
-    """What the account had spent and reserved with it, in US dollars."""
-    id: str = ""
-    """Names the reservation where several processes share the account; empty in one process."""
+    __slots__ = ("holds", "quote", "usd")
+
+    def __init__(self, quote: Quote, holds: list[Hold], usd: float) -> None:
+        self.quote = quote
+        self.holds = holds
+        self.usd = usd  # what it may cost at most
 
 
-class Accounts(Protocol):
-    """Where a limit's accounts are kept: in this process, or shared by many."""
+class Budget:
+    """Keeps spending within `limits`: `Budget(target="openai:m", limits=(SpendLimit(usd=5),), quote=..., price=...)`.
 
-    async def reserve(self, account: str, amount_usd: float, *, limit_usd: float, force: bool) -> Hold | None:
-        """Set aside; None if it does not fit (`force`: it always does)."""
-
-    def settle(self, hold: Hold, actual_usd: float) -> None:
-        """Replace a reservation by the actual cost; never waits."""
-
-    def idle(self) -> bool:
-        """True if nothing is reserved."""
-
-
-class LocalAccounts:
-    """Accounts of this process."""
-
-    def __init__(self) -> None:
-        self._purses: dict[str, Purse] = {}
-
-    async def reserve(self, account: str, amount_usd: float, *, limit_usd: float, force: bool) -> Hold | None:
-        """Set aside; here at once."""
-        return self.hold(account, amount_usd, limit_usd=limit_usd, force=force)
-
-    def hold(self, account: str, amount_usd: float, *, limit_usd: float, force: bool) -> Hold | None:
-        """`reserve` for callers that need not wait."""
-        purse = self._purses.get(account)
-        if purse is None:
-            purse = self._purses[account] = Purse(limit_usd)
-        if force:
-            purse.force(amount_usd)
-        elif not purse.reserve(amount_usd):
-            return None
-        return Hold(account=account, amount_usd=amount_usd, total_usd=purse.spent_usd + purse.reserved_usd)
-
-    def settle(self, hold: Hold, actual_usd: float) -> None:
-        """Replace at once."""
-        self._purses[hold.account].settle(hold.amount_usd, actual_usd)
-
-    def spent_usd(self, account: str) -> float:
-        """What the account has paid so far."""
-        purse = self._purses.get(account)
-        return 0.0 if purse is None else purse.spent_usd
-
-    def idle(self) -> bool:
-        """True if nothing is reserved."""
-        return all(purse.reserved_usd < 1e-9 for purse in self._purses.values())
-
-
-class Budget(Gate):
-    """Keeps spending within `limits`: `Budget(target="openai:m", limits=(SpendLimit(usd=5),), accounts=LocalAccounts(), ...)`.
-
-    `clock` gives seconds since 1970, needed for periods: a day on a bill is a calendar's day, not the loop's. `upper(request)` is what an
-    attempt may cost in US dollars, never None; `price(usage, model)` what it did cost, None if the price is
-    unknown (then the estimate stands, and a BudgetWarning says so once). Raises BudgetExceeded: nothing sent, nothing spent.
+    `quote(request)` is what an attempt may cost, `price(usage, model)` what it did cost in US dollars, None if the price is unknown (then
+    what was likely counts, and a BudgetWarning says so once). `guess(request, text)` counts tokens where the provider did not, `note`
+    learns from what it counted. `clock` gives seconds since 1970, needed for periods: a day on a bill is a calendar's day, not the loop's.
+    Raises BudgetExceeded: nothing sent, nothing spent.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is asked of the target's prices, one each
         self,
         *,
         target: str = "",
         limits: Sequence[SpendLimit] = (),
-        accounts: Accounts | None = None,
-        upper: Callable[[Any], float] | None = None,
+        accounts: SpendStore | None = None,
+        quote: Callable[[Any], Quote] | None = None,
         price: Callable[[Any, str], float | None] | None = None,
+        guess: Guess | None = None,
+        note: Note | None = None,
         clock: Callable[[], float] | None = None,
         ready: Callable[[str], Coroutine[Any, Any, None] | None] | None = None,
     ) -> None:
         if clock is None and any(limit.period != "ever" for limit in limits):
             raise Misconfigured("a budget by day or month needs a clock that knows the date: clock=...")
         self.target = target
-        self.limits = tuple(limits)
-        self.accounts: Accounts = LocalAccounts() if accounts is None else accounts
+        self.limits = tuple(dict.fromkeys(limits))  # one said twice is one
+        self.accounts: SpendStore = LocalSpendStore() if accounts is None else accounts
         self._hold = getattr(self.accounts, "hold", None)  # of accounts in this process, which nobody has to wait for
         self._ready = ready
-        self._upper = upper or (lambda _: 0.0)
+        self._quote = quote or (lambda _: Quote.exactly(0.0))
         self._price = price or (lambda _usage, _model: None)
+        self._guess = guess
+        self._note = note
         self._clock = clock or (lambda: 0.0)
         self._warned: set[str] = set()
 
@@ -128,81 +102,158 @@ class Budget(Gate):
         """True if nothing is reserved here."""
         return self.accounts.idle()
 
-    def enter(self, call: Call[Any], now: float) -> Any:
-        """Set aside what the attempt may cost in every account it concerns."""
-        del now
+    async def __call__(self, call: Call[Any], inner: Handler) -> Any:
+        """Set aside what the attempt may cost in every account it concerns; ask, with the answer bounded where that is needed; settle."""
         if not self.limits:
-            return (0.0, ())
+            return await inner(call)
         model = model_asked(call.request)
-        reading = self._ready(model) if model and self._ready is not None else None
-        if self._hold is None or reading is not None:
-            return self._enter_elsewhere(call, reading)
-        amount = self._upper(call.request)
-        taken: list[Hold] = []
-        try:
-            for limit in self.limits:
-                account = limit.account(call, now_epoch_s=self._clock())
-                if account is not None:
-                    hold = self._hold(account, amount, limit_usd=limit.usd, force=limit.mode == "soft")
-                    taken.append(self._checked(call, limit, account, amount, hold))
-        except BaseException:
-            self._settle(taken, 0.0)
-            raise
-        return (amount, taken)
-
-    async def _enter_elsewhere(self, call: Call[Any], reading: Awaitable[None] | None) -> tuple[float, list[Hold]]:
-        """The same, where the price has to be read, or the accounts are kept by somebody who has to be asked."""
-        if reading is not None:
+        if model and self._ready is not None and (reading := self._ready(model)) is not None:
             await reading
-        amount = self._upper(call.request)
-        taken: list[Hold] = []
+        booking = await self._book(call)
         try:
-            for limit in self.limits:
-                account = limit.account(call, now_epoch_s=self._clock())
-                if account is not None:
-                    hold = await self.accounts.reserve(account, amount, limit_usd=limit.usd, force=limit.mode == "soft")
-                    taken.append(self._checked(call, limit, account, amount, hold))
-        except BaseException:
-            self._settle(taken, 0.0)
+            answer = await inner(self._bounded(call, booking))
+        except BaseException as error:
+            self._settle(call, booking, Outcome(error=error))
             raise
-        return (amount, taken)
+        if isinstance(answer, Stream):
+            answer.watch(partial(self._settle, call, booking))
+        else:
+            self._settle(call, booking, Outcome(reply=answer))
+        return answer
 
-    def _checked(self, call: Call[Any], limit: SpendLimit, account: str, amount: float, hold: Hold | None) -> Hold:
-        """`hold`, if there was room for it; a warning where there is little left."""
-        if hold is None:
-            raise BudgetExceeded(
-                f"{self.target}: the budget of ${limit.usd:g} for {account.rstrip('|')} has no room for about ${amount:.6f}; nothing was "
-                "sent. Raise the limit, wait for its next period, or ask a cheaper target"
-            )
+    # Before
+
+    async def _book(self, call: Call[Any]) -> _Booking:
+        """Reserve, and wait for it where calls under way hold the money. Raises BudgetExceeded."""
+        loop = asyncio.get_running_loop()
+        waiters, poll_s = self.accounts.waiters, None if self._hold is not None else POLL_S
+        full = next((account for _, account in self._concerned(call) if waiters.any(account)), "")  # whoever waits already comes first
+        place: Place | None = None
+        begun_s = until_s = loop.time()
+        try:
+            while True:
+                if not full:
+                    quote = self._quote(call.request)  # anew after each wait: what was settled meanwhile may have taught something
+                    booking, full = await self._try(call, quote)
+                    if booking is not None:
+                        if place is not None:
+                            place.leave()
+                        return booking
+                if place is None:
+                    deadline = deadline_of(call)
+                    until_s += WAIT_S if deadline is None else min(WAIT_S, WAIT_SHARE * (deadline - begun_s))
+                left_s = until_s - loop.time()
+                if call.hedged or left_s <= 0:
+                    raise self._held(full, loop.time() - begun_s)  # noqa: TRY301 - its place is given up below
+                if place is None or place.account != full:
+                    if place is not None:
+                        place.leave()
+                    place = waiters.join(full)
+                await place.turn(left_s, poll_s=poll_s)
+                full = ""
+        except BaseException as error:
+            if place is not None:
+                place.leave(in_vain=isinstance(error, BudgetExceeded))
+            raise
+
+    async def _try(self, call: Call[Any], quote: Quote) -> tuple[_Booking | None, str]:
+        """What was set aside, in all accounts or in none; and the account that calls under way fill, if one does."""
+        claim, holds = quote.claim, list[Hold]()
+        try:
+            for limit, account in self._concerned(call):
+                is_soft = limit.mode == "soft"
+                asked = Claim.exactly(nano(quote.likely_usd)) if is_soft else claim
+                if self._hold is not None:
+                    hold = self._hold(account, asked, limit_usd=limit.usd, force=is_soft)
+                else:
+                    hold = await self.accounts.reserve(account, asked, limit_usd=limit.usd, force=is_soft)
+                if isinstance(hold, Busy):
+                    self._give_back(holds)
+                    return None, account
+                if hold is None:
+                    raise self._refusal(limit, account, quote)  # noqa: TRY301 - what was reserved is given back below
+                holds.append(hold)
+                self._warn(call, limit, hold, quote)
+                if not is_soft:
+                    claim = claim.within(nano(hold.amount_usd))
+        except BaseException:
+            self._give_back(holds)
+            raise
+        return _Booking(quote, holds, claim.worst / NANO), ""
+
+    def _concerned(self, call: Call[Any]) -> list[tuple[SpendLimit, str]]:
+        """The limits that concern `call`, each with its account."""
+        now_s = self._clock()
+        accounts = [(limit, limit.account(call, now_epoch_s=now_s)) for limit in self.limits]
+        return [(limit, account) for limit, account in accounts if account is not None]
+
+    def _bounded(self, call: Call[Any], booking: _Booking) -> Call[Any]:
+        """`call`, with its answer bounded to what was set aside for it, unless that is the worst case."""
+        quote = booking.quote
+        if booking.usd >= quote.claim.worst / NANO:
+            return call
+        tokens = quote.tokens_for(booking.usd)
+        _log.debug("%s: the budget is nearly used up, so the answer is bounded to %d tokens", self.target, tokens)
+        return replace(call, request=replace(call.request, max_tokens=tokens))
+
+    def _refusal(self, limit: SpendLimit, account: str, quote: Quote) -> BudgetExceeded:
+        return BudgetExceeded(
+            f"{self.target}: the budget of ${limit.usd:g} for {_shown(account)} has no room for about ${quote.least_usd:.6f}; nothing was "
+            "sent. Raise the limit, wait for its next period, or ask a cheaper target"
+        )
+
+    def _held(self, account: str, waited_s: float) -> BudgetExceeded:
+        return BudgetExceeded(
+            f"{self.target}: calls under way hold what is left of the budget for {_shown(account)}, and after {waited_s:.1f} s there "
+            "is still no room; nothing was sent. Ask again once they have ended, raise the limit, or set max_tokens",
+            retry_after_s=1.0,
+        )
+
+    def _warn(self, call: Call[Any], limit: SpendLimit, hold: Hold, quote: Quote) -> None:
+        """Tell, once an account, when little of its limit is left."""
+        spent_usd = hold.spent_usd + quote.likely_usd
         share = WARN_SHARE if limit.mode != "soft" else 1.0
-        if hold.total_usd > share * limit.usd and account not in self._warned:
-            self._warned.add(account)
-            tell(call, BudgetWarning, what=account, spent_usd=hold.total_usd, limit_usd=limit.usd)
-        return hold
+        if spent_usd > share * limit.usd and hold.account not in self._warned:
+            if len(self._warned) >= WARNED:
+                self._warned.clear()
+            self._warned.add(hold.account)
+            tell(call, BudgetWarning, what=_shown(hold.account), spent_usd=spent_usd, limit_usd=limit.usd)
 
-    def leave(self, call: Call[Any], held: Any, outcome: Outcome, now: float) -> None:
-        """The attempt is settled: the actual cost takes the estimate's place."""
-        del now
-        amount, taken = held
-        if taken:
-            self._settle(taken, self._actual(call, amount, outcome))
+    # After
 
-    def _actual(self, call: Call[Any], amount: float, outcome: Outcome) -> float:
-        usage = outcome.usage
+    def _settle(self, call: Call[Any], booking: _Booking, outcome: Outcome) -> None:
+        """The attempt is finished: what it did cost takes the place of what it might have cost."""
+        if not booking.holds:
+            return
+        actual_usd = 0.0
+        try:
+            actual_usd = self._actual_usd(call, booking, outcome)
+        finally:
+            for hold in booking.holds:
+                self.accounts.settle(hold, actual_usd)
+
+    def _actual_usd(self, call: Call[Any], booking: _Booking, outcome: Outcome) -> float:
+        likely_usd = min(booking.quote.likely_usd, booking.usd)
+        usage = used(call, outcome, self._guess)
         if usage is None:
-            # No provider bills an error it answered with; one that was cut or left may bill what it had made.
-            began = outcome.stream is not None or outcome.cancelled
-            return amount if began else 0.0
-        if usage.estimated and not usage.total_tokens:
-            return amount  # the server does not say what it counts; nothing is no estimate of something
+            return likely_usd if may_be_billed(outcome) else 0.0
+        if self._note is not None and not usage.estimated:
+            self._note(call.request, usage)
+        if usage.estimated and (not usage.total_tokens or outcome.reply is None):
+            return likely_usd  # nobody counted, and there is no text to count
         cost = self._price(usage, model_asked(call.request))
         if cost is None:
             if "price" not in self._warned:
                 self._warned.add("price")
-                tell(call, BudgetWarning, what=f"{self.target}: price unknown, the estimate stands", spent_usd=amount)
-            return amount
+                tell(call, BudgetWarning, what=f"{self.target}: price unknown, the estimate stands", spent_usd=likely_usd)
+            return likely_usd
         return cost
 
-    def _settle(self, taken: Sequence[Hold], actual: float) -> None:
-        for hold in taken:
-            self.accounts.settle(hold, actual)
+    def _give_back(self, holds: Sequence[Hold]) -> None:
+        for hold in holds:
+            self.accounts.settle(hold, 0.0)
+
+
+def _shown(account: str) -> str:
+    """An account as messages name it: what is added up in it."""
+    return account.partition("|")[0]

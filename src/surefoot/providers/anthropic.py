@@ -52,7 +52,7 @@ class AnthropicEdge:
         self.target = target
         self._notes = LeftOutNotes(target.name, logger)
         self.dialect = Dialect(target=target.name, max_tokens=options["max_tokens"], sampling=options["sampling"])
-        self.traits = Traits(context_tokens=target.context_tokens, embed=False)
+        self.traits = Traits(context_tokens=target.context_tokens, embed=False, answer_tokens=options["max_tokens"])
         self._exchange = Exchange(target, keys, _lane(target, options), variable=FACTS.key_variables[0])
 
     async def chat(self, call: Call[ChatRequest]) -> ChatReply | Stream:

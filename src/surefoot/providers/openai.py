@@ -93,6 +93,7 @@ class OpenAIEdge:
             max_batch_texts=options["max_batch_texts"] or MAX_BATCH_TEXTS,
             max_batch_tokens=options["max_batch_tokens"] or (MAX_BATCH_TOKENS if known.text_tokens else None),
             max_text_tokens=options["max_text_tokens"] or known.text_tokens,
+            can_bound="max_tokens" not in self.dialect.refused,
         )
         self._exchange = Exchange(target, keys, _lane(target, options), variable=FACTS.key_variables[0])
 

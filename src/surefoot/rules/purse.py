@@ -1,15 +1,26 @@
-"""How much may still be spent: reserve an estimate before, settle the actual after.
+"""How much may still be spent: reserve what a call may cost before it is sent, settle what it did cost after.
 
-Pure: periods are told by the caller's wall clock, because a day on a bill is a calendar's day. A reservation counts as spent until it is
-settled, so any number of calls at once never pass the limit together by more than their estimates were short.
+A reservation counts as spent until it is settled, and it is never less than what the call can cost: either the worst case, or what a bound
+on the answer's length, sent with the request, leaves possible. So any number of calls at once stay within the limit. Amounts are whole
+billionths of a dollar, so that ten dimes are a dollar. Periods are told by the caller's wall clock: a day on a bill is a calendar's day.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Period = Literal["ever", "day", "month"]
+
+NANO = 1e9  # billionths in a dollar
+AMPLE = 20  # a limit of so many worst cases cuts no answer short: calls wait for each other instead, and so many may still run at once
+FULL = -1  # no room, whatever the calls under way come to
+WAIT = -2  # no room now; there may be some once calls under way are settled
+
+
+def nano(usd: float) -> int:
+    """Billionths of a dollar in `usd`."""
+    return round(usd * NANO)
 
 
 def period_key(period: Period, *, now_epoch_s: float) -> str:
@@ -19,33 +30,75 @@ def period_key(period: Period, *, now_epoch_s: float) -> str:
     return datetime.fromtimestamp(now_epoch_s, UTC).strftime("%Y-%m-%d" if period == "day" else "%Y-%m")
 
 
-class Purse:
-    """One account with a limit in US dollars: spent, reserved, and what is left. O(1)."""
+class Claim(NamedTuple):
+    """What a call asks of a spend limit, in billionths of a dollar: `least` <= `bounded` <= `worst`, equal if it cannot be bounded."""
 
-    __slots__ = ("limit_usd", "reserved_usd", "spent_usd")
+    worst: int
+    """What it may cost at most, sent as it is."""
+    least: int
+    """The least that is enough for an answer as such calls usually get it, once the answer's length is bounded."""
+    bounded: int
+    """What to take at most where the answer's length is bounded."""
 
-    def __init__(self, limit_usd: float, *, spent_usd: float = 0.0) -> None:
-        self.limit_usd = limit_usd
-        self.spent_usd = spent_usd
-        self.reserved_usd = 0.0
+    @classmethod
+    def exactly(cls, amount: int) -> Claim:
+        """A claim that cannot be bounded."""
+        return cls(amount, amount, amount)
 
-    @property
-    def left_usd(self) -> float:
-        """What is neither spent nor reserved; below 0 when an answer cost more than its estimate."""
-        return self.limit_usd - self.spent_usd - self.reserved_usd
+    def within(self, amount: int) -> Claim:
+        """The claim of a call that another limit has granted `amount` already."""
+        return Claim(min(self.worst, amount), min(self.least, amount), min(self.bounded, amount))
 
-    def reserve(self, amount_usd: float) -> bool:
-        """Set `amount_usd` aside if it fits (a rounding error of a billionth is forgiven); all or nothing."""
-        if amount_usd > self.left_usd + 1e-9 * max(1.0, self.limit_usd):
-            return False
-        self.reserved_usd += amount_usd
-        return True
 
-    def force(self, amount_usd: float) -> None:
-        """Set `amount_usd` aside whether it fits or not: a soft limit."""
-        self.reserved_usd += amount_usd
+def grant(claim: Claim, *, limit: int, spent: int, reserved: int) -> int:
+    """What may be reserved for `claim`; WAIT or FULL where nothing may. Less than `claim.worst`: the answer must be bounded.
 
-    def settle(self, reserved_usd: float, actual_usd: float) -> None:
-        """Replace a reservation by what it really cost."""
-        self.reserved_usd = max(0.0, self.reserved_usd - reserved_usd)
-        self.spent_usd += actual_usd
+    Calls share what is left so: the worst case where it fits. Where it will fit once the calls under way are settled, and the limit is
+    ample, the call waits for them. Else a bounded answer, as long as it leaves room for what such calls usually come to.
+    """
+    left = limit - spent - reserved
+    if claim.worst <= left:
+        return claim.worst
+    later = limit - spent if reserved else left  # what is left if the calls under way turn out to cost nothing
+    if limit >= AMPLE * claim.worst and claim.worst <= later:
+        return WAIT
+    if claim.least <= left:
+        return min(left, claim.bounded)
+    return WAIT if claim.least <= later else FULL
+
+
+class SpendCounter:
+    """One limit's spending, in billionths of a dollar: spent, reserved, and what is left. O(1)."""
+
+    __slots__ = ("limit", "reserved", "spent")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.spent = 0
+        self.reserved = 0
+
+    def reserve(self, claim: Claim) -> int:
+        """Set aside what `grant` says, and return it; WAIT or FULL if that is nothing."""
+        granted = grant(claim, limit=self.limit, spent=self.spent, reserved=self.reserved)
+        if granted >= 0:
+            self.reserved += granted
+        return granted
+
+    def force(self, amount: int) -> int:
+        """Set `amount` aside whether it fits or not: a soft limit."""
+        self.reserved += amount
+        return amount
+
+    def settle(self, reserved: int, actual: int) -> None:
+        """Replace a reservation by what the call did cost."""
+        self.reserved -= reserved
+        self.spent += actual
+
+    def write_off(self) -> None:
+        """Count what is reserved as spent: nobody is left who could settle it. `correct` mends it should somebody come back."""
+        self.spent += self.reserved
+        self.reserved = 0
+
+    def correct(self, reserved: int, actual: int) -> None:
+        """Settle a reservation that has been written off."""
+        self.spent += actual - reserved

@@ -91,6 +91,10 @@ class Traits(Struct, Documented, frozen=True, kw_only=True, gc=False):
     """Most tokens of one embedding request, all texts together. None: no limit known."""
     max_text_tokens: int | None = None
     """Most tokens of one text to embed. None: no limit known."""
+    answer_tokens: int | None = None
+    """How long an answer may be where a request names no limit, in tokens, if the provider is told one then, too. None: it is not."""
+    can_bound: bool = True
+    """The provider can be told how long an answer may be. False: a budget that is nearly used up refuses instead of bounding answers."""
 
 
 class Edge(Protocol):
