@@ -198,8 +198,8 @@ async def test_thinking_is_asked_for_in_the_models_own_terms():
 
     assert thinking("gemini-2.5-flash", "high") == {"thinkingBudget": 24_576, "includeThoughts": True}
     assert thinking("gemini-2.5-flash", "none") == {"thinkingBudget": 0}
-    assert thinking("gemini-3-pro", "medium") == {"thinkingLevel": "MEDIUM", "includeThoughts": True}
-    assert thinking("gemini-3-pro", "none") == {"thinkingLevel": "MINIMAL"}
+    assert thinking("gemini-3-flash", "medium") == {"thinkingLevel": "MEDIUM", "includeThoughts": True}
+    assert thinking("gemini-3-flash", "none") == {"thinkingLevel": "MINIMAL"}
     assert thinking("gemini-3-pro", "512", thoughts=False) == {"thinkingBudget": 512}
     assert thinking("gemini-3-pro", "") == {}
     assert thinking("gemini-3-pro", "", thoughts=True) == {"includeThoughts": True}

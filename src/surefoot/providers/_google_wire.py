@@ -13,6 +13,8 @@ from msgspec import Raw, Struct
 
 from surefoot.errors import BadRequest, Misconfigured, Unsupported
 from surefoot.providers._body import Fields, base64_text, checked_name, encoded, extra_of, image_type, merge, own_tool, raw
+from surefoot.providers._google_facts import MOST_STOPS, Model, model_of
+from surefoot.providers._parameters import bounded_tokens, check_stops, nearest_effort, note
 from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Part, Reasoning, Text, Tool, ToolCall, clean
 
 SEAL = "google:"  # before a thought signature of Gemini's: another vendor's, sent to Gemini, is refused as a corrupt one
@@ -44,16 +46,22 @@ def path_of(model: str, verb: str, *, target: str, is_vertex: bool = False) -> s
     return f"/{model if model.startswith(known) else f'models/{model}'}:{verb}"
 
 
-def chat_body(request: ChatRequest, model: str, *, dialect: Dialect) -> bytes:
-    """The body of :generateContent and :streamGenerateContent.
+def chat_body(request: ChatRequest, model: str, *, dialect: Dialect, left_out: list[str] | None = None) -> bytes:
+    """The body of :generateContent and :streamGenerateContent. What the model refuses is not sent; `left_out` is given its names.
 
     There is no switch for parallel tool calls: of an answer with several, whoever set `parallel_tool_calls=False` gets the first (see
-    `_google_read`), and may ask on with its result. Raises Unsupported for parts Gemini does not carry,
-    Misconfigured for schemas or extras that are no JSON, BadRequest for text that is no Unicode or a tool result without its tool.
+    `_google_read`), and may ask on with its result. Raises Unsupported for parts Gemini does not carry and for a conversation that the
+    model cannot go on with, Misconfigured for schemas or extras that are no JSON, BadRequest for text that is no Unicode, a tool result
+    without its tool, and an effort that is none.
     """
     model = request.model or model
     standing = [{"text": clean(message.text)} for message in request.messages if message.role == "system" and message.text]
     body: Fields = {"contents": contents(request.messages, model, dialect.target)}
+    if body["contents"] and body["contents"][-1]["role"] == "model" and not model_of(model).begun:
+        raise Unsupported(
+            f"{dialect.target}: the last message is the assistant's, and {model} does not go on with an answer that was begun; end with a "
+            "user's message that says how to go on, or give a schema for the answer's form; nothing was sent"
+        )
     if standing:
         body["systemInstruction"] = {"parts": standing}
     if request.tools:
@@ -63,7 +71,7 @@ def chat_body(request: ChatRequest, model: str, *, dialect: Dialect) -> bytes:
         body["tools"] = [*vendors, {"functionDeclarations": declared}] if declared else vendors
         if request.tool_choice:
             body["toolConfig"] = {"functionCallingConfig": _choice(request.tool_choice)}
-    config = _generation(request, model, dialect)
+    config = _generation(request, model, dialect, left_out)
     extra = extra_of(request.extra).fields
     if "generationConfig" in extra and not bytes(extra["generationConfig"]).startswith(b"{"):
         raise Misconfigured("extra: generationConfig must be a JSON object")
@@ -89,11 +97,16 @@ def embed_body(request: EmbedRequest, model: str, *, dimensions: int | None, dia
     return encoded({"requests": wanted}, "", dialect.target)
 
 
-def _generation(request: ChatRequest, model: str, dialect: Dialect) -> Fields:
+def _generation(request: ChatRequest, model: str, dialect: Dialect, left_out: list[str] | None) -> Fields:
+    row = model_of(model)
+    check_stops(request.stop, MOST_STOPS, target=dialect.target)
+    for name, value in (("temperature", request.temperature), ("top_p", request.top_p)):
+        if name in row.refused and value is not None and value != 1:
+            note(left_out, name)
     named = {
-        "temperature": request.temperature,
-        "topP": request.top_p,
-        "maxOutputTokens": request.max_tokens,
+        "temperature": None if "temperature" in row.refused else request.temperature,
+        "topP": None if "top_p" in row.refused else request.top_p,
+        "maxOutputTokens": bounded_tokens(request.max_tokens, row.output, left_out),
         "seed": request.seed,
         "stopSequences": request.stop or None,
     }
@@ -102,7 +115,7 @@ def _generation(request: ChatRequest, model: str, dialect: Dialect) -> Fields:
         config["responseMimeType"] = "application/json"
         if request.schema.schema:
             config["responseJsonSchema"] = raw(request.schema.schema, f"schema {request.schema.name!r}")
-    thinking = _thinking(request.reasoning_effort, model)
+    thinking = _thinking(request.reasoning_effort, row, model=model, target=dialect.target, left_out=left_out)
     asks = bool(thinking) and request.reasoning_effort != "none" if dialect.thoughts is None else dialect.thoughts
     if asks:
         thinking["includeThoughts"] = True
@@ -111,20 +124,33 @@ def _generation(request: ChatRequest, model: str, dialect: Dialect) -> Fields:
     return config
 
 
-def _thinking(effort: str, model: str) -> Fields:
-    """Gemini 2.5 takes a number of tokens, 3 and later a word. An effort that is a number is taken as one."""
+def _thinking(effort: str, row: Model, *, model: str, target: str, left_out: list[str] | None) -> Fields:
+    """Gemini 2.5 takes a number of tokens, 3 and later a word. An effort that is a number is taken as one, -1 for as many as it likes."""
     if not effort:
         return {}
-    if effort.lstrip("-").isdecimal():
-        return {"thinkingBudget": int(effort)}
-    if is_older(model) and effort in BUDGETS:
-        return {"thinkingBudget": BUDGETS[effort]}
-    return {"thinkingLevel": (NO_LEVEL if effort == "none" else effort).upper()}
+    if row.thinking == "no":
+        if effort not in {"none", "0"}:
+            note(left_out, "reasoning_effort")
+        return {}
+    if effort.removeprefix("-").isdecimal():
+        return {"thinkingBudget": _budget(int(effort), row, left_out)}
+    if row.thinking == "budget":
+        word = nearest_effort(effort, tuple(BUDGETS), target=target, model=model, left_out=left_out)
+        return {"thinkingBudget": _budget(BUDGETS[word], row, left_out)}
+    if row.levels is None:
+        return {"thinkingLevel": (NO_LEVEL if effort == "none" else effort).upper()}
+    return {"thinkingLevel": nearest_effort(effort, row.levels, target=target, model=model, left_out=left_out).upper()}
 
 
-def is_older(model: str) -> bool:
-    """Whether `model` is older than Gemini 3: thinks by budget, does not check signatures, takes no pictures in tool results."""
-    return model.rpartition("/")[2].startswith(("gemini-1", "gemini-2"))
+def _budget(tokens: int, row: Model, left_out: list[str] | None) -> int:
+    """`tokens`, or the nearest number that the model takes."""
+    if row.thinking != "budget" or tokens == -1 or (tokens == 0 and row.rests):
+        return tokens
+    least, most = row.budget
+    taken = min(max(tokens, least), most)
+    if taken != tokens:
+        note(left_out, "reasoning_effort")
+    return taken
 
 
 def _choice(choice: str) -> Fields:
@@ -156,7 +182,7 @@ def contents(messages: tuple[Message, ...], model: str, target: str) -> list[Fie
             continue
         if message.role == "assistant":
             called |= {call.id: call.name for call in message.tool_calls}
-            parts = _said(message, target, must_sign=at > spoke and not is_older(model))
+            parts = _said(message, target, must_sign=at > spoke and not model_of(model).is_older)
             if parts:  # an empty turn of the model's is refused, and says nothing
                 found.append({"role": "model", "parts": parts})
             continue
@@ -213,7 +239,7 @@ def _result(message: Message, called: dict[str, str], model: str, target: str) -
         told["id"] = message.tool_call_id
     media = [_part(part, target) for part in message.parts if isinstance(part, Image | File)]
     if media:
-        if is_older(model):
+        if model_of(model).is_older:
             raise Unsupported(f"{target}: this model takes text only in a tool's result; put the file into the next user message")
         told["parts"] = media
     return {"functionResponse": told}

@@ -9,6 +9,7 @@ of the caller's knows how; embeddings are not asked there. Its OpenAI-compatible
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 from urllib.parse import quote
 
@@ -21,12 +22,15 @@ from surefoot.providers._google_lanes import is_vertex, lane_for
 from surefoot.providers._google_read import ChatReader, chat_reply, vectors
 from surefoot.providers._google_wire import Dialect, chat_body, embed_body, path_of
 from surefoot.providers._openai_read import Asked
+from surefoot.providers._parameters import LeftOutNotes
 from surefoot.providers._sse import Answer
 from surefoot.providers.http.transport import OPTIONS as TRANSPORT_OPTIONS
 from surefoot.secret import KeySource
 from surefoot.settle import Replay, Stream, split
 from surefoot.target import Target
 from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedRequest, Traits
+
+logger = logging.getLogger(__name__)
 
 API_VERSION = "v1beta"  # takes every field we send, through either generation of the SDK (2.x defaults to it, 3.x to v1)
 MAX_BATCH_TEXTS = 100  # of one batchEmbedContents, the API reference says
@@ -73,6 +77,7 @@ class GoogleEdge:
         if task_types is None:
             task_types = ("", "") if by_prefix else TASK_TYPES
         self.target = target
+        self._notes = LeftOutNotes(target.name, logger)
         self._embedder = model_of("google", model) or Model(begins="")
         self.dialect = Dialect(
             target=target.name,
@@ -103,7 +108,9 @@ class GoogleEdge:
         model = call.request.model or self.target.model
         verb = "streamGenerateContent" if call.stream else "generateContent"
         path = path_of(model, verb, target=self.target.name, is_vertex=is_vertex(self.target))
-        body = chat_body(call.request, self.target.model, dialect=self.dialect)
+        left_out: list[str] = []
+        body = chat_body(call.request, self.target.model, dialect=self.dialect, left_out=left_out)
+        self._notes.tell(call, model, left_out)
         if not call.stream:
             data, answer, door = await self._exchange.whole(path, body, call)
             return chat_reply(data, answer.headers.get("content-type", ""), self._asked(call, door))
