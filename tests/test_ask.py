@@ -8,6 +8,7 @@ import pytest
 
 from surefoot.ask import call_of, chat_request, embed_request, scope
 from surefoot.errors import BadRequest, Misconfigured
+from surefoot.target import Target
 from surefoot.types import ChatRequest, Message, Schema
 
 
@@ -54,6 +55,14 @@ def test_a_number_as_a_tag_is_its_text_and_a_tenant_is_text():
     assert call(tags={"user": 42, "odd": "a\ud800"}).tags == (("odd", "a\ufffd"), ("user", "42"))
     with pytest.raises(BadRequest, match="tenant"), scope(tenant=123):  # type: ignore[arg-type]
         pass
+
+
+def test_a_models_name_is_one_printable_line():
+    """It stands in logs, events and the ledger."""
+    with pytest.raises(BadRequest, match="no name of a model"):
+        chat_request("hi", {"model": "m\n2026-11-30 CRITICAL forged"})
+    with pytest.raises(Misconfigured, match="provider:model"):
+        Target("openai:m\x1b[31m")
 
 
 def test_a_scope_refuses_an_unknown_priority():

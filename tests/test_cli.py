@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from surefoot import ChatModel, Target
 from surefoot.cli import main
+from surefoot.ledger import Ledger
 from surefoot.testing.wire import OpenAISim
 
 
@@ -27,6 +29,20 @@ def test_ask_streams_the_answer_and_tells_the_price_when_asked(config, capsys):
     assert "Merhaba!" in out
     assert "1 attempts" in err
     assert [message["role"] for message in sim.requests[-1].json["messages"]] == ["system", "user"]
+
+
+def test_usage_prints_a_tenant_as_one_line(config, capsys, tmp_path):
+    """A table of bills must not hold lines that a tenant wrote."""
+    _, sim = config
+    ledger = Ledger(tmp_path / "usage.db")
+    model = ChatModel(Target("openai:m", base_url=f"{sim.url}/v1", api_key="k"), ledger=ledger)
+    model.invoke("hi", tenant="acme\nTOTAL 0.0\x1b[2J")
+    ledger.sums()  # written by now
+    for form in ("table", "chart"):
+        assert main(["usage", "--ledger", str(tmp_path / "usage.db"), "--by", "tenant", "--format", form]) == 0
+        out, _ = capsys.readouterr()
+        assert r"acme\nTOTAL 0.0\x1b[2J" in out
+        assert "\x1b" not in out
 
 
 def test_chat_remembers_the_conversation(config, capsys, monkeypatch):

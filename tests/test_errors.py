@@ -26,6 +26,28 @@ def test_a_fault_keeps_what_support_asks_for():
     assert str(again) == "slow down"
 
 
+EVIL = ["acme\n2026-11-30 CRITICAL root: admin logged in", "a\r\nb", "a\x1b[2Jb", "a\u2028b\u2029c\x85d", "a\u202eb", "a\x00b", "a\ud800b"]
+
+
+@pytest.mark.parametrize("said", EVIL, ids=ascii)
+def test_a_message_is_one_printable_line(said):
+    """Tenants, tags, model names and servers write into messages; a log must not read their lines as its own."""
+    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, SurefootError)]
+    assert len(kinds) > 20
+    for kind in kinds:
+        error = kind(f"tenant={said}", [Overloaded(said)]) if issubclass(kind, ExceptionGroup) else kind(f"tenant={said}")
+        for one in (error, pickle.loads(pickle.dumps(error))):
+            assert str(one).isprintable(), kind
+            assert str(one).startswith("tenant=a"), kind
+    assert Fault("x", code=said, request_id=said).code.isprintable()
+
+
+def test_what_is_printable_stays_as_it_is():
+    """Also beyond ASCII: most messages name what somebody wrote in their own language."""
+    text = "müşteri=Ağaoğlu 東京 🙂: $1"
+    assert str(SurefootError(text)) == text
+
+
 def test_exhausted_is_a_group_of_every_failure():
     """`except*` works, `.last` is the newest even when groups are nested."""
     inner = Exhausted("a", [Overloaded("1"), Overloaded("2")])

@@ -185,6 +185,8 @@ def _check(request: ChatRequest) -> None:
     last = request.messages[-1]
     if last.role == "user" and (not last.content or (isinstance(last.content, str) and last.content.isspace())):
         raise BadRequest("the last message is empty: nothing was sent; pass some text")
+    if not request.model.isprintable():
+        raise BadRequest(f"model = {request.model!r} is no name of a model; nothing was sent")
     if request.max_tokens is not None and request.max_tokens < 1:
         raise BadRequest(f"max_tokens = {request.max_tokens}: it counts from 1")
 

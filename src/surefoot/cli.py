@@ -15,6 +15,7 @@ from surefoot import __version__
 from surefoot.errors import Misconfigured, SurefootError
 from surefoot.model import ChatModel
 from surefoot.target import Target
+from surefoot.text import one_line
 from surefoot.types import Message
 
 DEFAULT_CONFIG = Path("surefoot.toml")
@@ -107,14 +108,15 @@ def _usage(args: argparse.Namespace) -> int:
     for one in rows:
         money = (f"{one.cost_usd:.6f}", f"{one.saved_usd:.6f}")
         tokens = (one.input_tokens, one.output_tokens)
-        lines.append((*one.group, one.attempts, one.cache_hits, *tokens, *money, one.estimated, one.unpriced))
+        lines.append((*map(one_line, one.group), one.attempts, one.cache_hits, *tokens, *money, one.estimated, one.unpriced))
     if args.format == "csv":
         csv.writer(sys.stdout).writerows([heads, *lines])
     elif args.format == "chart":
         most = max((one.cost_usd for one in rows), default=0.0) or 1.0
-        wide = max((len(" ".join(one.group)) for one in rows), default=0)
-        for one in rows:
-            print(f"{' '.join(one.group):{wide}}  ${one.cost_usd:<12.6f} {'█' * max(1, round(40 * one.cost_usd / most))}")
+        names = [one_line(" ".join(one.group)) for one in rows]
+        wide = max(map(len, names), default=0)
+        for name, one in zip(names, rows, strict=True):
+            print(f"{name:{wide}}  ${one.cost_usd:<12.6f} {'█' * max(1, round(40 * one.cost_usd / most))}")
     else:
         widths = [max(len(str(line[n])) for line in [heads, *lines]) for n in range(len(heads))]
         for line in [heads, *lines]:

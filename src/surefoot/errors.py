@@ -20,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
+from surefoot.text import one_line
+
 __all__ = [
     "AttemptTimedOut",
     "AuthFailed",
@@ -52,10 +54,13 @@ __all__ = [
 
 
 class SurefootError(Exception):
-    """Root of everything surefoot raises on purpose."""
+    """Root of everything surefoot raises on purpose. Its message is one printable line, whatever tenants, tags or servers put into it."""
 
     retryable: ClassVar[bool] = False
     """Whether the same request may be asked again, of the same target, a little later."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(one_line(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by message and attributes, so errors cross processes whole."""
@@ -140,9 +145,9 @@ class Fault(SurefootError):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.code = code
+        self.code = one_line(code)
         self.retry_after_s = retry_after_s
-        self.request_id = request_id
+        self.request_id = one_line(request_id)
         self.target = target
 
 
@@ -234,7 +239,7 @@ class Exhausted(ExceptionGroup[SurefootError], SurefootError):
 
     def __new__(cls, message: str, errors: Sequence[SurefootError]) -> Self:
         """Build from a message and at least one error."""
-        return super().__new__(cls, message, errors)
+        return super().__new__(cls, one_line(message), errors)
 
     @property
     def last(self) -> SurefootError:
@@ -262,7 +267,7 @@ class BatchFailed(ExceptionGroup[Exception], SurefootError):
 
     def __new__(cls, message: str, errors: Sequence[Exception], *, replies: list[Any] | None = None) -> Self:
         """Build from a message, at least one error, and the whole list."""
-        self = super().__new__(cls, message, errors)
+        self = super().__new__(cls, one_line(message), errors)
         self.replies = [] if replies is None else replies
         return self
 

@@ -87,7 +87,7 @@ class Target(Masked, Documented, frozen=True):
         if self.headers:
             force_setattr(self, "headers", _headers(self.name, self.headers))
         provider, colon, model = self.name.partition(":")
-        if not (provider and colon and model):
+        if not (provider and colon and model and self.name.isprintable()):
             raise Misconfigured(f"target {self.name!r}: write it as 'provider:model', for example 'openai:gpt-5-mini'")
         for field in ("requests_per_minute", "tokens_per_minute", "concurrency", "context_tokens", "dimensions"):
             value = getattr(self, field)

@@ -47,6 +47,13 @@ def clean_fields(record: msgspec.Struct) -> None:
             force_setattr(record, name, clean(value))
 
 
+def one_line(text: str) -> str:
+    """`text` with every character that is not printable as its escape: a tenant's line break must not begin a line of its own in a log."""
+    if text.isprintable():
+        return text
+    return "".join([one if one.isprintable() else one.encode("unicode_escape").decode() for one in text])
+
+
 class Record(msgspec.Struct, Documented, frozen=True, gc=False):
     """A record whose text is exactly `str` without lone surrogates, whatever it was built from."""
 
