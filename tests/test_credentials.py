@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import boto3
+import dotenv
 import pyrage
 import pytest
 from cryptography.fernet import Fernet
 from moto.server import ThreadedMotoServer
 
-from surefoot.credentials import by_reference, key_source
+from surefoot.credentials import by_reference, key_source, placed
 from surefoot.errors import AuthFailed, Misconfigured, Transient
+from surefoot.registry import PROVIDERS
 from surefoot.secret import Secret
 from surefoot.target import Target
 
@@ -120,6 +124,68 @@ async def test_a_dotenv_file_stands_in_for_the_environment_and_never_enters_it(t
     assert VARIABLES[0] not in __import__("os").environ
     monkeypatch.setenv(VARIABLES[0], "sk-environment")
     assert await value(Target("openai:m")) == "sk-environment"
+
+
+async def test_a_dotenv_file_is_parsed_once_and_never_on_the_loop(tmp_path, monkeypatch):
+    """One parse for all variables a target looks at, none for a call; a changed file is seen by the next model, or after a refusal."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(VARIABLES[0], raising=False)
+    (tmp_path / ".env").write_text(f"{VARIABLES[0]}=sk-one\n")
+    where: list[str] = []
+    original = dotenv.dotenv_values
+
+    def noted(path: str) -> dict[str, str | None]:
+        where.append(threading.current_thread().name)
+        return original(path)
+
+    monkeypatch.setattr(dotenv, "dotenv_values", noted)
+    target = placed(Target("openai:m"), PROVIDERS["openai"])
+    source = key_source(target, VARIABLES)
+    assert key_source(Target("openai:n"), ("ABSENT", *VARIABLES)) is not None
+    assert len(where) == 1
+    with monkeypatch.context() as patched:
+        for name in ("stat", "read_text", "is_file", "open"):
+            patched.setattr(Path, name, None)  # whoever looks at the file fails
+        first = await source.get()
+        assert all([await source.get() is first for _ in range(20)])
+        patched.setenv(VARIABLES[0], "sk-environment")
+        assert (await source.get()).reveal() == "sk-environment"
+    assert await source.get() == first
+    assert await source.renew(first) is None
+    (tmp_path / ".env").write_text(f"{VARIABLES[0]}=sk-two-and-longer\n")
+    assert (await key_source(Target("openai:m"), VARIABLES).get()).reveal() == "sk-two-and-longer"
+    (tmp_path / ".env").write_text(f"{VARIABLES[0]}=sk-three-and-longer-still\n")
+    assert (await source.renew(first)).reveal() == "sk-three-and-longer-still"
+    assert where[:2] == [threading.main_thread().name] * 2
+    assert where[2] != threading.main_thread().name
+    assert len(where) == 3
+
+
+@pytest.mark.parametrize("scheme", ["file", "fernet"])
+async def test_a_key_file_is_read_again_on_a_worker_thread(scheme, tmp_path, monkeypatch):
+    """A mounted secret may lie on a disk that hangs."""
+    path = tmp_path / "key"
+    fernet = Fernet.generate_key()
+    monkeypatch.setenv("SUREFOOT_FERNET_KEY", fernet.decode())
+
+    def put(text: str) -> None:
+        path.write_bytes(text.encode() if scheme == "file" else Fernet(fernet).encrypt(text.encode()))
+
+    put("sk-one")
+    source = by_reference(f"{scheme}:{path}")
+    old = await source.get()
+    put("sk-two")
+    readers: list[str] = []
+    original = Path.read_bytes if scheme == "fernet" else Path.read_text
+
+    def noted(self: Path, *args: Any, **words: Any) -> Any:
+        readers.append(threading.current_thread().name)
+        return original(self, *args, **words)
+
+    monkeypatch.setattr(Path, original.__name__, noted)
+    assert (await source.renew(old)).reveal() == "sk-two"
+    assert readers
+    assert threading.main_thread().name not in readers
 
 
 @pytest.mark.parametrize("text", ["", "elsewhere/.env"])

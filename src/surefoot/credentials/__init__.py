@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec.structs import replace
 
+from surefoot.credentials._dotenv import dotenv_path, in_dotenv
 from surefoot.credentials._leased import Grant, Leased
 from surefoot.credentials._sealed import FromSealedFile
 from surefoot.errors import Misconfigured, SurefootError, Transient
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from surefoot.target import Target
 
 PLACEHOLDER = Secret("not-needed")  # servers on one's own machine want a key in the header and look at none
-DOTENV = "SUREFOOT_DOTENV"  # names the .env file; set but empty: none is read
 
 
 class Given:
@@ -92,20 +92,28 @@ class FromFunction:
 
 
 class FromEnvironment:
-    """A key in an environment variable or the .env file; read again after the provider refused it."""
+    """A key in an environment variable or the .env file. The file is read when the model is built, and again after the provider refused."""
 
     def __init__(self, variable: str) -> None:
         self._variable = variable
+        self._last = _in_environment(variable) or in_dotenv(variable)
+        self._in_file = None if _in_environment(variable) else self._last
 
     async def get(self) -> Secret | None:
-        """The variable's value now."""
-        value = _variable(self._variable)
+        """The variable's value now, or the file's as last read; the same Secret while it stays the same."""
+        value = _in_environment(self._variable) or self._in_file
+        if not value:  # the variable has gone since the model was built
+            value = self._in_file = await asyncio.to_thread(in_dotenv, self._variable)
         if not value:
             raise Misconfigured(f"no key: the environment variable {self._variable} is not set; set it, or pass api_key")
-        return value
+        if value != self._last:
+            self._last = value
+        return self._last
 
     async def renew(self, bad: Secret) -> Secret | None:
-        """The variable's value, if it changed meanwhile."""
+        """The value, if it changed meanwhile, in the environment or in the file."""
+        if not _in_environment(self._variable):
+            self._in_file = await asyncio.to_thread(in_dotenv, self._variable)
         now = await self.get()
         return None if now == bad else now
 
@@ -132,13 +140,17 @@ class FromFile:
 
     async def renew(self, bad: Secret) -> Secret | None:
         """The file's content, if it changed meanwhile."""
-        self._secret = self._read()
+        self._secret = await asyncio.to_thread(self._read)
         return None if self._secret == bad else self._secret
+
+
+def _in_environment(name: str) -> Secret | None:
+    return Secret(os.environ.get(name, "")) or None  # noqa: TID251 - one of the readers of the environment
 
 
 def _variable(name: str) -> Secret | None:
     """An environment variable, or else the line of that name in the .env file, which never enters the environment itself."""
-    return Secret(os.environ.get(name, "")) or _in_dotenv(name) or None  # noqa: TID251 - one of the two readers of the environment
+    return _in_environment(name) or in_dotenv(name)
 
 
 def at_hand(variables: tuple[str, ...]) -> tuple[str, str] | None:
@@ -147,28 +159,13 @@ def at_hand(variables: tuple[str, ...]) -> tuple[str, str] | None:
     Raises Misconfigured where a .env file names one of them and python-dotenv, which reads it, is not installed.
     """
     for variable in variables:
-        if os.environ.get(variable, "").strip():  # noqa: TID251 - one of the two readers of the environment
+        if os.environ.get(variable, "").strip():  # noqa: TID251 - one of the readers of the environment
             return variable, "the environment"
     for variable in variables:
-        found = _in_dotenv(variable)
+        found = in_dotenv(variable)
         if found is not None and found.reveal().strip():
-            return variable, str(_dotenv())
+            return variable, str(dotenv_path())
     return None
-
-
-def _dotenv() -> Path:
-    return Path(os.environ.get(DOTENV, ".env") or os.devnull)  # noqa: TID251 - one of the two readers of the environment
-
-
-def _in_dotenv(name: str) -> Secret | None:
-    path = _dotenv()
-    if not path.is_file() or name not in path.read_text(encoding="utf-8", errors="replace"):
-        return None
-    try:
-        from dotenv import dotenv_values
-    except ImportError as error:
-        raise Misconfigured(f'{path} is not read: python-dotenv is not installed here; run  pip install "surefoot[dotenv]"') from error
-    return Secret(dotenv_values(path).get(name) or "") or None
 
 
 class Variables(Protocol):
@@ -262,7 +259,7 @@ def by_reference(reference: str) -> KeySource:
     if scheme == "vault":
         from surefoot.credentials._vault import VaultReader
 
-        return _in_thread(VaultReader(rest, os.environ))  # noqa: TID251 - one of the two readers of the environment
+        return _in_thread(VaultReader(rest, os.environ))  # noqa: TID251 - one of the readers of the environment
     raise Misconfigured(f"api_key reference {scheme!r} is not known; known are env, file, age, fernet, aws and vault")
 
 

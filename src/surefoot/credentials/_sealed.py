@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,7 +43,7 @@ class FromSealedFile:
 
     async def renew(self, bad: Secret) -> Secret | None:
         """The file's content, if it changed meanwhile."""
-        self._secret = self._open()
+        self._secret = await asyncio.to_thread(self._open)
         return None if self._secret == bad else self._secret
 
 
