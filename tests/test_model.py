@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
 import surefoot
 from surefoot import ChatModel, Message, Policy, Target
-from surefoot.errors import BadRequest, BatchFailed, ConnectionLost, DeadlineExceeded, Exhausted, Misconfigured, Overloaded
+from surefoot.errors import BadRequest, BatchFailed, ConnectionLost, DeadlineExceeded, DeadlineTooNear, Exhausted, Misconfigured, Overloaded
 from surefoot.testing import Pause, Scripted
+from tests.homes import ended, home_busy, in_a_thread
 
 QUICK = Policy(backoff_base_s=0.001, attempts=3, attempts_per_target=3)
 
@@ -237,3 +239,22 @@ def test_a_conversation_and_options_reach_the_provider():
     request = edge.requests[0]
     assert (request.temperature, request.max_tokens, request.stop) == (0.2, 200, ("END",))
     assert [message.role for message in request.messages] == ["system", "user"]
+
+
+def test_a_busy_background_loop_takes_no_time_from_a_calls_deadline():
+    """The deadline runs from the caller's asking; it began when the loop took the call up, seconds later."""
+    chat = ChatModel(Scripted("a", "b"))
+    chat.invoke("warm")
+    found = []
+
+    def ask():
+        try:
+            found.append(chat.invoke("hi", deadline_s=0.2))
+        except DeadlineTooNear as error:
+            found.append(error)
+
+    with home_busy():
+        asking = in_a_thread(ask)
+        time.sleep(0.5)
+    assert ended(asking)
+    assert isinstance(found[0], DeadlineTooNear)

@@ -7,6 +7,7 @@ chat = ChatModel([a, b], c)                                    a and b share the
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
@@ -118,6 +119,9 @@ class _Model:
             if isinstance(listener, Subscriber):
                 listener.flush()
 
+    async def _handle(self, call: Any) -> Any:
+        return await (self._rooms.ready() or self._rooms.opening)(call)
+
     async def aclose(self) -> None:
         """End this model's calls under way (ConnectionLost) and close the connections no other model uses; a later call opens new ones."""
         await runtime.arun(self._rooms.aclose())
@@ -125,6 +129,13 @@ class _Model:
     def close(self) -> None:
         """`aclose` for sync callers."""
         runtime.run(self._rooms.aclose())
+
+
+def _asked(call: Any) -> Any:
+    """`call`, asked now: its deadline runs from here, also where the background loop takes it up later."""
+    if runtime.crosses():
+        call.tally.asked_s = time.monotonic()
+    return call
 
 
 class ChatModel(_Model):
@@ -172,13 +183,13 @@ class ChatModel(_Model):
 
         Raises Interrupted (with `.partial`) if it breaks after the first token; before it, retries and fallbacks stay invisible.
         """
-        call = self._call(chat_request(prompt, options), options, stream=True)
+        call = _asked(self._call(chat_request(prompt, options), options, stream=True))
         return ChatStreamSync(runtime.pipe_sync(self._handle(call)), call)
 
     def astream(self, prompt: ChatInput, /, **options: Unpack[ChatOptions]) -> ChatStream:
         """`stream` for async callers: `async for delta in chat.astream(...)`."""
         call = self._call(chat_request(prompt, options), options, stream=True)
-        return ChatStream(lambda: runtime.pipe(self._handle(call)), call)
+        return ChatStream(lambda: runtime.pipe(self._handle(_asked(call))), call)
 
     def batch(
         self,
@@ -214,12 +225,8 @@ class ChatModel(_Model):
         return call_of(request, options, stream=stream, listeners=self._listeners)
 
     def _ask(self, request: ChatRequest, options: Mapping[str, Any]) -> Coroutine[Any, Any, ChatReply]:
-        call, handler = self._call(request, options), self._rooms.ready()
+        call, handler = _asked(self._call(request, options)), self._rooms.ready()
         return self._handle(call) if handler is None else handler(call)  # type: ignore[return-value]  # the first room is a coroutine
-
-    async def _handle(self, call: Any) -> Any:
-        handler = self._rooms.ready() or await self._rooms.open()
-        return await handler(call)
 
     def _calls(self, prompts: Iterable[ChatInput], options: Mapping[str, Any]) -> list[Any]:
         """One Call a prompt; a prompt that cannot be asked at all is its error, in its place."""
@@ -366,8 +373,4 @@ class EmbedModel(_Model):
 
     def _ask(self, texts: Sequence[str], role: EmbedRole, options: Mapping[str, Any]) -> Coroutine[Any, Any, EmbedReply]:
         request = embed_request(texts, role, options)
-        return self._handle(call_of(request, options, stream=False, listeners=self._listeners))
-
-    async def _handle(self, call: Any) -> Any:
-        handler = self._rooms.ready() or await self._rooms.open()
-        return await handler(call)
+        return self._handle(_asked(call_of(request, options, stream=False, listeners=self._listeners)))

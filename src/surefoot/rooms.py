@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
+from importlib import import_module
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -38,7 +40,7 @@ from surefoot.stack import Handler, Layer, Stack, describe, stack
 from surefoot.stores import open_store
 from surefoot.target import Policy, Semantic, SpendLimit
 from surefoot.tokens import estimate_window, guess_usage
-from surefoot.types import Store, Traits
+from surefoot.types import Call, Store, Traits
 
 
 def _date_s() -> float:
@@ -67,6 +69,7 @@ class _Built(NamedTuple):
 
     generation: int
     handler: Handler
+    traced: Handler  # the same without the outermost layer, for a call that is traced already
     leases: tuple[Lease, ...]
     lifetime: Lifetime
 
@@ -100,6 +103,9 @@ class Rooms:
         self._caches: Callable[[Cache], tuple[Layer, ...]] = lambda cache: (cache,)
         self._embedder: Any = None
         self._built: _Built | None = None
+        self._opening: asyncio.Task[_Built] | None = None
+        # What a call goes through that finds nothing built: the time that building takes is its own, and counts.
+        self.opening = stack(self._open_and_ask, Trace(), Deadline(deadline_s=self._opening_s()), name=kind)
         self._lock = threading.Lock()  # over `_built`; never held while building
 
     def recognise(self, said: Semantic, embed: Any, *, owned: bool) -> None:
@@ -139,11 +145,29 @@ class Rooms:
         built = self._built
         return built.handler if built is not None and built.generation == runtime.generation() else None
 
+    def _opening_s(self) -> float | None:
+        """The deadline while nothing is built. Embedding has none by default: a local model reads its files for as long as it takes."""
+        return None if self.kind == "embed" and self.policy.deadline_s == Policy().deadline_s else self.policy.deadline_s
+
     async def open(self) -> Handler:
         """Build the rooms on the home loop; imports and model files are read on a worker thread first."""
+        return (await self._open()).handler
+
+    async def _open_and_ask(self, call: Call[Any]) -> Any:
+        return await (await self._open()).traced(call)
+
+    async def _open(self) -> _Built:
+        """Build once for all calls that wait; one that waits no longer leaves the others their building."""
+        opening = self._opening
+        if opening is None or opening.done() or opening.get_loop() is not asyncio.get_running_loop():
+            opening = self._opening = asyncio.create_task(self._open_all(), context=contextvars.Context())
+            opening.add_done_callback(_heard)
+        return await asyncio.shield(opening)
+
+    async def _open_all(self) -> _Built:
         specs = [spec for group in self._groups for spec in group]
-        edges = [await runtime.in_thread(spec.warm, self.policy) for spec in specs]
-        return self.handler(edges)
+        await runtime.in_thread(_import_late, self.kind)
+        return self._ensure([await runtime.in_thread(spec.warm, self.policy) for spec in specs])
 
     def _ensure(self, edges: Sequence[Any] = ()) -> _Built:
         """What is built for the present home loop. Of two threads that build at once the first to finish wins."""
@@ -165,6 +189,8 @@ class Rooms:
         """End this model's calls, close what no other model uses, and the store it opened; a later call opens all again."""
         with self._lock:
             built, self._built = self._built, None
+        if self._opening is not None and self._opening.get_loop() is asyncio.get_running_loop():
+            self._opening.cancel()
         edges: list[Any] = []
         if built is not None and built.generation == runtime.generation():  # those of another home went with it, or are a parent process's
             built.lifetime.end()
@@ -174,6 +200,7 @@ class Rooms:
         await asyncio.gather(*(one.aclose() for one in (*edges, self.accounts, self._embedder) if hasattr(one, "aclose")))
 
     def _build(self, edges: Sequence[Any]) -> _Built:
+        _import_late(self.kind)
         policy = self.policy
         specs = [spec for group in self._groups for spec in group]
         leases = tuple(spec.lease(policy, edge) for spec, edge in zip_longest(specs, edges))
@@ -207,7 +234,8 @@ class Rooms:
             layers.append(Batch(max_texts=texts, max_tokens=min(tokens, default=None)))
         lifetime = Lifetime(*leases)
         layers.append(lifetime)  # inside all that shares or keeps answers: work behind a caller's back is a call like any other
-        return _Built(leases[0].door.key[0], stack(inner, *layers, name=self.kind), leases, lifetime)
+        handler, traced = stack(inner, *layers, name=self.kind), stack(inner, *layers[1:], name=self.kind)
+        return _Built(leases[0].door.key[0], handler, traced, leases, lifetime)
 
     def _cache(self, store: Store, space: str) -> Cache:
         """Targets of one name are one to the cache, so what makes them that target is what makes any of them so."""
@@ -313,6 +341,19 @@ def _output_limit(name: str, model: str) -> int | None:
     """The most tokens of one answer of `model`, at the provider of target `name`; None where nobody knows."""
     provider, _, own = name.partition(":")
     return output_limit(provider, model or own)
+
+
+def _import_late(kind: str) -> None:
+    """Import what the layers need only with the first failure, or the first vectors: a quarter of a second, off the loop."""
+    import_module("tenacity")
+    if kind == "embed":
+        import_module("numpy")
+
+
+def _heard(opening: asyncio.Task[Any]) -> None:
+    """All who waited may have gone: asyncio would complain of a failure nobody heard of."""
+    if not opening.cancelled():
+        opening.exception()
 
 
 def _window(doors: Sequence[Door]) -> int | None:

@@ -38,6 +38,7 @@ __all__ = [
     "adopt",
     "arun",
     "check_stray",
+    "crosses",
     "generation",
     "home",
     "in_thread",
@@ -164,6 +165,12 @@ def is_home() -> bool:
     """Whether the running loop is the home: its calls cross nothing."""
     current = _process.home
     return current is not None and current.loop is asyncio.get_running_loop()
+
+
+def crosses() -> bool:
+    """Whether a call from here has to cross to the background loop, which may be busy; there it begins at once."""
+    current = _process.home
+    return current is None or current.loop is not asyncio._get_running_loop()  # noqa: SLF001 - no exception where there is none
 
 
 def check_stray(cancelled: asyncio.CancelledError) -> None:

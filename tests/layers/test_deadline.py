@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
+import time
 
 import pytest
 
@@ -14,7 +15,7 @@ from surefoot.layers.deadline import Deadline
 from surefoot.layers.retry import Retry
 from surefoot.layers.timeout import Timeout
 from surefoot.stack import stack
-from surefoot.testing import STALL, Scripted, make_call
+from surefoot.testing import STALL, Pause, Scripted, make_call
 from tests.layers.helping import fails, now, read
 
 pytestmark = pytest.mark.looptime
@@ -167,3 +168,18 @@ async def test_a_stream_that_nobody_reads_ends_in_its_callers_context():
     await asyncio.sleep(6)
     assert heard == ["alice", "bob"]
     assert all(stream.outcome is not None for stream in kept)
+
+
+async def test_it_starts_when_the_caller_asks():
+    """A call that a busy background loop takes up late has less time left there, and says how long it was given."""
+    ask = stack(Scripted(Pause(9.0), "late"), Deadline(deadline_s=10))
+    call = make_call()
+    call.tally.asked_s = time.monotonic() - 5
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(DeadlineTooNear, match="deadline of 10 s passed"):
+        await ask(call)
+    assert asyncio.get_running_loop().time() - began == pytest.approx(5, abs=0.5)
+    call = make_call()
+    call.tally.asked_s = time.monotonic() - 11
+    with pytest.raises(DeadlineTooNear, match="leaves no time"):
+        await ask(call)

@@ -1,13 +1,15 @@
 """One deadline over everything: queueing, retries, fallbacks, hedges and the stream.
 
 A deadline per attempt multiplies (3 attempts of 600 s are half an hour); gRPC, Envoy and the SRE book all span the whole call. It
-travels in the Call, so whoever waits inside knows how long waiting can help.
+travels in the Call, so whoever waits inside knows how long waiting can help. It starts when the caller asks: a call that reached a busy
+background loop late has less time left there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import time
 from typing import Any
 
 from msgspec.structs import replace
@@ -45,11 +47,12 @@ class Deadline:
             return await inner(call)
         loop = asyncio.get_running_loop()
         now = loop.time()
-        moment = _earlier(None if seconds is None else now + seconds, call.deadline)
+        late_s = 0.0 if call.tally.asked_s is None else max(0.0, time.monotonic() - call.tally.asked_s)
+        moment = _earlier(None if seconds is None else now + seconds - late_s, call.deadline)
         if moment <= now:
-            raise DeadlineTooNear(f"a deadline of {moment - now:g} s leaves no time to ask; nothing was sent")
+            raise DeadlineTooNear(f"the deadline of {moment - now + late_s:g} s leaves no time to ask; nothing was sent")
 
-        cut = Cut(moment, moment - now, _passed, call)
+        cut = Cut(moment, moment - now + late_s, _passed, call)
         self._lines.put(cut, loop)
         try:
             answer = await inner(replace(call, deadline=moment))

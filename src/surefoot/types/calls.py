@@ -17,9 +17,10 @@ Priority = Literal["interactive", "batch"]
 class Tally:
     """The one mutable record of a call, shared by all copies of it: attempts, hedges, the trail, who listens."""
 
-    __slots__ = ("attempts", "call_id", "digest", "hedges", "listeners", "memo", "next_kind", "next_wait_s", "trail")
+    __slots__ = ("asked_s", "attempts", "call_id", "digest", "hedges", "listeners", "memo", "next_kind", "next_wait_s", "trail")
 
     def __init__(self, listeners: tuple[Callable[[Any], None], ...] = (), call_id: str = "") -> None:
+        self.asked_s: float | None = None  # when the caller asked, by time.monotonic(); None where that is when the call begins
         self.attempts = 0
         self.hedges = 0
         self.trail: list[Attempt] = []

@@ -1,7 +1,8 @@
 """aiohttp's connector, with what it leaves open: how fast new connections are opened, and how one is noticed whose host has vanished.
 
-Imported with the first request, since importing aiohttp takes time. `_create_connection`, `_release` and `_conns` are aiohttp's own; no
-public hook may wait before a connection is opened. tests/providers/http/test_connections.py holds what is expected of them.
+Imported when a target is made ready, on a worker thread, since importing aiohttp takes time. `_create_connection`, `_release` and `_conns`
+are aiohttp's own; no public hook may wait before a connection is opened. tests/providers/http/test_connections.py holds what is expected of
+them.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ import asyncio
 import socket
 import time
 from collections import deque
-from importlib.util import find_spec
 from typing import Any
 
 import aiohttp
+
+try:
+    from aiolimiter import AsyncLimiter
+except ImportError:  # without it connections are opened as they are asked for
+    AsyncLimiter = None
 
 NEW_PER_S = 20.0  # connections to one host after the burst: a cold start or a reconnect of hundreds must not look like an attack
 PROBE_AFTER_S = 20  # of silence the system asks whether the other side is still there: NATs forget a connection without a word
@@ -37,10 +42,8 @@ class Connector(aiohttp.TCPConnector):
     def expect(self, host: str | None, port: int | None, burst: int) -> None:
         """`burst` connections may be opened at once to this host, or as many as somebody else said of it, if that is more."""
         pace = self._paces.get((host, port))
-        if find_spec("aiolimiter") is None or (pace is not None and pace.max_rate >= burst):
+        if AsyncLimiter is None or (pace is not None and pace.max_rate >= burst):
             return
-        from aiolimiter import AsyncLimiter
-
         self._paces[host, port] = AsyncLimiter(burst, burst / NEW_PER_S)
 
     def drop_idle(self, host: str | None, port: int | None) -> None:

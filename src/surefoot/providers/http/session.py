@@ -79,6 +79,9 @@ class Sender:
     """Sends one target's requests over the loop's session; `await aclose()` drops what is still being answered."""
 
     def __init__(self, transport: Transport) -> None:
+        from surefoot.providers.http import connections  # here, on a worker thread, and not with the first request on the event loop
+
+        del connections
         self._transport = transport
         self._session: Session | None = None
         self._answers: WeakSet[Answer] = WeakSet()
