@@ -54,7 +54,7 @@ $(VENV)-official/done: $(VENV)/test.done pyproject.toml tests/locks/official.txt
 	@touch $@
 
 demo: $(VENV)/demo.done $(if $(filter local:smollm2,$(MODEL)),smollm2)
-	@$(PY) -m pipelines demo $(if $(MODEL),--model $(MODEL))
+	@$(PY) -m surefoot_rag demo $(if $(MODEL),--model $(MODEL))
 
 test: $(VENV)/test.done
 	@$(PY) $(PYTEST) -m "not heavy" $(ARGS)
@@ -86,7 +86,7 @@ $(VENV)-peers/%.done: $(VENV)/test.done
 	@touch $@
 
 bench: $(VENV)/test.done
-	@$(PY) -m eval bench $(ARGS)
+	@$(PY) -m surefoot_eval bench $(ARGS)
 
 clean:
 	@rm -rf $(VENV) $(VENV)-official $(VENV)-peers .surefoot .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from surefoot.adapter import Settings, chat_model, is_reference, key_of, key_variable, own_words, request_of
+from surefoot.adapter import Settings, chat_model, is_reference, key_of, key_variable, normalise_kwargs, request_of
 from surefoot.errors import Misconfigured
 from surefoot.secret import Secret
-from surefoot.target import Target
+from surefoot.settings import Target
 from surefoot.testing import Scripted
 from surefoot.types import Message
 
@@ -64,9 +64,9 @@ def test_conversions_translate_what_the_framework_spells_differently():
 def test_a_typing_error_in_a_field_names_the_nearest_word():
     """A misspelt limit that is ignored is no limit."""
     with pytest.raises(Misconfigured, match="did you mean 'temperature'"):
-        own_words({"temprature": 0}, known={"temperature"}, owner="X")
+        normalise_kwargs({"temprature": 0}, known={"temperature"}, owner="X")
     with pytest.raises(Misconfigured, match=r"provider's own goes into extra="):
-        own_words({"logprobs": True}, known={"temperature", "extra"}, owner="X")
+        normalise_kwargs({"logprobs": True}, known={"temperature", "extra"}, owner="X")
 
 
 def test_no_deadline_per_call_is_meant_by_our_word_alone():
@@ -78,8 +78,8 @@ def test_no_deadline_per_call_is_meant_by_our_word_alone():
 
 def test_customary_fields_are_translated_and_none_means_as_usual():
     """max_retries=2 is three attempts; timeout=None must not switch the deadline off."""
-    assert own_words({"max_retries": 2, "timeout": None}, known={"attempts", "deadline_s"}, owner="X") == {"attempts": 3}
-    assert own_words({"api_base": "http://h", "additional_kwargs": {"user": "u"}}, known={"base_url", "extra"}, owner="X") == {
+    assert normalise_kwargs({"max_retries": 2, "timeout": None}, known={"attempts", "deadline_s"}, owner="X") == {"attempts": 3}
+    assert normalise_kwargs({"api_base": "http://h", "additional_kwargs": {"user": "u"}}, known={"base_url", "extra"}, owner="X") == {
         "base_url": "http://h",
         "extra": {"user": "u"},
     }
@@ -87,10 +87,10 @@ def test_customary_fields_are_translated_and_none_means_as_usual():
 
 def test_equal_settings_share_one_model():
     """Copies and bindings of a framework's object must not multiply budgets and caches."""
-    edge = Scripted()
+    provider = Scripted()
     assert chat_model(Settings(model="local:extractive")) is chat_model(Settings(model="local:extractive"))
     assert chat_model(Settings(model="local:extractive", attempts=1)) is not chat_model(Settings(model="local:extractive"))
-    assert edge.calls == 0
+    assert provider.calls == 0
 
 
 def test_settings_that_cannot_be_hashed_still_work():

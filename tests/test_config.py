@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from surefoot import ChatModel, load, registry
+from surefoot import ChatModel, load
 from surefoot.config import Discovery, discover, look_around
 from surefoot.errors import Misconfigured
+from surefoot.providers import registry
 
 GOOD = """
 [chat.default]

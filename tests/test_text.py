@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from surefoot import ChatModel, EmbedModel, Message, Policy, Schema, Target, Tool, scope
-from surefoot.ask import chat_request, embed_request
-from surefoot.digest import digest
+from surefoot.cache.keys import digest
 from surefoot.errors import BadRequest
+from surefoot.models.requests import chat_request, embed_request
 from surefoot.secret import Secret
 from surefoot.testing import Scripted
 from surefoot.testing.wire import AnthropicSim, GeminiSim, OpenAISim
@@ -172,12 +172,12 @@ def test_numbers_of_a_request_are_exact():
 
 def test_a_tenant_and_tags_are_exact():
     """They are keys of limits and columns of the ledger; one tenant in two classes of text is one tenant."""
-    edge = Scripted("ok")
-    chat = ChatModel(edge)
+    provider = Scripted("ok")
+    chat = ChatModel(provider)
     with scope(tenant=Loud("acme"), tags={Loud("team"): np.str_("search")}):
         chat.invoke("hi", tags={OlderColour.RED: Colour.RED})
     chat.invoke("hi", tenant=OlderColour.RED)
-    first, second = edge.seen
+    first, second = provider.seen
     assert (first.tenant, first.tags, second.tenant) == ("acme", (("red", "red"), ("team", "search")), "red")
     assert {type(text) for text in (first.tenant, second.tenant, *first.tags[0], *first.tags[1])} == {str}
     with pytest.raises(BadRequest, match="tenant = 5 must be text"):
@@ -196,11 +196,11 @@ def test_targets_and_keys_are_exact():
 def test_one_cache_entry_for_all_kinds(kind, cache, tmp_path):
     """An answer and a vector kept for plain text are found by the same text of another class, and the other way round."""
     store = "memory" if cache == "memory" else f"sqlite:{tmp_path}/c.db"
-    edge, other = Scripted("ok"), Scripted("ok")
-    chat, embed = ChatModel(edge, cache=store), EmbedModel(other, cache=store)
+    provider, other = Scripted("ok"), Scripted("ok")
+    chat, embed = ChatModel(provider, cache=store), EmbedModel(other, cache=store)
     assert [chat.invoke(one, temperature=0).cached for one in (kind("red"), "red", kind("blue"), "blue")] == [False, True, False, True]
     assert [embed.reply([one]).cached for one in (kind("red"), "red", "blue", kind("blue"))] == [False, True, False, True]
-    assert (edge.calls, other.calls) == (2, 2)
+    assert (provider.calls, other.calls) == (2, 2)
 
 
 def test_answers_of_a_foreign_provider_are_kept(tmp_path):

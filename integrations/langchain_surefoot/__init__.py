@@ -32,7 +32,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "ChatSurefoot":
         # From here, not from within chat.py: CPython keeps its frames in chunks of 16 KB and unmaps an empty one at once. A dozen frames
-        # further down, LangChain's imports go back and forth across such an edge, and cost a third more CPU (Python 3.11 to 3.13).
+        # further down, LangChain's imports go back and forth across such a provider, and cost a third more CPU (Python 3.11 to 3.13).
         import_module("langchain_core.language_models.chat_models")
     value = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
     globals()[name] = value

@@ -23,9 +23,9 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.json import parse_partial_json
 
 from langchain_surefoot._blocks import marks_cache, parts
+from surefoot.core.tool_dicts import tool_of, vendor_of
 from surefoot.errors import BadRequest
 from surefoot.text import plain
-from surefoot.tool_dicts import tool_of, vendor_of
 from surefoot.types import ChatReply, Delta, Message, Part, Reasoning, Role, Schema, Text, Tool, ToolCall, Usage
 
 REASONING, SIGNATURE, TOOL_SIGNATURES = "reasoning_content", "reasoning_signature", "tool_call_signatures"  # in additional_kwargs

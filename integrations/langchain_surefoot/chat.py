@@ -24,7 +24,7 @@ from langchain_surefoot._fields import CHAT_FIELDS, FRAMEWORK_WORDS, Guarded, ke
 from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_out, messages_in, outputs_joined, result_out, wire_of
 from langchain_surefoot.errors import translated
 from surefoot import ChatModel, Policy, Target
-from surefoot.adapter import chat_model, context_size_of, key_variable, own_words, request_of, sharing, stored
+from surefoot.adapter import chat_model, context_size_of, key_variable, normalise_kwargs, request_of, sharing, stored
 from surefoot.text import text_of
 from surefoot.types import ChatReply, ChatRequest, Delta
 
@@ -93,7 +93,7 @@ class ChatSurefoot(Guarded, BaseChatModel):
         if not isinstance(values, dict):
             return values
         said = {word: value for word, value in values.items() if word != "stream_usage"}
-        return key_field(own_words(said, known=cls.model_fields, owner=cls.__name__))
+        return key_field(normalise_kwargs(said, known=cls.model_fields, owner=cls.__name__))
 
     @model_validator(mode="after")
     def _whole(self) -> ChatSurefoot:
@@ -314,7 +314,7 @@ class ChatSurefoot(Guarded, BaseChatModel):
         """Tokens of `text`: exact where OpenAI's vocabulary is on this machine, else estimated; nothing is downloaded."""
         if self.custom_get_token_ids is not None:
             return len(self.custom_get_token_ids(text))
-        from surefoot.vocabulary import count_text
+        from surefoot.usage.vocabulary import count_text
 
         return count_text(text, model=self.model)[0] if text else 0
 
@@ -325,7 +325,7 @@ class ChatSurefoot(Guarded, BaseChatModel):
         """
         if self.custom_get_token_ids is not None:
             return super().get_num_tokens_from_messages(messages, tools)
-        from surefoot.tokens import estimate_input
+        from surefoot.usage.tokens import estimate_input
 
         with translated(1):
             request = ChatRequest(messages=messages_in(messages), tools=CONVERSIONS["tools"](tools))

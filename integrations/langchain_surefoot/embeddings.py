@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model
 from langchain_surefoot._fields import EMBED_FIELDS, Guarded, key_field, settings_of
 from langchain_surefoot.errors import translated
 from surefoot import EmbedModel, Policy, Target
-from surefoot.adapter import embed_model, own_words, sharing
+from surefoot.adapter import embed_model, normalise_kwargs, sharing
 
 DEFAULT = Policy()
 
@@ -22,7 +22,7 @@ class SurefootEmbeddings(Guarded, BaseModel, Embeddings):
         SurefootEmbeddings(embed=EmbedModel(...))        around a model you built
 
     The fields are those of surefoot's Target and Policy. `fallbacks` must share the embedding space. The cache knows model, dimension and
-    role; do not put LangChain's CacheBackedEmbeddings around it. Vectors become lists of floats only here, at LangChain's door.
+    role; do not put LangChain's CacheBackedEmbeddings around it. Vectors become lists of floats only here, where LangChain wants them.
     """
 
     model: str = ""
@@ -49,7 +49,7 @@ class SurefootEmbeddings(Guarded, BaseModel, Embeddings):
     @model_validator(mode="before")
     @classmethod
     def _known_words(cls, values: Any) -> Any:
-        return key_field(own_words(values, known=cls.model_fields, owner=cls.__name__)) if isinstance(values, dict) else values
+        return key_field(normalise_kwargs(values, known=cls.model_fields, owner=cls.__name__)) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _whole(self) -> SurefootEmbeddings:

@@ -38,7 +38,7 @@ FAMILIES: tuple[tuple[type[ours.SurefootError], type[theirs.ModelError]], ...] =
 FORBIDDEN = 403
 
 
-class Answer:
+class FailedResponse:
     """The provider's failing answer as LangChain's tracing reads it: status_code, headers, json()."""
 
     def __init__(self, fault: ours.Fault) -> None:
@@ -59,7 +59,7 @@ class Both:
         if name == "response":
             fault = self.last if isinstance(self, ours.Exhausted) else self
             if isinstance(fault, ours.Fault) and fault.status is not None:
-                return Answer(fault)
+                return FailedResponse(fault)
         elif name == "request_id" and isinstance(self, ours.Exhausted):
             return getattr(self.last, "request_id", "")
         raise AttributeError(name)

@@ -1,18 +1,18 @@
-"""surefoot keeps LLM and embedding calls on their feet. This is the front door; names are loaded when they are used."""
+"""surefoot keeps LLM and embedding calls on their feet. The public names; each is loaded when it is first used."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from surefoot.ask import scope as scope
     from surefoot.config import load as load
-    from surefoot.model import ChatModel as ChatModel
-    from surefoot.model import EmbedModel as EmbedModel
+    from surefoot.models.chat import ChatModel as ChatModel
+    from surefoot.models.embed import EmbedModel as EmbedModel
+    from surefoot.models.requests import scope as scope
     from surefoot.secret import Secret as Secret
-    from surefoot.target import Policy as Policy
-    from surefoot.target import Semantic as Semantic
-    from surefoot.target import Target as Target
+    from surefoot.settings import Policy as Policy
+    from surefoot.settings import Semantic as Semantic
+    from surefoot.settings import Target as Target
     from surefoot.types import ChatReply as ChatReply
     from surefoot.types import ChatRequest as ChatRequest
     from surefoot.types import Delta as Delta
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from surefoot.types import Usage as Usage
 
 _WHERE = {
-    "ChatModel": "model",
-    "EmbedModel": "model",
-    "Target": "target",
-    "Policy": "target",
-    "Semantic": "target",
+    "ChatModel": "models.chat",
+    "EmbedModel": "models.embed",
+    "Target": "settings",
+    "Policy": "settings",
+    "Semantic": "settings",
     "Secret": "secret",
-    "scope": "ask",
+    "scope": "models.requests",
     "load": "config",
     **dict.fromkeys(
         (

@@ -11,14 +11,15 @@ from threading import Lock
 from typing import Any
 
 from surefoot._documented import Documented
-from surefoot.ask import CALL_OPTIONS, COUNTS, FRACTIONS, extra_text, number
 from surefoot.errors import Misconfigured
-from surefoot.model import ChatModel, EmbedModel
-from surefoot.registry import PROVIDERS, provider
-from surefoot.secret import Masked, Secret
-from surefoot.target import KEY_REFERENCES, Policy, Target
+from surefoot.models.chat import ChatModel
+from surefoot.models.embed import EmbedModel
+from surefoot.models.requests import CALL_OPTIONS, COUNTS, FRACTIONS, extra_text, number
+from surefoot.providers.registry import PROVIDERS, provider
+from surefoot.secret import KEY_REFERENCES, Masked, Secret
+from surefoot.settings import Policy, Target
 from surefoot.types import ChatRequest, Message
-from surefoot.windows import ContextSize, context_size
+from surefoot.usage.windows import ContextSize, context_size
 
 SHARED_MODELS = 256  # a process with more settings than this builds some again; what is counted per target is shared all the same
 CUSTOMARY = {  # the frameworks' words for ours, at construction and per call
@@ -163,7 +164,7 @@ def context_size_of(model: ChatModel, name: str) -> ContextSize | None:
     return context_size(name) if own is None else ContextSize(total=own, question=own)
 
 
-def own_words(words: Mapping[str, Any], *, known: Collection[str], owner: str) -> dict[str, Any]:
+def normalise_kwargs(words: Mapping[str, Any], *, known: Collection[str], owner: str) -> dict[str, Any]:
     """Constructor arguments with the frameworks' customary words translated: `timeout`, `max_retries` (attempts - 1), ...
 
     Raises Misconfigured for a word `owner` does not know, naming the nearest one: a typing error must not pass in silence.
@@ -185,7 +186,7 @@ def own_words(words: Mapping[str, Any], *, known: Collection[str], owner: str) -
 
 
 def stored(target: str | Target) -> str | dict[str, Any]:
-    """A fallback as it is stored: its name, or its plain settings, which `own_words` reads again.
+    """A fallback as it is stored: its name, or its plain settings, which `normalise_kwargs` reads again.
 
     Keys, clients, headers and options stay out.
     """

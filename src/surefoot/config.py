@@ -25,12 +25,13 @@ from typing import Any, NoReturn, get_type_hints
 
 import msgspec
 
-from surefoot import registry
 from surefoot._documented import Documented
 from surefoot.credentials import at_hand
 from surefoot.errors import Misconfigured
-from surefoot.model import ChatModel, EmbedModel
-from surefoot.target import Policy, Semantic, SpendLimit, Target
+from surefoot.models.chat import ChatModel
+from surefoot.models.embed import EmbedModel
+from surefoot.providers import registry
+from surefoot.settings import Policy, Semantic, SpendLimit, Target
 
 LOCAL_SERVERS = ((11434, "Ollama"), (8080, "llama.cpp"), (8000, "vLLM"), (1234, "LM Studio"))  # their customary ports
 PROBE_S = 0.3  # a server on this machine answers in milliseconds or is not there
@@ -53,7 +54,7 @@ def load(path: str | Path) -> Models:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise Misconfigured(f"{file}: not TOML: {error}") from error
-    return Models(_Reader(file, text).settings(data))
+    return Models(_ConfigReader(file, text).settings(data))
 
 
 class Found(msgspec.Struct, Documented, frozen=True):
@@ -156,7 +157,7 @@ _TargetFields = msgspec.defstruct(  # Target without name and key: msgspec canno
 )
 
 
-class _Reader:
+class _ConfigReader:
     """Checks a file's words against what is known, with the line to look at."""
 
     def __init__(self, file: Path, text: str) -> None:
@@ -268,3 +269,6 @@ class _Reader:
 def _field(error: msgspec.ValidationError) -> str:
     match = re.search(r"at `\$.*?(\w+)(?:\[[^\]]*\])*`", str(error))  # the last word of the path: `$.budgets[0].period`
     return match[1] if match else ""
+
+
+DEFAULT_CONFIG = Path("surefoot.toml")

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from surefoot._documented import Documented
-from surefoot.types import Attempt, Call, Usage
+from surefoot.types import AttemptRecord, Call, Usage
 
 logger = logging.getLogger("surefoot")
 
@@ -25,7 +25,7 @@ QUEUE_SIZE = 10_000  # a subscriber this far behind is stuck; further events are
 
 
 class Event(Struct, Documented, frozen=True, kw_only=True, gc=False):
-    """What all events share: `at_s` is the home loop's clock."""
+    """What all events share: `at_s` is the background loop's clock."""
 
     call_id: str = ""
     """Which call it belongs to; unique within the process."""
@@ -34,7 +34,7 @@ class Event(Struct, Documented, frozen=True, kw_only=True, gc=False):
 
 
 class CallStarted(Event, frozen=True, kw_only=True, gc=False):
-    """A call entered the first room."""
+    """A call entered the first layer."""
 
     kind: str = "chat"
     """What is asked: "chat" or "embed"."""
@@ -45,7 +45,7 @@ class CallStarted(Event, frozen=True, kw_only=True, gc=False):
 
 
 class CallEnded(Event, frozen=True, kw_only=True, gc=False):
-    """A call was settled; `error` is a class name or "". `seconds` runs to settled, `first_token_s` to answered.
+    """A call has finished; `error` is a class name or "". `seconds` runs to the finish, `first_token_s` to answered.
 
     `model` is the one that answered, as the provider names it; `asked` the one the call named itself, "" where it is the target's own.
     """
@@ -76,14 +76,14 @@ class CallEnded(Event, frozen=True, kw_only=True, gc=False):
     """On whose behalf the call was made; empty: nobody's."""
     tags: tuple[tuple[str, str], ...] = ()
     """The call's tags, as pairs of name and value sorted by name."""
-    trail: tuple[Attempt, ...] = ()
+    trail: tuple[AttemptRecord, ...] = ()
     """The attempts in order."""
 
 
 class AttemptEnded(Event, frozen=True, kw_only=True, gc=False):
-    """One wire attempt was settled."""
+    """One wire attempt has finished."""
 
-    attempt: Attempt
+    attempt: AttemptRecord
     """Which target, how long, at what cost, with which error."""
     tenant: str = ""
     """On whose behalf the call was made; empty: nobody's."""
@@ -174,11 +174,11 @@ class RateLearned(Event, frozen=True, kw_only=True, gc=False):
 
 
 class Waited(Event, frozen=True, kw_only=True, gc=False):
-    """A call waited in a queue (`room`: concurrency or rate) before it was sent."""
+    """A call waited in a queue (`layer`: concurrency or rate) before it was sent."""
 
     target: str
     """The target that was waited for."""
-    room: str
+    layer: str
     """The limit that was waited at: "concurrency" or "rate"."""
     wait_s: float
     """Seconds."""
@@ -263,12 +263,12 @@ class Resumed(Event, frozen=True, kw_only=True, gc=False):
 E = TypeVar("E", bound=Event)
 
 
-def tell(call: Call[Any], kind: type[E], /, **fields: Any) -> None:
+def emit(call: Call[Any], kind: type[E], /, **fields: Any) -> None:
     """Publish `kind(**fields)` for `call`, if anybody listens."""
-    listeners = call.tally.listeners
+    listeners = call.state.listeners
     if not listeners:
         return
-    event = kind(call_id=call.tally.call_id, at_s=get_running_loop().time(), **fields)
+    event = kind(call_id=call.state.call_id, at_s=get_running_loop().time(), **fields)
     for listener in listeners:
         try:
             listener(event)

@@ -16,10 +16,10 @@ from msgspec import Struct
 from surefoot._documented import Documented
 
 TABLES = (  # modules with a PROVIDERS; a new provider of ours is its folder and a line here
-    "surefoot.providers._openai_facts",
-    "surefoot.providers._anthropic_facts",
-    "surefoot.providers._google_facts",
-    "surefoot.providers._local_facts",
+    "surefoot.providers.openai.facts",
+    "surefoot.providers.anthropic.facts",
+    "surefoot.providers.google.facts",
+    "surefoot.providers.local.facts",
 )
 OPEN_WEIGHTS = (  # vocabularies of models that many servers serve, by what stands in a name; see `families`
     ("llama", "llama3"), ("qwen", "qwen"), ("mistral", "mistral"), ("mixtral", "mistral"), ("ministral", "mistral"),
@@ -27,7 +27,7 @@ OPEN_WEIGHTS = (  # vocabularies of models that many servers serve, by what stan
 )  # fmt: skip
 
 
-class Model(Struct, Documented, frozen=True, kw_only=True):
+class ModelFacts(Struct, Documented, frozen=True, kw_only=True):
     """What holds for all models whose names begin with `begins`; of several beginnings that fit, the longest counts."""
 
     begins: str
@@ -46,7 +46,7 @@ class Model(Struct, Documented, frozen=True, kw_only=True):
     """Keys of the provider's `sources`."""
 
 
-class Provider(Struct, Documented, frozen=True, kw_only=True):
+class ProviderFacts(Struct, Documented, frozen=True, kw_only=True):
     """One provider: where its code is, how it is reached, and what it has."""
 
     path: str
@@ -85,28 +85,28 @@ class Provider(Struct, Documented, frozen=True, kw_only=True):
     """Its name in the price list; "" where it is the same."""
     families: tuple[tuple[str, str], ...] = ()
     """What a model's name begins with or holds, and the family of its vocabulary; the first that fits."""
-    models: tuple[Model, ...] = ()
+    models: tuple[ModelFacts, ...] = ()
     """Its models."""
     sources: Mapping[str, str] = {}
     """Where the rows are from: a source's short name, its address, and the day it was read."""
 
 
-_added: dict[str, Provider] = {}
+_added: dict[str, ProviderFacts] = {}
 
 
 @cache
-def ours() -> dict[str, Provider]:
+def ours() -> dict[str, ProviderFacts]:
     """The providers of TABLES, by name."""
     return {name: one for table in TABLES for name, one in import_module(table).PROVIDERS.items()}
 
 
-def add(name: str, provider: Provider) -> None:
+def add(name: str, provider: ProviderFacts) -> None:
     """Make the facts of a plugin's provider known."""
     _added[name] = provider
     model_of.cache_clear()
 
 
-def provider_of(name: str) -> Provider | None:
+def provider_of(name: str) -> ProviderFacts | None:
     """The facts of a provider; None for one that has none."""
     return ours().get(name) or _added.get(name)
 
@@ -122,7 +122,7 @@ def base_name(name: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def model_of(provider: str, name: str) -> Model | None:
+def model_of(provider: str, name: str) -> ModelFacts | None:
     """The row of a model; None for one that nobody knows. A dated name follows its family's."""
     known = provider_of(provider)
     base = base_name(name)

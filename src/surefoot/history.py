@@ -15,11 +15,11 @@ from pathlib import Path
 
 import msgspec
 
-from surefoot._sqlite import create_private, make_private
 from surefoot.errors import ContextTooLong, Misconfigured
-from surefoot.tokens import MESSAGE_TOKENS, estimate_message
-from surefoot.trim import Count, part
+from surefoot.storage._sqlite import create_private, make_private
 from surefoot.types import Message
+from surefoot.usage.tokens import MESSAGE_TOKENS, estimate_message
+from surefoot.usage.trim import Count, part
 
 WINDOW_TOKENS = 4000  # a third of the smallest window in use today, leaving room for passages and the answer
 MAX_CONVERSATIONS = 1000  # kept in memory; others are read again from the file

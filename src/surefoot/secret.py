@@ -162,3 +162,6 @@ def _harmless(record: logging.LogRecord) -> bool:
         return False
     keys = (key.reveal() for key in list(_in_use.values()))
     return not any(key in text or quote(key, safe="") in text for key in keys)
+
+
+KEY_REFERENCES = ("env:", "file:", "vault:", "aws:", "age:", "fernet:")  # resolved by surefoot.credentials

@@ -54,7 +54,7 @@ def one_line(text: str) -> str:
     return "".join([one if one.isprintable() else one.encode("unicode_escape").decode() for one in text])
 
 
-class Record(msgspec.Struct, Documented, frozen=True, gc=False):
+class TextRecord(msgspec.Struct, Documented, frozen=True, gc=False):
     """A record whose text is exactly `str` without lone surrogates, whatever it was built from."""
 
     def __post_init__(self) -> None:

@@ -6,11 +6,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from eval.bench import goals, plot, worker
-from eval.bench.crew import grid, ratios
-from eval.bench.server import CHUNKS, DIMENSIONS, TEXT, server
-from eval.bench.subjects import Setting, prompts
 from surefoot import ChatModel, EmbedModel, Target
+from surefoot_eval.bench import goals, plot, worker
+from surefoot_eval.bench.crew import grid, ratios
+from surefoot_eval.bench.server import CHUNKS, DIMENSIONS, TEXT, server
+from surefoot_eval.bench.subjects import Setting, prompts
 
 
 def row(results, what):

@@ -7,12 +7,12 @@ from collections import Counter
 
 import pytest
 
-from eval import semantic
-from eval.semantic.pairs import Pair, near, templated, written
 from surefoot import EmbedModel
-from surefoot.rules.sameness import same
+from surefoot.rules.paraphrase import same
 from surefoot.testing import Scripted
 from surefoot.types import EmbedReply
+from surefoot_eval.studies import semantic
+from surefoot_eval.studies.semantic.pairs import Pair, near, templated, written
 
 
 def alike(call):

@@ -16,7 +16,7 @@ from llama_index.embeddings.surefoot import SurefootEmbedding
 from llama_index.llms.surefoot import Surefoot
 from surefoot import ChatModel, EmbedModel, Target
 from surefoot.errors import Misconfigured
-from surefoot.stores.memory import MemoryStore
+from surefoot.storage.memory import MemoryStore
 from surefoot.testing import Scripted
 
 EVERY = {

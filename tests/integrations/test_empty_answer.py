@@ -16,7 +16,7 @@ from llama_index.core.memory import ChatMemoryBuffer
 
 from langchain_surefoot import ChatSurefoot
 from llama_index.llms.surefoot import Surefoot
-from surefoot.testing.wire import Said, WireSim
+from surefoot.testing.wire import PlainAnswer, WireSim
 from tests.integrations.conftest import address
 
 MODELS = {"openai": "gpt-5-mini", "anthropic": "claude-haiku-4-5", "google": "gemini-2.5-flash"}
@@ -34,7 +34,7 @@ def vendor(request: pytest.FixtureRequest, vendors: dict[str, WireSim]):
     """A vendor whose model has nothing to say to a tool's result, but to everything else."""
     sim = vendors[request.param]
     sim.reset()
-    sim.answer = lambda asked: Said(text="") if asked.turns[-1].role == "tool" else None
+    sim.answer = lambda asked: PlainAnswer(text="") if asked.turns[-1].role == "tool" else None
     yield request.param, sim
     sim.answer = None
 
@@ -73,7 +73,7 @@ async def test_an_agent_of_llama_index_ends_and_goes_on(vendor, streaming):
 
 def test_every_way_to_ask_gives_the_empty_answer(vendor):
     """Whole and streamed, messages and plain prompts."""
-    vendor[1].answer = lambda _: Said(text="")
+    vendor[1].answer = lambda _: PlainAnswer(text="")
     llm, other = ChatSurefoot(**fields(vendor)), Surefoot(**fields(vendor))
     assert llm.invoke("hi").text == ""
     assert "".join(chunk.text for chunk in llm.stream("hi")) == ""

@@ -1,4 +1,4 @@
-"""Small things the tests of rooms share."""
+"""Small things the tests of layers share."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
+from surefoot.core.stream import Stream
 from surefoot.errors import SurefootError
-from surefoot.settle import Stream
 from surefoot.testing import make_call
 
 

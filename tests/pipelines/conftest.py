@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.__main__ import EMBED, MODULES, framework
-from pipelines.records import Document
 from surefoot import EmbedModel
 from surefoot.testing import Scripted
 from surefoot.types import Traits
+from surefoot_rag.frameworks import EMBED, MODULES, framework
+from surefoot_rag.records import Document
 
 
 def document(name: str, text: str, *, language: str = "en", **metadata: str | int | bool) -> Document:
@@ -18,8 +18,8 @@ def document(name: str, text: str, *, language: str = "en", **metadata: str | in
 
 def scripted_embed(dimensions: int = 16) -> tuple[Scripted, EmbedModel]:
     """Vectors by the text's digest: without meaning, at no cost, and counted."""
-    edge = Scripted(dimensions=dimensions, traits=Traits(space=f"scripted/{dimensions}", max_batch_texts=64))
-    return edge, EmbedModel(edge)
+    provider = Scripted(dimensions=dimensions, traits=Traits(space=f"scripted/{dimensions}", max_batch_texts=64))
+    return provider, EmbedModel(provider)
 
 
 @pytest.fixture(scope="session")

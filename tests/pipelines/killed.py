@@ -8,10 +8,10 @@ import sys
 
 from chromadb.api.models.Collection import Collection
 
-from pipelines.__main__ import framework
-from pipelines.library import Library
+from surefoot_rag.frameworks import framework
+from surefoot_rag.retrieval.library import Library
 from tests.pipelines.conftest import scripted_embed
-from tests.pipelines.test_indexing import NEW, OLD
+from tests.pipelines.retrieval.test_indexing import NEW, OLD
 
 
 def main(name: str, folder: str, place: str, number: int) -> None:

@@ -8,11 +8,11 @@ import zipfile
 
 import pytest
 
-from pipelines.corpus import load, passages, read
-from pipelines.data_text import csv_to_text, rst_to_markdown
-from pipelines.readers import UnreadableDocument
-from pipelines.records import Document
-from pipelines.tables import as_text, spread
+from surefoot_rag.documents.corpus import load, passages, read
+from surefoot_rag.documents.data_text import csv_to_text, rst_to_markdown
+from surefoot_rag.documents.readers import UnreadableDocument
+from surefoot_rag.documents.tables import as_text, spread
+from surefoot_rag.records import Document
 
 
 def document(tmp_path, name: str, data: bytes | str) -> Document:
@@ -176,7 +176,7 @@ def test_damaged_and_locked_packages_are_left_out_with_their_reason(tmp_path, ki
     with zipfile.ZipFile(tmp_path / f"c.{kind}", "w") as packed:
         packed.writestr("nothing.txt", "x")
     (tmp_path / f"d.{kind}").write_bytes(epub())
-    monkeypatch.setattr("pipelines.office.MOST_BYTES", 300)
+    monkeypatch.setattr("surefoot_rag.documents.office.MOST_BYTES", 300)
     reasons = [one.reason for one in load(tmp_path, unreadable="skip").skipped]
     assert len(reasons) == 4
     for reason, words in zip(reasons, ("damaged", "password", "not a sound", "unpack"), strict=True):

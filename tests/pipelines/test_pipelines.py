@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import corpus
-from pipelines.__main__ import CHAT, EMBED, MODULES, framework, main
-from pipelines.demo import SAMPLE, is_right, questions
-from pipelines.library import Library
 from surefoot import ChatModel, EmbedModel, Policy, Target
 from surefoot.errors import Misconfigured
 from surefoot.testing.wire import OK, OpenAISim, fault
+from surefoot_rag.__main__ import main
+from surefoot_rag.demo import SAMPLE, is_right, questions
+from surefoot_rag.documents import corpus
+from surefoot_rag.frameworks import CHAT, EMBED, MODULES, framework
+from surefoot_rag.retrieval.library import Library
 
 FRAMEWORKS = sorted(MODULES)
 
@@ -166,7 +167,7 @@ def test_the_sample_corpus_is_answered_rightly_for_most_questions(embed, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["ask", "Why?", "--index", "NOWHERE"], ["no index in", "python -m pipelines index"]),
+        (["ask", "Why?", "--index", "NOWHERE"], ["no index in", "python -m surefoot_rag index"]),
         (["index", "--docs", "EMPTY", "--index", "NOWHERE"], ["EMPTY"]),
         (["index", "--docs", "MISSING", "--index", "NOWHERE"], ["MISSING"]),
         (["index", "--docs", "BROKEN", "--index", "NOWHERE"], ["broken.pdf"]),
@@ -190,7 +191,7 @@ def test_bad_input_is_one_clear_line(arguments, words, tmp_path, monkeypatch, ca
 
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch, capsys):
     """A clone with the core alone is where a newcomer starts."""
-    monkeypatch.setattr("pipelines.__main__.NEEDS", ("no_such_store",))
+    monkeypatch.setattr("surefoot_rag.frameworks.NEEDS", ("no_such_store",))
     assert main(["ask", "Why?"]) == 1
     error = capsys.readouterr().err
     assert "no_such_store" in error

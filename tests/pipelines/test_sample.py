@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from pipelines.corpus import Corpus, load, passages
-from pipelines.records import Document
-from pipelines.sentences import sentence_spans
+from surefoot_rag.documents.corpus import Corpus, load, passages
+from surefoot_rag.documents.sentences import sentence_spans
+from surefoot_rag.records import Document
 
-SAMPLE = Path(__file__).parents[2] / "pipelines" / "sample"
+SAMPLE = Path(__file__).parents[2] / "pipelines/surefoot_rag/sample"
 QUESTIONS: list[dict[str, Any]] = [json.loads(line) for line in (SAMPLE / "questions.jsonl").read_text("utf-8").splitlines()]
 
 

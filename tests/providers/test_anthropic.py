@@ -12,6 +12,7 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from surefoot import errors
+from surefoot.core.stream import Stream, collect, open_stream
 from surefoot.errors import (
     ConnectionLost,
     ContentRefused,
@@ -22,20 +23,20 @@ from surefoot.errors import (
     Transient,
     Unsupported,
 )
-from surefoot.providers._anthropic_read import Asked, ChatReader
-from surefoot.providers._anthropic_wire import Dialect, chat_body, closed, is_closed
-from surefoot.providers._faults import Door, fault_of
-from surefoot.providers._sse import EventSource
-from surefoot.providers.anthropic import AnthropicEdge
+from surefoot.providers.anthropic.endpoint import AnthropicProvider
+from surefoot.providers.anthropic.requests import AnthropicDialect, chat_body, closed, is_closed
+from surefoot.providers.anthropic.responses import AnthropicChatReader, AnthropicContext
 from surefoot.providers.http.direct import DirectLane
+from surefoot.providers.http.faults import ErrorBoundary, fault_of
+from surefoot.providers.http.sse import EventSource
 from surefoot.providers.http.transport import Transport
 from surefoot.secret import Secret
-from surefoot.settle import Stream, fold, prime
-from surefoot.target import Target
-from surefoot.testing.wire import OK, AnthropicSim, Limits, Said, WireFault, fault, faults_for
-from surefoot.testing.wire import ToolCall as Called
+from surefoot.settings import Target
+from surefoot.testing.wire import OK, AnthropicSim, Limits, PlainAnswer, WireFault, fault, faults_for
+from surefoot.testing.wire import PlainToolCall as Called
 from surefoot.types import (
     Call,
+    CallState,
     ChatReply,
     ChatRequest,
     EmbedRequest,
@@ -44,14 +45,13 @@ from surefoot.types import (
     Message,
     Reasoning,
     Schema,
-    Tally,
     Text,
     Tool,
     ToolCall,
     Usage,
 )
+from tests.providers.http.test_sse import Body
 from tests.providers.test_openai import Rotating
-from tests.providers.test_sse import Body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -63,7 +63,7 @@ HELLO = ChatRequest(messages=(Message.user("Merhaba, how are you?"),))
 
 
 def asking(request: ChatRequest = HELLO, *, stream: bool = False) -> Call:
-    return Call(request=request, tally=Tally(), stream=stream)
+    return Call(request=request, state=CallState(), stream=stream)
 
 
 def chat(*messages: Message | str, **fields) -> ChatRequest:
@@ -83,23 +83,23 @@ def sim(server) -> AnthropicSim:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["sdk", "direct"])
-async def edge(request, server) -> AsyncIterator[AnthropicEdge]:
-    one = AnthropicEdge(Target("anthropic:claude-haiku-4-5", base_url=server.url, api_key=KEY, lane=request.param), None)
+async def provider(request, server) -> AsyncIterator[AnthropicProvider]:
+    one = AnthropicProvider(Target("anthropic:claude-haiku-4-5", base_url=server.url, api_key=KEY, lane=request.param), None)
     yield one
     await one.aclose()
 
 
-def of(edge: AnthropicEdge, **changes) -> AnthropicEdge:
-    return AnthropicEdge(replace(edge.target, **changes), None)
+def of(provider: AnthropicProvider, **changes) -> AnthropicProvider:
+    return AnthropicProvider(replace(provider.target, **changes), None)
 
 
-async def ask(edge: AnthropicEdge, request: ChatRequest, mode: str) -> ChatReply:
+async def ask(provider: AnthropicProvider, request: ChatRequest, mode: str) -> ChatReply:
     """The whole answer, asked whole or streamed: they must be the same."""
-    answer = await edge.chat(asking(request, stream=mode == "stream"))
+    answer = await provider.chat(asking(request, stream=mode == "stream"))
     if mode == "chat":
         return answer
     assert isinstance(answer, Stream)
-    return await fold(answer)
+    return await collect(answer)
 
 
 both = pytest.mark.parametrize("mode", ["chat", "stream"])
@@ -110,17 +110,17 @@ def sent(sim: AnthropicSim) -> dict:
 
 
 def body_of(request: ChatRequest, model: str = "claude-haiku-4-5", **dialect) -> dict:
-    return msgspec.json.decode(chat_body(request, model, stream=False, dialect=Dialect(target="t", **dialect)).data)
+    return msgspec.json.decode(chat_body(request, model, stream=False, dialect=AnthropicDialect(target="t", **dialect)).data)
 
 
 # Answers
 
 
 @both
-async def test_an_answer_comes_whole_with_its_usage_and_ids(edge, sim, mode):
-    """Everything a caller or a bill needs; a streamed answer folds to the same."""
+async def test_an_answer_comes_whole_with_its_usage_and_ids(provider, sim, mode):
+    """Everything a caller or a bill needs; a collected stream is the same."""
     sim.script("Merhaba! İyiyim, teşekkürler. 👋")
-    reply = await ask(edge, HELLO, mode)
+    reply = await ask(provider, HELLO, mode)
     assert reply.text == "Merhaba! İyiyim, teşekkürler. 👋"
     assert (reply.finish_reason, reply.model, reply.target) == ("stop", "claude-haiku-4-5", "anthropic:claude-haiku-4-5")
     assert await asyncio.to_thread(sim.wait_idle, 2)
@@ -129,59 +129,59 @@ async def test_an_answer_comes_whole_with_its_usage_and_ids(edge, sim, mode):
 
 
 @both
-async def test_cached_prompts_are_marked_and_counted(edge, sim, mode):
+async def test_cached_prompts_are_marked_and_counted(provider, sim, mode):
     """The API counts cached input apart; ours include it, or a bill would forget the largest part."""
     long = chat(replace(Message.system("Be brief. " * 900), cache=True), "Hello")
-    first, second = [(await ask(edge, long, mode)).usage for _ in range(2)]
+    first, second = [(await ask(provider, long, mode)).usage for _ in range(2)]
     assert sent(sim)["system"][0]["cache_control"] == {"type": "ephemeral"}
     assert first.cache_write_tokens == second.cached_tokens > 1000
     assert first.input_tokens == second.input_tokens > 1000
 
 
 @both
-async def test_thoughts_come_with_their_seal_and_go_back_untouched(edge, sim, mode):
+async def test_thoughts_come_with_their_seal_and_go_back_untouched(provider, sim, mode):
     """In a loop of tools the API refuses an answer whose thoughts were changed."""
-    sim.script([Said(reasoning="Let me see.", calls=(Called("weather", '{"city": "Bursa"}'),), finish="tools")])
-    reply = await ask(edge, chat("x", tools=(WEATHER,), reasoning_effort="low"), mode)
+    sim.script([PlainAnswer(reasoning="Let me see.", calls=(Called("weather", '{"city": "Bursa"}'),), finish="tools")])
+    reply = await ask(provider, chat("x", tools=(WEATHER,), reasoning_effort="low"), mode)
     assert reply.reasoning == "Let me see."
     assert reply.signature
     result = Message.tool("12 °C", tool_call_id=reply.tool_calls[0].id)
-    await ask(edge, chat("x", reply.message, result, tools=(WEATHER,), reasoning_effort="low"), mode)
+    await ask(provider, chat("x", reply.message, result, tools=(WEATHER,), reasoning_effort="low"), mode)
     turns = sent(sim)["messages"]
     assert turns[1]["content"][0] == {"type": "thinking", "thinking": "Let me see.", "signature": reply.signature}
     assert turns[1]["content"][1]["input"] == {"city": "Bursa"}
     assert turns[2]["content"][0]["type"] == "tool_result"
 
 
-async def test_limits_of_each_answer_are_noted(edge):
+async def test_limits_of_each_answer_are_noted(provider):
     """The rate layer learns from them."""
     with AnthropicSim(limits=Limits(requests_per_minute=60, tokens_per_minute=9000)) as limited:
-        near = of(edge, base_url=limited.url)
+        near = of(provider, base_url=limited.url)
         call = asking()
         await near.chat(call)
-        assert call.tally.memo["rate_headers"]["anthropic-ratelimit-requests-remaining"] == "59"
+        assert call.state.memo["rate_headers"]["anthropic-ratelimit-requests-remaining"] == "59"
         await near.aclose()
 
 
 @both
-async def test_finish_reasons_have_one_vocabulary(edge, sim, mode):
+async def test_finish_reasons_have_one_vocabulary(provider, sim, mode):
     """The same words as for every other vendor."""
-    assert (await ask(edge, chat("Tell me a long story", max_tokens=2), mode)).finish_reason == "length"
-    assert (await ask(edge, chat("x", tools=(WEATHER,), tool_choice="required"), mode)).finish_reason == "tool_calls"
-    sim.script(Said(text="a", finish="stop_sequence", stopped_by="END"))
-    assert (await ask(edge, chat("x", stop=("END",)), mode)).finish_reason == "stop"
+    assert (await ask(provider, chat("Tell me a long story", max_tokens=2), mode)).finish_reason == "length"
+    assert (await ask(provider, chat("x", tools=(WEATHER,), tool_choice="required"), mode)).finish_reason == "tool_calls"
+    sim.script(PlainAnswer(text="a", finish="stop_sequence", stopped_by="END"))
+    assert (await ask(provider, chat("x", stop=("END",)), mode)).finish_reason == "stop"
 
 
 # What is sent
 
 
-async def test_every_setting_reaches_the_wire_under_its_name(edge, sim):
+async def test_every_setting_reaches_the_wire_under_its_name(provider, sim):
     """A setting lost on the way is a wrong answer nobody notices."""
     request = chat(
         "Hi", temperature=0.5, max_tokens=50, stop=("END",), tools=(WEATHER,), tool_choice="weather", parallel_tool_calls=False,
         model="claude-sonnet-4-5", extra='{"metadata": {"user_id": "b",  "z": 1.50}, "service_tier": "auto"}', seed=7,
     )  # fmt: skip
-    await edge.chat(asking(request))
+    await provider.chat(asking(request))
     body = sent(sim)
     assert body == {
         "model": "claude-sonnet-4-5", "max_tokens": 50, "stop_sequences": ["END"], "temperature": 0.5, "service_tier": "auto",
@@ -190,7 +190,7 @@ async def test_every_setting_reaches_the_wire_under_its_name(edge, sim):
         "tool_choice": {"type": "tool", "name": "weather", "disable_parallel_tool_use": True},
     }  # fmt: skip
     assert b'{"user_id": "b",  "z": 1.50}' in sim.requests[-1].body  # untouched, byte for byte
-    await edge.chat(asking())
+    await provider.chat(asking())
     assert set(sent(sim)) == {"model", "messages", "max_tokens"}
 
 
@@ -203,7 +203,7 @@ async def test_tool_choices_have_the_apis_words():
     assert serial["tool_choice"] == {"type": "auto", "disable_parallel_tool_use": True}
 
 
-async def test_a_conversation_is_put_into_turns_that_alternate(edge, sim):
+async def test_a_conversation_is_put_into_turns_that_alternate(provider, sim):
     """System texts apart, results as the user's, blank texts left out, broken arguments as the text they are; the server accepts it."""
     calls = [
         ToolCall(id="toolu_1", name="weather", arguments='{"city":  "İzmir"}'),
@@ -222,7 +222,7 @@ async def test_a_conversation_is_put_into_turns_that_alternate(edge, sim):
         Message.system("Speak Turkish."),
         Message.assistant("It is "),
     )
-    await edge.chat(asking(ChatRequest(messages=messages, tools=(WEATHER,))))
+    await provider.chat(asking(ChatRequest(messages=messages, tools=(WEATHER,))))
     body = sent(sim)
     assert [block["text"] for block in body["system"]] == ["Be brief.", "Speak Turkish."]
     assert [turn["role"] for turn in body["messages"]] == ["user", "assistant", "user", "assistant", "user", "assistant"]
@@ -237,13 +237,13 @@ async def test_a_conversation_is_put_into_turns_that_alternate(edge, sim):
     assert b'"input":{"city":  "\xc4\xb0zmir"}' in sim.requests[-1].body
 
 
-async def test_pictures_documents_and_texts_are_sent_and_sounds_refused(edge, sim):
+async def test_pictures_documents_and_texts_are_sent_and_sounds_refused(provider, sim):
     """By bytes or address; what the API cannot carry is refused before anything is sent."""
     parts = [
         "Look:", Image(data=PNG), Image(url="https://example.org/a.jpg"), Image(url="data:image/webp;base64,AAAA"),
         File(data=b"%PDF-1.7", name="a.pdf"), File(data=b"metin", media_type="text/plain"), File(data=PNG, media_type="image/png"),
     ]  # fmt: skip
-    await edge.chat(asking(chat(Message.user(parts))))
+    await provider.chat(asking(chat(Message.user(parts))))
     content = sent(sim)["messages"][0]["content"]
     assert [part["type"] for part in content] == ["text", "image", "image", "image", "document", "document", "image"]
     kinds = [(part["source"]["type"], part["source"].get("media_type")) for part in content[1:]]
@@ -254,11 +254,11 @@ async def test_pictures_documents_and_texts_are_sent_and_sounds_refused(edge, si
     assert content[4]["title"] == "a.pdf"
     for part in (File(data=b"RIFF", media_type="audio/wav"), Image(data=b"BM")):
         with pytest.raises(Unsupported):
-            await edge.chat(asking(chat(Message.user([part]))))
+            await provider.chat(asking(chat(Message.user([part]))))
     with pytest.raises(Unsupported, match="embeddings"):
-        await edge.embed(Call(request=EmbedRequest(texts=("a",)), tally=Tally()))
+        await provider.embed(Call(request=EmbedRequest(texts=("a",)), state=CallState()))
     assert len(sim.requests) == 1
-    assert edge.traits.embed is False
+    assert provider.traits.embed is False
 
 
 async def test_sampling_and_effort_follow_the_model():
@@ -285,15 +285,15 @@ async def test_sampling_and_effort_follow_the_model():
     assert "thinking" not in body_of(hard, "claude-3-5-haiku-latest")
 
 
-async def test_options_and_headers_of_the_target_are_used(edge, sim):
+async def test_options_and_headers_of_the_target_are_used(provider, sim):
     """Gateways want headers, features behind a flag a beta header."""
-    other = of(edge, options=(("beta", "context-1m"), ("max_tokens", 77)), headers=(("x-tenant", "acme"),))
+    other = of(provider, options=(("beta", "context-1m"), ("max_tokens", 77)), headers=(("x-tenant", "acme"),))
     await other.chat(asking())
     headers = sim.requests[-1].headers
     assert (headers["anthropic-beta"], headers["x-tenant"], sent(sim)["max_tokens"]) == ("context-1m", "acme", 77)
     assert headers["anthropic-version"]
     with pytest.raises(Misconfigured, match="did you mean 'beta'"):
-        of(edge, options=(("betas", "x"),))
+        of(provider, options=(("betas", "x"),))
     await other.aclose()
 
 
@@ -301,39 +301,39 @@ async def test_options_and_headers_of_the_target_are_used(edge, sim):
 
 
 @both
-async def test_tool_calls_come_whole_in_parallel_and_in_any_script(edge, sim, mode):
+async def test_tool_calls_come_whole_in_parallel_and_in_any_script(provider, sim, mode):
     """Arguments are the text as it came, streamed in pieces or not."""
     sim.script(
-        Said(text="Two.", calls=(Called("weather", '{"city": "İstanbul 🌧"}'), Called("weather", '{"city": "東京"}')), finish="tools")
+        PlainAnswer(text="Two.", calls=(Called("weather", '{"city": "İstanbul 🌧"}'), Called("weather", '{"city": "東京"}')), finish="tools")
     )
-    reply = await ask(edge, chat("Weather?", tools=(WEATHER,)), mode)
+    reply = await ask(provider, chat("Weather?", tools=(WEATHER,)), mode)
     assert [call.parsed()["city"] for call in reply.tool_calls] == ["İstanbul 🌧", "東京"]
     assert len({call.id for call in reply.tool_calls}) == 2
     assert (reply.text, reply.finish_reason) == ("Two.", "tool_calls")
 
 
-async def test_broken_arguments_are_an_invalid_call_with_its_text(edge, sim):
+async def test_broken_arguments_are_an_invalid_call_with_its_text(provider, sim):
     """Turned into {} they would run: a tool that deletes with no filter deletes all."""
     sim.script(fault("malformed_tool_json"))
-    reply = await ask(edge, chat("x", tools=(WEATHER,), tool_choice="required"), "stream")
+    reply = await ask(provider, chat("x", tools=(WEATHER,), tool_choice="required"), "stream")
     assert reply.invalid_tool_calls[0].arguments.endswith(',"')
 
 
 @both
-async def test_calls_cut_by_the_token_limit_are_not_to_be_run(edge, sim, mode):
+async def test_calls_cut_by_the_token_limit_are_not_to_be_run(provider, sim, mode):
     """Unstreamed, the API gives an empty object for arguments that were cut."""
-    sim.script(Said(calls=(Called("weather", '{"city"'),), finish="length"))
-    reply = await ask(edge, chat("x", tools=(WEATHER,)), mode)
+    sim.script(PlainAnswer(calls=(Called("weather", '{"city"'),), finish="length"))
+    reply = await ask(provider, chat("x", tools=(WEATHER,)), mode)
     assert (reply.finish_reason, len(reply.invalid_tool_calls)) == ("length", 1)
 
 
 @both
-async def test_structured_output_is_native_where_it_can_be_and_a_tool_where_not(edge, sim, mode):
+async def test_structured_output_is_native_where_it_can_be_and_a_tool_where_not(provider, sim, mode):
     """Old models and open schemas go through a forced tool; the answer is the same: its text is the JSON."""
     shut = Schema.of("city card", {**CITY, "additionalProperties": False})
     wide = Schema.of("city card", CITY)
     for schema, model in ((shut, ""), (wide, ""), (shut, "claude-sonnet-4-0"), (Schema(), "")):
-        reply = await ask(edge, chat("x", schema=schema, model=model), mode)
+        reply = await ask(provider, chat("x", schema=schema, model=model), mode)
         is_native = schema is shut and not model
         assert ("output_config" in sent(sim), "tools" in sent(sim)) == (is_native, not is_native)
         assert isinstance(msgspec.json.decode(reply.text), dict)
@@ -377,13 +377,13 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("row", "surface"), ROWS, ids=[f"{surface}-{row.name}" for row, surface in ROWS])
-async def test_each_row_of_the_fault_table_is_told_as_what_it_is(edge, sim, row: WireFault, surface):
+async def test_each_row_of_the_fault_table_is_told_as_what_it_is(provider, sim, row: WireFault, surface):
     """The class says whether money was spent and whether to ask again; one request is sent, and the key appears nowhere."""
     sim.script(row)
     tools = (WEATHER,) if "tool" in row.name else ()
     caught: BaseException | None = None
     try:
-        await ask(edge, chat("My secret is xyzzy-plugh.", tools=tools), surface)
+        await ask(provider, chat("My secret is xyzzy-plugh.", tools=tools), surface)
     except BaseException as error:
         caught = error
     assert len(sim.requests) == 1
@@ -401,25 +401,25 @@ async def test_each_row_of_the_fault_table_is_told_as_what_it_is(edge, sim, row:
 
 
 @both
-async def test_an_answer_with_nothing_in_it_is_allowed_only_with_a_reason(edge, sim, mode):
+async def test_an_answer_with_nothing_in_it_is_allowed_only_with_a_reason(provider, sim, mode):
     """Cut by its limit while thinking, stopped at its first word, or ended with nothing to say: right. Withheld, or no JSON: not."""
-    sim.script([Said(text="", finish="length"), Said(text="", finish="stop_sequence", stopped_by="a")])
-    assert (await ask(edge, HELLO, mode)).text == ""
-    assert (await ask(edge, chat("x", stop=("a",)), mode)).text == ""
+    sim.script([PlainAnswer(text="", finish="length"), PlainAnswer(text="", finish="stop_sequence", stopped_by="a")])
+    assert (await ask(provider, HELLO, mode)).text == ""
+    assert (await ask(provider, chat("x", stop=("a",)), mode)).text == ""
     sim.script([*[fault("empty_completion")] * 2, fault("refusal")])
-    assert (await ask(edge, HELLO, mode)).finish_reason == "stop"
+    assert (await ask(provider, HELLO, mode)).finish_reason == "stop"
     with pytest.raises(MalformedReply, match="empty"):
-        await ask(edge, chat("x", schema=Schema()), mode)
+        await ask(provider, chat("x", schema=Schema()), mode)
     with pytest.raises(ContentRefused, match="declines"):
-        await ask(edge, HELLO, mode)
+        await ask(provider, HELLO, mode)
 
 
 # Streams
 
 
 async def read(*blocks: bytes | BaseException) -> ChatReply:
-    asked = Asked("t", "r", HELLO, "", lambda error: fault_of("t", error))
-    return await fold(await prime(EventSource(Body(*blocks), ChatReader(asked), Door("t")), target="t"))
+    asked = AnthropicContext("t", "r", HELLO, "", lambda error: fault_of("t", error))
+    return await collect(await open_stream(EventSource(Body(*blocks), AnthropicChatReader(asked), ErrorBoundary("t")), target="t"))
 
 
 def event(**fields) -> bytes:
@@ -427,12 +427,12 @@ def event(**fields) -> bytes:
 
 
 @pytest.mark.parametrize("seal", ["google:c2ln", '[{"type": "text", "text": "x"}]', "[no JSON", '["a"]', ""])
-async def test_seals_of_other_vendors_are_left_out(edge, sim, seal):
+async def test_seals_of_other_vendors_are_left_out(provider, sim, seal):
     """A conversation that fell back here carries Gemini's thoughts; their seal would be refused as a corrupt one."""
     foreign = Message.assistant([Reasoning(text="hm", signature=seal), Text("Looking")])
-    await edge.chat(asking(chat("x", foreign, "y")))
+    await provider.chat(asking(chat("x", foreign, "y")))
     assert sent(sim)["messages"][1]["content"] == [{"type": "text", "text": "Looking"}]
-    await edge.chat(asking(chat("x", Message.assistant([Reasoning(text="hm", signature=seal)]), "y")))
+    await provider.chat(asking(chat("x", Message.assistant([Reasoning(text="hm", signature=seal)]), "y")))
     assert [turn["role"] for turn in sent(sim)["messages"]] == ["user"]
 
 
@@ -461,12 +461,12 @@ async def test_sealed_and_hidden_thoughts_are_kept_apart():
     ]
 
 
-async def recorded(server: AnthropicSim, said: Said | None) -> bytes:
+async def recorded(server: AnthropicSim, said: PlainAnswer | None) -> bytes:
     lane = DirectLane(Transport(address=server.url), sign=lambda key: {"x-api-key": key}, headers={})
     server.reset()
     server.script(said)
     answer = await lane.post(
-        "/v1/messages", chat_body(HELLO, "claude-haiku-4-5", stream=True, dialect=Dialect(target="t")).data, Secret("any")
+        "/v1/messages", chat_body(HELLO, "claude-haiku-4-5", stream=True, dialect=AnthropicDialect(target="t")).data, Secret("any")
     )
     body = await answer.read()
     await lane.aclose()
@@ -475,7 +475,7 @@ async def recorded(server: AnthropicSim, said: Said | None) -> bytes:
 
 @pytest.mark.parametrize("ending", [bytes, ConnectionResetError], ids=["clean", "reset"])
 @pytest.mark.parametrize(
-    "said", [None, Said(reasoning="Hm.", calls=(Called("weather", '{"city": "İzmir"}'),) * 2, finish="tools")], ids=["text", "tools"]
+    "said", [None, PlainAnswer(reasoning="Hm.", calls=(Called("weather", '{"city": "İzmir"}'),) * 2, finish="tools")], ids=["text", "tools"]
 )
 async def test_a_stream_cut_at_any_byte_is_never_complete(server, ending, said):
     """The whole answer or a typed error that carries what arrived; never a part that passes for the whole."""
@@ -494,21 +494,21 @@ async def test_a_stream_cut_at_any_byte_is_never_complete(server, ending, said):
 
 
 @pytest.mark.parametrize("cut", ["close", "reset", "end"])
-async def test_a_stream_cut_on_the_wire_is_never_complete(edge, sim, cut):
+async def test_a_stream_cut_on_the_wire_is_never_complete(provider, sim, cut):
     """The same over real sockets, at a sample of offsets, by FIN, by RST, and framed as if it were whole."""
     total = len(await recorded(sim, None))
     for at in range(0, total - 500, 97):
         sim.reset()
         sim.script(fault("stream_cut").but(cut_at=at, cut=cut))
         with pytest.raises((ConnectionLost, Interrupted, MalformedReply)):
-            await ask(edge, HELLO, "stream")
+            await ask(provider, HELLO, "stream")
 
 
 @pytest.mark.parametrize("when", ["before the head", "in the body", "in an error's body"])
-async def test_a_cancelled_call_leaves_nothing_behind(edge, when):
+async def test_a_cancelled_call_leaves_nothing_behind(provider, when):
     """Cancellation at any moment frees the connection; the next call finds the client well."""
     with AnthropicSim() as slow:
-        near = of(edge, base_url=slow.url)
+        near = of(provider, base_url=slow.url)
         row = {
             "before the head": OK.but(delay_s=30.0),
             "in the body": OK.but(stall_at=5, stall_s=30.0),
@@ -531,17 +531,17 @@ async def test_a_cancelled_call_leaves_nothing_behind(edge, when):
 # Keys
 
 
-async def test_a_refused_key_is_renewed_once_and_a_missing_one_named(edge):
+async def test_a_refused_key_is_renewed_once_and_a_missing_one_named(provider):
     """Rotation without restart, by the retry layer; nothing is sent without a key."""
     with AnthropicSim(expected_key="new") as guarded:
         keys = Rotating("old", "new")
-        one = AnthropicEdge(replace(edge.target, base_url=guarded.url), keys)
+        one = AnthropicProvider(replace(provider.target, base_url=guarded.url), keys)
         with pytest.raises(Transient, match="newer"):
             await one.chat(asking())
         assert (await one.chat(asking())).text
         assert (keys.renewed, len(guarded.requests)) == (1, 2)
         await one.aclose()
-    nowhere = AnthropicEdge(Target("anthropic:m", lane=edge.target.lane), None)
+    nowhere = AnthropicProvider(Target("anthropic:m", lane=provider.target.lane), None)
     with pytest.raises(Misconfigured, match="ANTHROPIC_API_KEY"):
         await nowhere.chat(asking())
 
@@ -550,4 +550,4 @@ async def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
     """Extras are optional; the remedy belongs into the message."""
     monkeypatch.setitem(__import__("sys").modules, "anthropic", None)
     with pytest.raises(Misconfigured, match=r'pip install "surefoot\[anthropic\]"'):
-        AnthropicEdge(Target("anthropic:m", lane="sdk"), None)
+        AnthropicProvider(Target("anthropic:m", lane="sdk"), None)

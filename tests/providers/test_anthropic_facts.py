@@ -10,8 +10,8 @@ import pytest
 from surefoot import ChatModel, Policy, Target
 from surefoot.errors import BadRequest, Unsupported
 from surefoot.events import LeftOut
-from surefoot.providers._anthropic_facts import MODELS, model_of
-from surefoot.providers._anthropic_wire import BUDGETS, MAX_TOKENS, Dialect, chat_body
+from surefoot.providers.anthropic.facts import MODELS, model_of
+from surefoot.providers.anthropic.requests import BUDGETS, MAX_TOKENS, AnthropicDialect, chat_body
 from surefoot.testing.wire import AnthropicSim
 from surefoot.types import ChatRequest, Message, Schema, Tool
 
@@ -22,11 +22,11 @@ FORCED = {"claude-opus-5", "claude-sonnet-5", "claude-haiku-5-5", "claude-fable-
 UNFORCED = {"claude-opus-5-5", "claude-sonnet-5-5", "claude-fable-5-1", "claude-mythos-5-1"}
 
 
-def sent(model: str, *more: Message, dialect: Dialect | None = None, **fields) -> tuple[dict, list[str]]:
+def sent(model: str, *more: Message, dialect: AnthropicDialect | None = None, **fields) -> tuple[dict, list[str]]:
     """The body for `model`, and what it left out."""
     left_out: list[str] = []
     request = ChatRequest(messages=(Message.user("hi"), *more), **fields)
-    data = chat_body(request, model, stream=False, dialect=dialect or Dialect(target="t"), left_out=left_out).data
+    data = chat_body(request, model, stream=False, dialect=dialect or AnthropicDialect(target="t"), left_out=left_out).data
     return msgspec.json.decode(data), left_out
 
 
@@ -175,8 +175,8 @@ def test_what_was_left_out_is_told_once(caplog):
     with AnthropicSim() as sim:
         chat = ChatModel(Target("anthropic:claude-opus-5", base_url=sim.url, api_key="sk-ant-0123456789abcdef"), policy=Policy(attempts=1))
         chat.subscribe(lambda event: heard.append(event) if isinstance(event, LeftOut) else None, inline=True)
-        with caplog.at_level(logging.WARNING, logger="surefoot.providers.anthropic"):
+        with caplog.at_level(logging.WARNING, logger="surefoot.providers.anthropic.endpoint"):
             for options in ({"temperature": 0.1}, {"temperature": 0.2}, {"temperature": 0.3, "seed": 1}):
                 chat.invoke("hi", **options)
     assert [event.parameters for event in heard] == [("temperature",), ("seed",)]
-    assert len([one for one in caplog.records if one.name == "surefoot.providers.anthropic"]) == 2
+    assert len([one for one in caplog.records if one.name == "surefoot.providers.anthropic.endpoint"]) == 2

@@ -14,11 +14,11 @@ import pytest_asyncio
 from msgspec import Struct
 
 from surefoot import ChatModel
-from surefoot.providers.anthropic import AnthropicEdge
-from surefoot.providers.google import GoogleEdge
-from surefoot.providers.local import LocalEdge
-from surefoot.providers.openai import OpenAIEdge
-from surefoot.target import Target
+from surefoot.providers.anthropic.endpoint import AnthropicProvider
+from surefoot.providers.google.endpoint import GoogleProvider
+from surefoot.providers.local.endpoint import LocalProvider
+from surefoot.providers.openai.endpoint import OpenAIProvider
+from surefoot.settings import Target
 from surefoot.testing import PROVIDER_PROMISES, ProviderContract
 from surefoot.testing.wire import AnthropicSim, GeminiSim, OpenAISim, WireFault, WireSim, faults_for
 from surefoot.types import Message
@@ -31,7 +31,7 @@ KEY = "sk-CANARY-0123456789abcdef"
 class Vendor(Struct, frozen=True):
     """One provider behind a simulator."""
 
-    edge: Any
+    provider: Any
     sim: type[WireSim]
     target: str
     path: str = ""  # what its base_url has after the host
@@ -42,12 +42,12 @@ class Vendor(Struct, frozen=True):
 
 VENDORS = {
     "openai": Vendor(
-        OpenAIEdge, OpenAISim, "openai:gpt-4.1", "/v1",
+        OpenAIProvider, OpenAISim, "openai:gpt-4.1", "/v1",
         thinker={"model": "o4-mini", "reasoning_effort": "high"},
         speaker={"model": "gpt-4o-audio-preview", "extra": '{"modalities": ["text", "audio"]}'},
     ),
     "anthropic": Vendor(
-        AnthropicEdge, AnthropicSim, "anthropic:claude-haiku-4-5",
+        AnthropicProvider, AnthropicSim, "anthropic:claude-haiku-4-5",
         cannot={
             "embed": "Anthropic offers no embeddings",
             "dimensions": "no embeddings",
@@ -58,7 +58,7 @@ VENDORS = {
         thinker={"model": "claude-opus-4-6", "reasoning_effort": "high"},
     ),
     "google": Vendor(
-        GoogleEdge, GeminiSim, "google:gemini-3-flash",
+        GoogleProvider, GeminiSim, "google:gemini-3-flash",
         cannot={"raw_arguments": "Gemini's arguments are JSON objects, not text: a broken call has a finish reason of its own"},
         thinker={"reasoning_effort": "high"},
         speaker={"extra": '{"generationConfig": {"responseModalities": ["TEXT", "AUDIO"]}}'},
@@ -115,17 +115,17 @@ PROMISES = [
 async def contract(request) -> AsyncIterator[ProviderContract]:
     name, lane = request.param
     if name in LOCAL:
-        edge = LocalEdge(Target(name))
-        yield ProviderContract(edge, **LOCAL[name])
-        await edge.aclose()
+        provider = LocalProvider(Target(name))
+        yield ProviderContract(provider, **LOCAL[name])
+        await provider.aclose()
         return
     vendor = VENDORS[name]
     with vendor.sim() as sim:
-        edge = vendor.edge(Target(vendor.target, base_url=sim.url + vendor.path, api_key=KEY, lane=lane), None)
+        provider = vendor.provider(Target(vendor.target, base_url=sim.url + vendor.path, api_key=KEY, lane=lane), None)
         yield ProviderContract(
-            edge, sim=sim, cannot=vendor.cannot, thinker=vendor.thinker, speaker=vendor.speaker, secrets=(KEY, "CANARY"),
+            provider, sim=sim, cannot=vendor.cannot, thinker=vendor.thinker, speaker=vendor.speaker, secrets=(KEY, "CANARY"),
         )  # fmt: skip
-        await edge.aclose()
+        await provider.aclose()
 
 
 @pytest.mark.parametrize(("contract", "promise"), PROMISES, indirect=["contract"])

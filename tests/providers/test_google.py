@@ -14,6 +14,7 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from surefoot import errors
+from surefoot.core.stream import Stream, collect, open_stream
 from surefoot.errors import (
     AttemptTimedOut,
     AuthFailed,
@@ -28,21 +29,21 @@ from surefoot.errors import (
     Transient,
     Unsupported,
 )
-from surefoot.providers._faults import Door, fault_of
-from surefoot.providers._google_read import ChatReader, chat_reply, vectors
-from surefoot.providers._google_wire import SEAL, UNSIGNED, Dialect, chat_body
-from surefoot.providers._openai_read import Asked
-from surefoot.providers._sse import EventSource
-from surefoot.providers.google import GoogleEdge
+from surefoot.providers.google.endpoint import GoogleProvider
+from surefoot.providers.google.requests import SEAL, UNSIGNED, GoogleDialect, chat_body
+from surefoot.providers.google.responses import GoogleChatReader, chat_reply, vectors
 from surefoot.providers.http.direct import DirectLane
+from surefoot.providers.http.faults import ErrorBoundary, fault_of
+from surefoot.providers.http.reading import ReadingContext
+from surefoot.providers.http.sse import EventSource
 from surefoot.providers.http.transport import Transport
 from surefoot.secret import Secret
-from surefoot.settle import Stream, fold, prime
-from surefoot.target import Target
-from surefoot.testing.wire import OK, GeminiSim, Said, WireFault, fault, faults_for
-from surefoot.testing.wire import ToolCall as Called
+from surefoot.settings import Target
+from surefoot.testing.wire import OK, GeminiSim, PlainAnswer, WireFault, fault, faults_for
+from surefoot.testing.wire import PlainToolCall as Called
 from surefoot.types import (
     Call,
+    CallState,
     ChatReply,
     ChatRequest,
     EmbedRequest,
@@ -51,13 +52,12 @@ from surefoot.types import (
     Message,
     Reasoning,
     Schema,
-    Tally,
     Text,
     Tool,
     ToolCall,
     Usage,
 )
-from tests.providers.test_sse import Body
+from tests.providers.http.test_sse import Body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -68,7 +68,7 @@ HELLO = ChatRequest(messages=(Message.user("Merhaba, how are you?"),))
 
 
 def asking(request: ChatRequest | EmbedRequest = HELLO, *, stream: bool = False) -> Call:
-    return Call(request=request, tally=Tally(), stream=stream)
+    return Call(request=request, state=CallState(), stream=stream)
 
 
 def chat(*messages: Message | str, **fields) -> ChatRequest:
@@ -88,24 +88,24 @@ def sim(server) -> GeminiSim:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["sdk", "direct"])
-async def edge(request, server) -> AsyncIterator[GoogleEdge]:
-    one = GoogleEdge(Target("google:gemini-3-flash", base_url=server.url, api_key=KEY, lane=request.param), None)
+async def provider(request, server) -> AsyncIterator[GoogleProvider]:
+    one = GoogleProvider(Target("google:gemini-3-flash", base_url=server.url, api_key=KEY, lane=request.param), None)
     yield one
     await one.aclose()
 
 
-def of(edge: GoogleEdge, **changes) -> GoogleEdge:
-    """Another edge like this one; its connections are closed with the loop."""
-    return GoogleEdge(replace(edge.target, **changes), None)
+def of(provider: GoogleProvider, **changes) -> GoogleProvider:
+    """Another provider like this one; its connections are closed with the loop."""
+    return GoogleProvider(replace(provider.target, **changes), None)
 
 
-async def ask(edge: GoogleEdge, request: ChatRequest, mode: str) -> ChatReply:
+async def ask(provider: GoogleProvider, request: ChatRequest, mode: str) -> ChatReply:
     """The whole answer, asked whole or streamed: they must be the same."""
-    answer = await edge.chat(asking(request, stream=mode == "stream"))
+    answer = await provider.chat(asking(request, stream=mode == "stream"))
     if mode == "chat":
         return answer
     assert isinstance(answer, Stream)
-    return await fold(answer)
+    return await collect(answer)
 
 
 def sent(sim: GeminiSim) -> dict:
@@ -119,10 +119,10 @@ both = pytest.mark.parametrize("mode", ["chat", "stream"])
 
 
 @both
-async def test_an_answer_comes_whole_with_its_usage_and_ids(edge, sim, mode):
-    """Everything a caller or a bill needs; a streamed answer folds to the same."""
+async def test_an_answer_comes_whole_with_its_usage_and_ids(provider, sim, mode):
+    """Everything a caller or a bill needs; a collected stream is the same."""
     sim.script("Merhaba! İyiyim, teşekkürler. 👋")
-    reply = await ask(edge, HELLO, mode)
+    reply = await ask(provider, HELLO, mode)
     assert reply.text == "Merhaba! İyiyim, teşekkürler. 👋"
     assert (reply.finish_reason, reply.model, reply.target) == ("stop", "gemini-3-flash", "google:gemini-3-flash")
     assert await asyncio.to_thread(sim.wait_idle, 2)
@@ -131,49 +131,49 @@ async def test_an_answer_comes_whole_with_its_usage_and_ids(edge, sim, mode):
 
 
 @both
-async def test_usage_details_are_reported(edge, sim, mode):
+async def test_usage_details_are_reported(provider, sim, mode):
     """Cached, thinking and audio tokens have prices of their own; thoughts are billed as output, which Gemini tells apart."""
     long = chat(Message.system("Be brief. " * 600), "Hello", reasoning_effort="high")
-    await ask(edge, long, mode)
-    reply = await ask(edge, long, mode)
+    await ask(provider, long, mode)
+    reply = await ask(provider, long, mode)
     assert reply.usage.cached_tokens > 1000
     assert reply.usage.reasoning_tokens == 128
     assert reply.usage.output_tokens > 128
     assert reply.reasoning
-    spoken = await ask(edge, chat("Hi", extra='{"generationConfig": {"responseModalities": ["TEXT", "AUDIO"]}}'), mode)
+    spoken = await ask(provider, chat("Hi", extra='{"generationConfig": {"responseModalities": ["TEXT", "AUDIO"]}}'), mode)
     assert spoken.usage.audio_output_tokens > 0
 
 
 @both
-async def test_finish_reasons_have_one_vocabulary(edge, sim, mode):
+async def test_finish_reasons_have_one_vocabulary(provider, sim, mode):
     """Gemini says STOP where it calls a tool, and SAFETY where it stops in the middle."""
-    assert (await ask(edge, chat("Tell me a long story", max_tokens=2), mode)).finish_reason == "length"
-    sim.script([Said(text="No.", finish="stop")])
-    assert (await ask(edge, HELLO, mode)).finish_reason == "stop"
-    sim.script([Said(calls=(Called("weather", '{"city": "Ankara"}'),), finish="tools")])
-    assert (await ask(edge, chat("x", tools=(WEATHER,)), mode)).finish_reason == "tool_calls"
-    sim.script([Said(text="Well, one would", finish="refusal")])
-    assert (await ask(edge, HELLO, mode)).finish_reason == "content_filter"
+    assert (await ask(provider, chat("Tell me a long story", max_tokens=2), mode)).finish_reason == "length"
+    sim.script([PlainAnswer(text="No.", finish="stop")])
+    assert (await ask(provider, HELLO, mode)).finish_reason == "stop"
+    sim.script([PlainAnswer(calls=(Called("weather", '{"city": "Ankara"}'),), finish="tools")])
+    assert (await ask(provider, chat("x", tools=(WEATHER,)), mode)).finish_reason == "tool_calls"
+    sim.script([PlainAnswer(text="Well, one would", finish="refusal")])
+    assert (await ask(provider, HELLO, mode)).finish_reason == "content_filter"
 
 
 @both
-async def test_many_calls_at_once_are_not_mixed_up(edge, mode):
+async def test_many_calls_at_once_are_not_mixed_up(provider, mode):
     """One client, many calls in flight: each gets its own answer."""
-    replies = await asyncio.gather(*(ask(edge, chat(f"question number {i}"), mode) for i in range(64)))
+    replies = await asyncio.gather(*(ask(provider, chat(f"question number {i}"), mode) for i in range(64)))
     assert all(f'"question number {i}"' in reply.text for i, reply in enumerate(replies))
 
 
 # What is sent
 
 
-async def test_every_setting_reaches_the_wire_under_its_name(edge, sim):
+async def test_every_setting_reaches_the_wire_under_its_name(provider, sim):
     """A setting lost on the way is a wrong answer nobody notices."""
     request = chat(
         Message.system("Be brief."), "Hi", temperature=0.5, top_p=0.9, max_tokens=50, stop=("END",), seed=7, reasoning_effort="low",
         tools=(WEATHER,), tool_choice="weather", model="gemini-3-pro", schema=Schema.of("city", {"type": "object", "properties": {}}),
         extra='{"generationConfig": {"topK": 5}, "safetySettings": [{"b": 1, "a": 1.50}]}',
     )  # fmt: skip
-    await edge.chat(asking(request))
+    await provider.chat(asking(request))
     body = sent(sim)
     assert sim.requests[-1].path == "/v1beta/models/gemini-3-pro:generateContent"
     assert body["generationConfig"] == {
@@ -185,7 +185,7 @@ async def test_every_setting_reaches_the_wire_under_its_name(edge, sim):
     assert body["toolConfig"] == {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["weather"]}}
     assert body["tools"][0]["functionDeclarations"][0]["parametersJsonSchema"]["required"] == ["city"]
     assert b'"safetySettings":[{"b": 1, "a": 1.50}]' in sim.requests[-1].body  # untouched, byte for byte
-    await edge.chat(asking())
+    await provider.chat(asking())
     assert set(sent(sim)) == {"contents"}
 
 
@@ -193,7 +193,7 @@ async def test_thinking_is_asked_for_in_the_models_own_terms():
     """2.5 takes a number of tokens, 3 a word; a number given is a number."""
 
     def thinking(model: str, effort: str, **dialect) -> dict:
-        body = chat_body(chat("x", reasoning_effort=effort), model, dialect=Dialect(target="t", **dialect))
+        body = chat_body(chat("x", reasoning_effort=effort), model, dialect=GoogleDialect(target="t", **dialect))
         return msgspec.json.decode(body).get("generationConfig", {}).get("thinkingConfig", {})
 
     assert thinking("gemini-2.5-flash", "high") == {"thinkingBudget": 24_576, "includeThoughts": True}
@@ -205,7 +205,7 @@ async def test_thinking_is_asked_for_in_the_models_own_terms():
     assert thinking("gemini-3-pro", "", thoughts=True) == {"includeThoughts": True}
 
 
-async def test_a_conversation_keeps_its_shape(edge, sim):
+async def test_a_conversation_keeps_its_shape(provider, sim):
     """All roles, calls with signatures, results in one turn, failed ones, thoughts left out; the strict server accepts it."""
     called = ToolCall(id="call_1", name="weather", arguments='{"city": "İzmir"}', signature=SEAL + "c2ln")
     broken = ToolCall(id="call_2", name="weather", arguments='{"city": ', error="cut")
@@ -219,7 +219,7 @@ async def test_a_conversation_keeps_its_shape(edge, sim):
         Message.tool("22 °C", tool_call_id="call_1"),
         Message.tool("not JSON", tool_call_id="call_2", name="weather", is_error=True),
     )
-    await edge.chat(asking(ChatRequest(messages=messages, tools=(WEATHER,))))
+    await provider.chat(asking(ChatRequest(messages=messages, tools=(WEATHER,))))
     assert sent(sim)["contents"] == [
         {"role": "user", "parts": [{"text": "Hi � there"}]},
         {"role": "model", "parts": [{"text": "Looking", "thoughtSignature": "dGV4dA=="}]},
@@ -240,16 +240,16 @@ async def test_a_conversation_keeps_its_shape(edge, sim):
         },
     ]
     with pytest.raises(BadRequest, match="names no tool"):
-        await edge.chat(asking(chat("x", Message.tool("22", tool_call_id="unknown"))))
+        await provider.chat(asking(chat("x", Message.tool("22", tool_call_id="unknown"))))
 
 
-async def test_pictures_and_pdfs_are_sent(edge, sim):
+async def test_pictures_and_pdfs_are_sent(provider, sim):
     """By bytes, by address or as data URLs; also in a tool's result, where the model takes them."""
     parts = [
         "Look:", Image(data=PNG), Image(url="https://example.org/a.jpg?x=1"), Image(url="data:image/gif;base64,R0lGODlh"),
         File(data=b"%PDF-1.7", name="a.pdf"), File(data=b"RIFF", media_type="audio/wav"),
     ]  # fmt: skip
-    await edge.chat(asking(chat(Message.user(parts))))
+    await provider.chat(asking(chat(Message.user(parts))))
     found = sent(sim)["contents"][0]["parts"]
     assert found[1]["inlineData"]["mimeType"] == "image/png"
     assert found[1]["inlineData"]["data"].startswith("iVBOR")
@@ -260,17 +260,17 @@ async def test_pictures_and_pdfs_are_sent(edge, sim):
     ]
     assert found[5]["inlineData"]["mimeType"] == "audio/wav"
     with pytest.raises(Unsupported, match="neither PNG"):
-        await edge.chat(asking(chat(Message.user([Image(data=b"BM")]))))
+        await provider.chat(asking(chat(Message.user([Image(data=b"BM")]))))
     called = Message.assistant(tool_calls=[ToolCall(id="1", name="weather")])
     shown = chat("x", called, Message.tool(["see", Image(data=PNG)], tool_call_id="1"), tools=(WEATHER,))
-    await edge.chat(asking(shown))
+    await provider.chat(asking(shown))
     result = sent(sim)["contents"][-1]["parts"][0]["functionResponse"]
     assert (result["response"], len(result["parts"])) == ({"output": "see"}, 1)
     with pytest.raises(Unsupported, match="tool's result"):
-        await edge.chat(asking(replace(shown, model="gemini-2.5-flash")))
+        await provider.chat(asking(replace(shown, model="gemini-2.5-flash")))
 
 
-async def test_what_is_no_json_or_no_unicode_is_refused_before_sending(edge, sim):
+async def test_what_is_no_json_or_no_unicode_is_refused_before_sending(provider, sim):
     """Schemas and extras are embedded as text, so they are looked at first."""
     wrongs = (
         {"extra": "[1]"},
@@ -280,9 +280,9 @@ async def test_what_is_no_json_or_no_unicode_is_refused_before_sending(edge, sim
     )
     for wrong in wrongs:
         with pytest.raises(Misconfigured):
-            await edge.chat(asking(chat("Hi", **wrong)))
+            await provider.chat(asking(chat("Hi", **wrong)))
     with pytest.raises(BadRequest):
-        await edge.chat(asking(chat("Hi", reasoning_effort="\ud800")))
+        await provider.chat(asking(chat("Hi", reasoning_effort="\ud800")))
     assert not sim.requests
 
 
@@ -291,20 +291,20 @@ async def test_what_is_no_json_or_no_unicode_is_refused_before_sending(edge, sim
     ["../../v1beta/files?x=", "x/../../../admin/keys", "..", "models/..", "a/./b", "/models/m", "m/", "m%2f..%2fadmin", "m?key=1", "m#",
      "m\\..", "a b\r\nX-Evil: 1", "m\x00", "m\u2028x"],
 )  # fmt: skip
-async def test_a_models_name_cannot_leave_its_place_in_the_path(edge, sim, model):
+async def test_a_models_name_cannot_leave_its_place_in_the_path(provider, sim, model):
     """It often comes from whoever calls a service, and the key of the service goes along."""
     for stream in (False, True):
         with pytest.raises(BadRequest, match="no name of a model; nothing was sent") as refused:
-            await edge.chat(asking(chat("Hi", model=model), stream=stream))
+            await provider.chat(asking(chat("Hi", model=model), stream=stream))
         assert str(refused.value).isprintable()
-    near = of(edge, name=f"google:{model}")
+    near = of(provider, name=f"google:{model}")
     with pytest.raises(BadRequest):
         await near.embed(asking(EmbedRequest(texts=("a",))))
     await near.aclose()
     assert not sim.requests
 
 
-async def test_a_name_with_a_slash_stays_among_the_models(edge, sim):
+async def test_a_name_with_a_slash_stays_among_the_models(provider, sim):
     """Only Gemini's own collections stand for themselves."""
     for model, path in {
         "gemini-3-flash": "models/gemini-3-flash",
@@ -314,19 +314,19 @@ async def test_a_name_with_a_slash_stays_among_the_models(edge, sim):
         "files/abc": "models/files/abc",
         "projects/p/locations/l/endpoints/1": "models/projects/p/locations/l/endpoints/1",
     }.items():
-        await edge.chat(asking(chat("Hi", model=model)))
+        await provider.chat(asking(chat("Hi", model=model)))
         assert sim.requests[-1].path == f"/v1beta/{path}:generateContent"
 
 
-async def test_options_and_headers_of_the_target_are_used(edge, sim):
+async def test_options_and_headers_of_the_target_are_used(provider, sim):
     """Gateways want headers, some another version of the API; a tuned model brings its own collection."""
-    other = of(edge, name="google:tunedModels/mine", options=(("api_version", "v1"),), headers=(("x-tenant", "acme"),))
+    other = of(provider, name="google:tunedModels/mine", options=(("api_version", "v1"),), headers=(("x-tenant", "acme"),))
     await other.chat(asking())
     request = sim.requests[-1]
     assert request.path == "/v1/tunedModels/mine:generateContent"
     assert (request.headers["x-tenant"], request.headers["x-goog-api-key"]) == ("acme", KEY)
     with pytest.raises(Misconfigured, match="did you mean 'api_version'"):
-        of(edge, options=(("api_versio", "x"),))
+        of(provider, options=(("api_versio", "x"),))
     await other.aclose()
 
 
@@ -334,10 +334,10 @@ async def test_options_and_headers_of_the_target_are_used(edge, sim):
 
 
 @both
-async def test_tool_calls_come_whole_in_parallel_and_in_any_script(edge, sim, mode):
+async def test_tool_calls_come_whole_in_parallel_and_in_any_script(provider, sim, mode):
     """Each with an id and the text of its arguments."""
-    sim.script([Said(calls=(Called("weather", '{"city": "İstanbul 🌧"}'), Called("weather", '{"city": "東京"}')), finish="tools")])
-    reply = await ask(edge, chat("Weather?", tools=(WEATHER,)), mode)
+    sim.script([PlainAnswer(calls=(Called("weather", '{"city": "İstanbul 🌧"}'), Called("weather", '{"city": "東京"}')), finish="tools")])
+    reply = await ask(provider, chat("Weather?", tools=(WEATHER,)), mode)
     assert [call.parsed()["city"] for call in reply.tool_calls] == ["İstanbul 🌧", "東京"]
     assert len({call.id for call in reply.tool_calls}) == 2
     assert not reply.invalid_tool_calls
@@ -345,11 +345,11 @@ async def test_tool_calls_come_whole_in_parallel_and_in_any_script(edge, sim, mo
 
 
 @both
-async def test_signatures_go_back_as_they_came(edge, mode):
+async def test_signatures_go_back_as_they_came(provider, mode):
     """Gemini 3 refuses a round of calls whose seal is missing; calls of another model's get the documented word instead."""
     with GeminiSim(signatures=True) as sealed:
-        near = of(edge, base_url=sealed.url)
-        sealed.script([Said(calls=(Called("weather", "{}"),) * 2, finish="tools")])
+        near = of(provider, base_url=sealed.url)
+        sealed.script([PlainAnswer(calls=(Called("weather", "{}"),) * 2, finish="tools")])
         asked = chat("Weather?", tools=(WEATHER,))
         reply = await ask(near, asked, mode)
         results = [Message.tool("22", tool_call_id=call.id) for call in reply.tool_calls]
@@ -364,48 +364,48 @@ async def test_signatures_go_back_as_they_came(edge, mode):
 
 
 @pytest.mark.parametrize("option", ["project", "location", "vertexai", "credentials"])
-async def test_vertex_is_refused_with_the_way_to_it(edge, option):
+async def test_vertex_is_refused_with_the_way_to_it(provider, option):
     """The same SDK, another API: taken for a typo, the hint would lead nowhere."""
     with pytest.raises(Misconfigured, match="OpenAI-compatible"):
-        of(edge, options=((option, "x"),))
+        of(provider, options=((option, "x"),))
 
 
 @both
-async def test_one_call_at_a_time_is_the_first_of_several(edge, sim, mode):
+async def test_one_call_at_a_time_is_the_first_of_several(provider, sim, mode):
     """Gemini has no switch for it; who cannot take two calls at once must not get two, and the round goes on with one."""
-    sim.script([Said(calls=(Called("weather", '{"city": "Ankara"}'), Called("weather", '{"city": "Bursa"}')), finish="tools")])
+    sim.script([PlainAnswer(calls=(Called("weather", '{"city": "Ankara"}'), Called("weather", '{"city": "Bursa"}')), finish="tools")])
     asked = chat("Weather?", tools=(WEATHER,), parallel_tool_calls=False)
-    reply = await ask(edge, asked, mode)
+    reply = await ask(provider, asked, mode)
     assert [call.parsed() for call in reply.tool_calls] == [{"city": "Ankara"}]
     result = Message.tool("22", tool_call_id=reply.tool_calls[0].id)
-    assert (await ask(edge, replace(asked, messages=(*asked.messages, reply.message, result)), mode)).text
+    assert (await ask(provider, replace(asked, messages=(*asked.messages, reply.message, result)), mode)).text
 
 
 @both
-async def test_calls_cut_by_the_token_limit_are_not_to_be_run(edge, sim, mode):
+async def test_calls_cut_by_the_token_limit_are_not_to_be_run(provider, sim, mode):
     """They may not be all that was meant."""
-    sim.script([Said(calls=(Called("weather", "{}"),), finish="length")])
-    reply = await ask(edge, chat("x", tools=(WEATHER,)), mode)
+    sim.script([PlainAnswer(calls=(Called("weather", "{}"),), finish="length")])
+    reply = await ask(provider, chat("x", tools=(WEATHER,)), mode)
     assert reply.finish_reason == "length"
     assert len(reply.invalid_tool_calls) == 1
 
 
-async def test_a_forced_tool_and_structured_output_are_honoured(edge):
+async def test_a_forced_tool_and_structured_output_are_honoured(provider):
     """The server fills the schema only if it got it."""
-    reply = await edge.chat(asking(chat("x", tools=(WEATHER,), tool_choice="weather")))
+    reply = await provider.chat(asking(chat("x", tools=(WEATHER,), tool_choice="weather")))
     assert reply.tool_calls[0].parsed().keys() == {"city"}
     shape = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"], "additionalProperties": False}
-    reply = await edge.chat(asking(chat("x", schema=Schema.of("person", shape, strict=True))))
+    reply = await provider.chat(asking(chat("x", schema=Schema.of("person", shape, strict=True))))
     assert msgspec.json.decode(reply.text).keys() == {"name"}
-    reply = await edge.chat(asking(chat("Some json please", schema=Schema())))
+    reply = await provider.chat(asking(chat("Some json please", schema=Schema())))
     assert isinstance(msgspec.json.decode(reply.text), dict)
 
 
 # Reading, below the wire
 
 
-def asked(request: ChatRequest = HELLO) -> Asked:
-    return Asked("t", "", request, lambda error: fault_of("t", error))
+def asked(request: ChatRequest = HELLO) -> ReadingContext:
+    return ReadingContext("t", "", request, lambda error: fault_of("t", error))
 
 
 def chunk(*parts: dict, finish: str | None = None, **fields) -> bytes:
@@ -415,7 +415,7 @@ def chunk(*parts: dict, finish: str | None = None, **fields) -> bytes:
 
 async def read(*chunks: bytes, request: ChatRequest = HELLO) -> ChatReply:
     body = Body(*(b"data: " + one + b"\r\n\r\n" for one in chunks))
-    return await fold(await prime(EventSource(body, ChatReader(asked(request)), Door("t")), target="t"))
+    return await collect(await open_stream(EventSource(body, GoogleChatReader(asked(request)), ErrorBoundary("t")), target="t"))
 
 
 async def test_parts_of_all_kinds_are_read():
@@ -469,16 +469,16 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("row", "surface"), ROWS, ids=[f"{surface}-{row.name}" for row, surface in ROWS])
-async def test_each_row_of_the_fault_table_is_told_as_what_it_is(edge, sim, row: WireFault, surface):
+async def test_each_row_of_the_fault_table_is_told_as_what_it_is(provider, sim, row: WireFault, surface):
     """The class says whether money was spent and whether to ask again; one request is sent, and the key appears nowhere."""
     sim.script(row)
     request = EmbedRequest(texts=("a", "b", "c")) if surface == "embed" else chat("My secret is xyzzy-plugh.")
     call = asking(request, stream=surface == "stream")
     caught: BaseException | None = None
     try:
-        answer = await (edge.embed(call) if surface == "embed" else edge.chat(call))
+        answer = await (provider.embed(call) if surface == "embed" else provider.chat(call))
         if isinstance(answer, Stream):
-            await fold(answer)
+            await collect(answer)
     except BaseException as error:
         caught = error
     assert len(sim.requests) == 1
@@ -493,91 +493,93 @@ async def test_each_row_of_the_fault_table_is_told_as_what_it_is(edge, sim, row:
     assert "xyzzy" not in str(caught)
 
 
-async def test_hints_come_from_the_body(edge, sim):
+async def test_hints_come_from_the_body(provider, sim):
     """Google sends no Retry-After: RetryInfo stands among the error's details."""
     sim.script([fault("retry_after_hint"), fault("retry_after_long")])
     for seconds in (0.05, 121.0):
         with pytest.raises(errors.RateLimited) as caught:
-            await edge.chat(asking())
+            await provider.chat(asking())
         assert caught.value.retry_after_s == seconds
 
 
-async def test_a_blocked_prompt_names_the_reason(edge, sim):
+async def test_a_blocked_prompt_names_the_reason(provider, sim):
     """There is no candidate to carry it."""
     sim.script(fault("prompt_blocked"))
     for mode in ("chat", "stream"):
         with pytest.raises(ContentRefused, match="PROHIBITED_CONTENT") as caught:
-            await ask(edge, HELLO, mode)
+            await ask(provider, HELLO, mode)
         assert caught.value.code == "prohibited_content"
 
 
-async def test_a_refused_connection_and_a_wrong_address_are_told_apart(edge):
+async def test_a_refused_connection_and_a_wrong_address_are_told_apart(provider):
     """One passes, the other is a setting to mend."""
     with GeminiSim() as gone:
         address = gone.url
-    lost = of(edge, base_url=address)
+    lost = of(provider, base_url=address)
     with pytest.raises(ConnectionLost):
         await lost.chat(asking())
     with pytest.raises(Misconfigured, match="base_url"):
-        of(edge, base_url="localhost:1/v1")
+        of(provider, base_url="localhost:1/v1")
     await lost.aclose()
 
 
-async def test_connecting_has_a_time_limit_of_its_own(edge):
+async def test_connecting_has_a_time_limit_of_its_own(provider):
     """A host that swallows packets must not hold an attempt for minutes; answers are not timed here."""
     with socket.socket() as full, socket.socket() as first:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         first.connect(full.getsockname())  # the one place in the queue: the next handshake is swallowed
-        swallowed = of(edge, base_url=f"http://127.0.0.1:{full.getsockname()[1]}", options=(("connect_s", 0.05),))
+        swallowed = of(provider, base_url=f"http://127.0.0.1:{full.getsockname()[1]}", options=(("connect_s", 0.05),))
         with pytest.raises(AttemptTimedOut):
             await asyncio.wait_for(swallowed.chat(asking()), 5)
     await swallowed.aclose()
 
 
-async def test_a_server_that_does_not_stream_is_read_all_the_same(edge, sim):
+async def test_a_server_that_does_not_stream_is_read_all_the_same(provider, sim):
     """Some gateways ignore the wish; a whole answer is a stream of one piece."""
     sim.script(OK.but(body=chunk({"text": "whole"}, finish="STOP", usageMetadata={"promptTokenCount": 1}), content_type="application/json"))
-    reply = await ask(edge, HELLO, "stream")
+    reply = await ask(provider, HELLO, "stream")
     assert (reply.text, reply.finish_reason, reply.usage.input_tokens) == ("whole", "stop", 1)
 
 
 @both
-async def test_an_answer_with_nothing_in_it_is_allowed_only_with_a_reason(edge, sim, mode):
+async def test_an_answer_with_nothing_in_it_is_allowed_only_with_a_reason(provider, sim, mode):
     """Cut by its limit while thinking, stopped at its first word, or ended with nothing to say: right. Withheld, or no JSON: not."""
-    sim.script([Said(text="", finish="length")])
-    assert (await ask(edge, HELLO, mode)).text == ""
-    sim.script([Said(text="")])
-    assert (await ask(edge, chat("x", stop=("a",)), mode)).text == ""
+    sim.script([PlainAnswer(text="", finish="length")])
+    assert (await ask(provider, HELLO, mode)).text == ""
+    sim.script([PlainAnswer(text="")])
+    assert (await ask(provider, chat("x", stop=("a",)), mode)).text == ""
     sim.script([fault("empty_completion")] * 2)
-    assert (await ask(edge, HELLO, mode)).finish_reason == "stop"
+    assert (await ask(provider, HELLO, mode)).finish_reason == "stop"
     with pytest.raises(MalformedReply, match="empty"):
-        await ask(edge, chat("x", schema=Schema()), mode)
+        await ask(provider, chat("x", schema=Schema()), mode)
     sim.script([fault("refusal")])
     with pytest.raises(ContentRefused, match="SAFETY"):
-        await ask(edge, HELLO, mode)
+        await ask(provider, HELLO, mode)
 
 
 # Streams
 
 
-async def recorded(server: GeminiSim, request: ChatRequest, said: Said | None) -> bytes:
+async def recorded(server: GeminiSim, request: ChatRequest, said: PlainAnswer | None) -> bytes:
     lane = DirectLane(Transport(address=server.url + "/v1beta"), sign=lambda key: {"x-goog-api-key": key}, headers={})
     server.reset()
     server.script(said)
     path = "/models/gemini-3-flash:streamGenerateContent?alt=sse"
-    answer = await lane.post(path, chat_body(request, "gemini-3-flash", dialect=Dialect(target="t")), Secret("any"))
+    answer = await lane.post(path, chat_body(request, "gemini-3-flash", dialect=GoogleDialect(target="t")), Secret("any"))
     body = await answer.read()
     await lane.aclose()
     return body
 
 
 async def read_raw(*blocks) -> ChatReply:
-    return await fold(await prime(EventSource(Body(*blocks), ChatReader(asked()), Door("t")), target="t"))
+    return await collect(await open_stream(EventSource(Body(*blocks), GoogleChatReader(asked()), ErrorBoundary("t")), target="t"))
 
 
 @pytest.mark.parametrize("ending", [bytes, ConnectionResetError], ids=["clean", "reset"])
-@pytest.mark.parametrize("said", [None, Said(calls=(Called("weather", '{"city": "İzmir"}'),) * 2, finish="tools")], ids=["text", "tools"])
+@pytest.mark.parametrize(
+    "said", [None, PlainAnswer(calls=(Called("weather", '{"city": "İzmir"}'),) * 2, finish="tools")], ids=["text", "tools"]
+)
 async def test_a_stream_cut_at_any_byte_is_never_complete(server, ending, said):
     """The whole answer or a typed error that carries what arrived; never a part that passes for the whole."""
     body = await recorded(server, HELLO, said)
@@ -597,20 +599,20 @@ async def test_a_stream_cut_at_any_byte_is_never_complete(server, ending, said):
 
 
 @pytest.mark.parametrize("cut", ["close", "reset", "end"])
-async def test_a_stream_cut_on_the_wire_is_never_complete(edge, sim, cut):
+async def test_a_stream_cut_on_the_wire_is_never_complete(provider, sim, cut):
     """The same over real sockets, at a sample of offsets, by FIN, by RST, and framed as if it were whole."""
     total = len(await recorded(sim, HELLO, None))
     for at in range(0, total - 500, 211):
         sim.reset()
         sim.script(fault("stream_cut").but(cut_at=at, cut=cut))
         with pytest.raises((ConnectionLost, Interrupted, MalformedReply)):
-            await ask(edge, HELLO, "stream")
+            await ask(provider, HELLO, "stream")
 
 
-async def test_a_stream_left_early_drops_its_connection(edge):
+async def test_a_stream_left_early_drops_its_connection(provider):
     """A provider bills until its stream is dropped."""
     with GeminiSim(gap_s=0.02) as slow:
-        near = of(edge, base_url=slow.url)
+        near = of(provider, base_url=slow.url)
         stream = await near.chat(asking(stream=True))
         await stream.aclose()
         assert await asyncio.to_thread(slow.wait_idle, 2)
@@ -619,10 +621,10 @@ async def test_a_stream_left_early_drops_its_connection(edge):
 
 
 @pytest.mark.parametrize("when", ["before the head", "in the body", "in an error's body"])
-async def test_a_cancelled_call_leaves_nothing_behind(edge, when):
+async def test_a_cancelled_call_leaves_nothing_behind(provider, when):
     """Cancellation at any moment frees the connection; the next call finds the client well."""
     with GeminiSim() as slow:
-        near = of(edge, base_url=slow.url)
+        near = of(provider, base_url=slow.url)
         row = {
             "before the head": OK.but(delay_s=30.0),
             "in the body": OK.but(stall_at=5, stall_s=30.0),
@@ -660,10 +662,10 @@ class Rotating:
         return self.keys[0]
 
 
-async def test_a_refused_key_is_renewed_once_and_the_call_may_be_repeated(edge):
+async def test_a_refused_key_is_renewed_once_and_the_call_may_be_repeated(provider):
     """Gemini says 400 to a wrong key; rotation works all the same."""
     with GeminiSim(expected_key="new") as guarded:
-        one = GoogleEdge(replace(edge.target, base_url=guarded.url), Rotating("old", "new"))
+        one = GoogleProvider(replace(provider.target, base_url=guarded.url), Rotating("old", "new"))
         with pytest.raises(Transient, match="newer"):
             await one.chat(asking())
         assert (await one.chat(asking())).text
@@ -673,9 +675,9 @@ async def test_a_refused_key_is_renewed_once_and_the_call_may_be_repeated(edge):
         await one.aclose()
 
 
-async def test_a_missing_key_is_told_before_anything_is_sent(edge, sim):
+async def test_a_missing_key_is_told_before_anything_is_sent(provider, sim):
     """With the name of the variable to set."""
-    nowhere = GoogleEdge(Target("google:m", lane=edge.target.lane), None)
+    nowhere = GoogleProvider(Target("google:m", lane=provider.target.lane), None)
     with pytest.raises(Misconfigured, match="GEMINI_API_KEY"):
         await nowhere.chat(asking())
     assert not sim.requests
@@ -684,9 +686,9 @@ async def test_a_missing_key_is_told_before_anything_is_sent(edge, sim):
 # Embeddings
 
 
-async def test_vectors_come_in_order_as_float32_of_unit_length(edge, sim):
+async def test_vectors_come_in_order_as_float32_of_unit_length(provider, sim):
     """One row a text: the SDK's own call would merge the texts into one vector."""
-    near = of(edge, name="google:gemini-embedding-001", dimensions=64)
+    near = of(provider, name="google:gemini-embedding-001", dimensions=64)
     texts = tuple(f"text number {i}" for i in range(50))
     reply = await near.embed(asking(EmbedRequest(texts=texts)))
     assert (reply.vectors.dtype, reply.vectors.shape) == (np.float32, (50, 64))
@@ -705,14 +707,14 @@ async def test_vectors_come_in_order_as_float32_of_unit_length(edge, sim):
     await near.aclose()
 
 
-async def test_queries_and_documents_are_told_apart(edge, sim):
+async def test_queries_and_documents_are_told_apart(provider, sim):
     """By a field for one model, in the text for the next; the space says how."""
-    newer = of(edge, name="google:gemini-embedding-2", dimensions=8)
+    newer = of(provider, name="google:gemini-embedding-2", dimensions=8)
     await newer.embed(asking(EmbedRequest(texts=("a",), role="query")))
     assert sent(sim)["requests"][0]["content"] == {"parts": [{"text": "task: search result | query: a"}]}
     assert "taskType" not in sent(sim)["requests"][0]
     assert newer.traits.space == "google/gemini-embedding-2/8/unit/title: none | text: |task: search result | query: "
-    older = of(edge, name="google:gemini-embedding-001", options=(("task_types", ("", "")),))
+    older = of(provider, name="google:gemini-embedding-001", options=(("task_types", ("", "")),))
     await older.embed(asking(EmbedRequest(texts=("a",), role="query", extra='{"title": "t"}')))
     assert set(sent(sim)["requests"][0]) == {"model", "content", "title"}
     assert older.traits.space == "google/gemini-embedding-001/3072/unit/no-prefix"
@@ -720,18 +722,18 @@ async def test_queries_and_documents_are_told_apart(edge, sim):
     await older.aclose()
 
 
-async def test_vectors_of_another_size_than_asked_are_refused(edge, sim):
+async def test_vectors_of_another_size_than_asked_are_refused(provider, sim):
     """A server that ignores the dimension would fill an index with vectors that cannot be compared."""
-    near = of(edge, name="google:gemini-embedding-001", dimensions=8)
+    near = of(provider, name="google:gemini-embedding-001", dimensions=8)
     sim.script(OK.but(body=b'{"embeddings": [{"values": [1.0, 2.0]}]}'))
     with pytest.raises(MalformedReply, match="2 numbers came back, 8 were expected"):
         await near.embed(asking(EmbedRequest(texts=("a",))))
     await near.aclose()
 
 
-async def test_a_text_too_long_is_told_so_that_the_batch_can_be_split(edge, sim):
+async def test_a_text_too_long_is_told_so_that_the_batch_can_be_split(provider, sim):
     """One long text must not lose the batch: the layer above bisects on this error."""
-    near = of(edge, name="google:gemini-embedding-001")
+    near = of(provider, name="google:gemini-embedding-001")
     with pytest.raises(ContextTooLong):
         await near.embed(asking(EmbedRequest(texts=("short", "word " * 40_000))))
     await near.aclose()
@@ -741,7 +743,7 @@ async def test_numbers_that_are_none_are_no_vectors():
     """NaN would be nearest to nothing, infinity to everything; numbers beyond float32 become one."""
     for values in ("[1e999, 2.0]", "[1e39, 2.0]", '["NaN", 2.0]', "[]", "null"):
         with pytest.raises(MalformedReply):
-            vectors(b'{"embeddings": [{"values": %b}]}' % values.encode(), "", count=1, target="t", tell=lambda _: AssertionError())
+            vectors(b'{"embeddings": [{"values": %b}]}' % values.encode(), "", count=1, target="t", emit=lambda _: AssertionError())
 
 
 async def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
@@ -749,12 +751,12 @@ async def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "google.genai", None)
     monkeypatch.delattr("google.genai", raising=False)
     with pytest.raises(Misconfigured, match=r'pip install "surefoot\[google\]"'):
-        GoogleEdge(Target("google:m", lane="sdk"), None)
+        GoogleProvider(Target("google:m", lane="sdk"), None)
 
 
-async def test_a_placeholder_key_is_a_word_an_answer_may_hold(edge, sim):
+async def test_a_placeholder_key_is_a_word_an_answer_may_hold(provider, sim):
     """Keys are masked in what a server sends; "not-needed" is none, and an answer must not be changed for it."""
-    own = of(edge, api_key=None)
+    own = of(provider, api_key=None)
     sim.script("An umbrella is not-needed today.")
     assert (await own.chat(asking())).text == "An umbrella is not-needed today."
     await own.aclose()

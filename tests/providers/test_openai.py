@@ -18,6 +18,7 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from surefoot import errors
+from surefoot.core.stream import Stream, collect, open_stream
 from surefoot.errors import (
     AttemptTimedOut,
     AuthFailed,
@@ -32,20 +33,21 @@ from surefoot.errors import (
     Transient,
     Unsupported,
 )
-from surefoot.providers._faults import Door, fault_of
-from surefoot.providers._openai_read import Asked, ChatReader
-from surefoot.providers._openai_wire import Dialect, chat_body
-from surefoot.providers._sse import EventSource
 from surefoot.providers.http.direct import DirectLane
+from surefoot.providers.http.faults import ErrorBoundary, fault_of
+from surefoot.providers.http.reading import ReadingContext
+from surefoot.providers.http.sse import EventSource
 from surefoot.providers.http.transport import Transport
-from surefoot.providers.openai import OpenAIEdge
+from surefoot.providers.openai.endpoint import OpenAIProvider
+from surefoot.providers.openai.requests import OpenAIDialect, chat_body
+from surefoot.providers.openai.responses import OpenAIChatReader
 from surefoot.secret import Secret
-from surefoot.settle import Stream, fold, prime
-from surefoot.target import Target
-from surefoot.testing.wire import OK, Limits, OpenAISim, Said, WireFault, fault, faults_for
-from surefoot.testing.wire import ToolCall as Called
+from surefoot.settings import Target
+from surefoot.testing.wire import OK, Limits, OpenAISim, PlainAnswer, WireFault, fault, faults_for
+from surefoot.testing.wire import PlainToolCall as Called
 from surefoot.types import (
     Call,
+    CallState,
     ChatReply,
     ChatRequest,
     EmbedRequest,
@@ -54,13 +56,12 @@ from surefoot.types import (
     Message,
     Reasoning,
     Schema,
-    Tally,
     Text,
     Tool,
     ToolCall,
     Usage,
 )
-from tests.providers.test_sse import Body
+from tests.providers.http.test_sse import Body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -71,7 +72,7 @@ HELLO = ChatRequest(messages=(Message.user("Merhaba, how are you?"),))
 
 
 def asking(request: ChatRequest | EmbedRequest = HELLO, *, stream: bool = False) -> Call:
-    return Call(request=request, tally=Tally(), stream=stream)
+    return Call(request=request, state=CallState(), stream=stream)
 
 
 def chat(*messages: Message | str, **fields) -> ChatRequest:
@@ -91,15 +92,15 @@ def sim(server) -> OpenAISim:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["sdk", "direct"])
-async def edge(request, server) -> AsyncIterator[OpenAIEdge]:
-    one = OpenAIEdge(Target("openai:gpt-4.1", base_url=server.url + "/v1", api_key=KEY, lane=request.param), None)
+async def provider(request, server) -> AsyncIterator[OpenAIProvider]:
+    one = OpenAIProvider(Target("openai:gpt-4.1", base_url=server.url + "/v1", api_key=KEY, lane=request.param), None)
     yield one
     await one.aclose()
 
 
-def of(edge: OpenAIEdge, **changes) -> OpenAIEdge:
-    """Another edge like this one; its connections are closed with the loop."""
-    return OpenAIEdge(replace(edge.target, **changes), None)
+def of(provider: OpenAIProvider, **changes) -> OpenAIProvider:
+    """Another provider like this one; its connections are closed with the loop."""
+    return OpenAIProvider(replace(provider.target, **changes), None)
 
 
 @pytest.fixture
@@ -110,14 +111,14 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
-async def ask(edge: OpenAIEdge, request: ChatRequest, mode: str) -> ChatReply:
+async def ask(provider: OpenAIProvider, request: ChatRequest, mode: str) -> ChatReply:
     """The whole answer, asked whole or streamed: they must be the same."""
-    answer = await edge.chat(asking(request, stream=mode == "stream"))
+    answer = await provider.chat(asking(request, stream=mode == "stream"))
     if mode == "chat":
         return answer
     assert isinstance(answer, Stream)
     assert answer.deltas[-1].is_content
-    return await fold(answer)
+    return await collect(answer)
 
 
 both = pytest.mark.parametrize("mode", ["chat", "stream"])
@@ -127,10 +128,10 @@ both = pytest.mark.parametrize("mode", ["chat", "stream"])
 
 
 @both
-async def test_an_answer_comes_whole_with_its_usage_and_ids(edge, sim, mode):
-    """Everything a caller or a bill needs; a streamed answer folds to the same."""
+async def test_an_answer_comes_whole_with_its_usage_and_ids(provider, sim, mode):
+    """Everything a caller or a bill needs; a collected stream is the same."""
     sim.script("Merhaba! İyiyim, teşekkürler. 👋")
-    reply = await ask(edge, HELLO, mode)
+    reply = await ask(provider, HELLO, mode)
     assert reply.text == "Merhaba! İyiyim, teşekkürler. 👋"
     assert (reply.finish_reason, reply.model, reply.target) == ("stop", "gpt-4.1", "openai:gpt-4.1")
     assert await asyncio.to_thread(sim.wait_idle, 2)
@@ -139,49 +140,49 @@ async def test_an_answer_comes_whole_with_its_usage_and_ids(edge, sim, mode):
 
 
 @both
-async def test_usage_details_are_reported(edge, sim, mode):
+async def test_usage_details_are_reported(provider, sim, mode):
     """Cached, reasoning and audio tokens have prices of their own."""
-    thinker = of(edge, name="openai:o4-mini")
+    thinker = of(provider, name="openai:o4-mini")
     long = chat(Message.system("Be brief. " * 600), "Hello", reasoning_effort="high")
     await ask(thinker, long, mode)
     usage = (await ask(thinker, long, mode)).usage
     assert usage.cached_tokens > 1000
     assert usage.reasoning_tokens == 128
-    spoken = await ask(of(edge, name="openai:gpt-4o-audio-preview"), chat("Hi", extra='{"modalities": ["text", "audio"]}'), mode)
+    spoken = await ask(of(provider, name="openai:gpt-4o-audio-preview"), chat("Hi", extra='{"modalities": ["text", "audio"]}'), mode)
     assert spoken.usage.audio_output_tokens > 0
     assert "Hi" in spoken.text
     await thinker.aclose()
 
 
-async def test_limits_of_each_answer_are_noted(edge):
+async def test_limits_of_each_answer_are_noted(provider):
     """The rate layer learns from them, from refusals as well."""
     with OpenAISim(limits=Limits(requests_per_minute=60, tokens_per_minute=9000)) as limited:
-        near = of(edge, base_url=limited.url + "/v1")
+        near = of(provider, base_url=limited.url + "/v1")
         call = asking()
         await near.chat(call)
-        assert call.tally.memo["rate_headers"]["x-ratelimit-remaining-requests"] == "59"
+        assert call.state.memo["rate_headers"]["x-ratelimit-remaining-requests"] == "59"
         limited.script(fault("retry_after_hint"))
         with pytest.raises(errors.RateLimited) as caught:
             await near.chat(call)
         assert caught.value.retry_after_s == 0.05
-        assert call.tally.memo["rate_headers"]["retry-after-ms"] == "50"
+        assert call.state.memo["rate_headers"]["retry-after-ms"] == "50"
         await near.aclose()
 
 
 @both
-async def test_finish_reasons_have_one_vocabulary(edge, sim, mode):
+async def test_finish_reasons_have_one_vocabulary(provider, sim, mode):
     """Servers say "stop" where they mean a tool call, or words of their own."""
-    assert (await ask(edge, chat("Tell me a long story", max_tokens=2), mode)).finish_reason == "length"
-    sim.script([Said(text="No.", finish="stop")])
-    assert (await ask(edge, HELLO, mode)).finish_reason == "stop"
-    sim.script([Said(calls=(Called("weather", '{"city": "Ankara"}'),), finish="stop")])
-    assert (await ask(edge, chat("x", tools=(WEATHER,)), mode)).finish_reason == "tool_calls"
+    assert (await ask(provider, chat("Tell me a long story", max_tokens=2), mode)).finish_reason == "length"
+    sim.script([PlainAnswer(text="No.", finish="stop")])
+    assert (await ask(provider, HELLO, mode)).finish_reason == "stop"
+    sim.script([PlainAnswer(calls=(Called("weather", '{"city": "Ankara"}'),), finish="stop")])
+    assert (await ask(provider, chat("x", tools=(WEATHER,)), mode)).finish_reason == "tool_calls"
 
 
 @both
-async def test_many_calls_at_once_are_not_mixed_up(edge, mode):
+async def test_many_calls_at_once_are_not_mixed_up(provider, mode):
     """One client, many calls in flight: each gets its own answer."""
-    replies = await asyncio.gather(*(ask(edge, chat(f"question number {i}"), mode) for i in range(64)))
+    replies = await asyncio.gather(*(ask(provider, chat(f"question number {i}"), mode) for i in range(64)))
     assert all(f'"question number {i}"' in reply.text for i, reply in enumerate(replies))
 
 
@@ -192,14 +193,14 @@ def sent(sim: OpenAISim) -> dict:
     return sim.requests[-1].json
 
 
-async def test_every_setting_reaches_the_wire_under_its_name(edge, sim):
+async def test_every_setting_reaches_the_wire_under_its_name(provider, sim):
     """A setting lost on the way is a wrong answer nobody notices."""
     request = chat(
         "Hi", temperature=0.5, top_p=0.9, max_tokens=50, stop=("END",), seed=7, reasoning_effort="low", tools=(WEATHER,),
         tool_choice="weather", parallel_tool_calls=False, model="gpt-4o-mini", extra='{"top_k": 5, "metadata": {"b": 1, "a": 1.50}}',
         schema=Schema.of("city", {"type": "object", "properties": {}, "additionalProperties": False}, strict=True),
     )  # fmt: skip
-    await edge.chat(asking(request))
+    await provider.chat(asking(request))
     body = sent(sim)
     assert {key: body[key] for key in ("temperature", "top_p", "max_tokens", "stop", "seed", "reasoning_effort", "top_k", "model")} == {
         "temperature": 0.5, "top_p": 0.9, "max_tokens": 50, "stop": ["END"], "seed": 7, "reasoning_effort": "low", "top_k": 5,
@@ -211,11 +212,11 @@ async def test_every_setting_reaches_the_wire_under_its_name(edge, sim):
         "name": "city", "strict": True, "schema": {"type": "object", "properties": {}, "additionalProperties": False},
     }  # fmt: skip
     assert b'"metadata":{"b": 1, "a": 1.50}' in sim.requests[-1].body  # untouched, byte for byte
-    await edge.chat(asking())
+    await provider.chat(asking())
     assert set(sent(sim)) == {"model", "messages"}
 
 
-async def test_a_conversation_keeps_its_shape(edge, sim):
+async def test_a_conversation_keeps_its_shape(provider, sim):
     """All roles, calls and their results, failed ones, thoughts left out, lone surrogates mended; the strict server accepts it."""
     called = ToolCall(id="call_1", name="weather", arguments='{"city": "İzmir"}')
     broken = ToolCall(id="call_2", name="weather", arguments='{"city": ', error="cut")
@@ -228,7 +229,7 @@ async def test_a_conversation_keeps_its_shape(edge, sim):
         Message.tool("22 °C", tool_call_id="call_1", name="weather"),
         Message.tool("not JSON", tool_call_id="call_2", is_error=True),
     )
-    await edge.chat(asking(ChatRequest(messages=messages, tools=(WEATHER,))))
+    await provider.chat(asking(ChatRequest(messages=messages, tools=(WEATHER,))))
     assert sent(sim)["messages"] == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hi � there", "name": "ada"},
@@ -246,14 +247,14 @@ async def test_a_conversation_keeps_its_shape(edge, sim):
     ]  # fmt: skip
 
 
-async def test_pictures_pdfs_and_sounds_are_sent(edge, sim):
+async def test_pictures_pdfs_and_sounds_are_sent(provider, sim):
     """By bytes or address; what the protocol cannot carry is refused before anything is sent."""
     parts = [
         "Look:", Image(data=PNG), Image(url="https://example.org/a.jpg", detail="low"), Image(data=b"GIF89a", media_type="image/gif"),
         File(data=b"%PDF-1.7", name="a.pdf"), File(data=PNG, media_type="image/png"), File(data=b"RIFF", media_type="audio/x-wav"),
         File(data=b"ID3", media_type="audio/mpeg"),
     ]  # fmt: skip
-    await edge.chat(asking(chat(Message.user(parts))))
+    await provider.chat(asking(chat(Message.user(parts))))
     content = sent(sim)["messages"][0]["content"]
     assert [part["type"] for part in content] == ["text", "image_url", "image_url", "image_url", "file", "image_url", *["input_audio"] * 2]
     assert content[1]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
@@ -263,19 +264,19 @@ async def test_pictures_pdfs_and_sounds_are_sent(edge, sim):
     assert [part["input_audio"] for part in content[6:]] == [{"data": "UklGRg==", "format": "wav"}, {"data": "SUQz", "format": "mp3"}]
     for part in (File(data=b"Ogg", media_type="audio/ogg"), File(data=b"m", media_type="video/mp4"), Image(data=b"BM")):
         with pytest.raises(Unsupported):
-            await edge.chat(asking(chat(Message.user([part]))))
+            await provider.chat(asking(chat(Message.user([part]))))
     with pytest.raises(Unsupported, match="tool's result"):
-        await edge.chat(asking(chat(Message.tool([Image(data=PNG)], tool_call_id="1"))))
+        await provider.chat(asking(chat(Message.tool([Image(data=PNG)], tool_call_id="1"))))
     assert len(sim.requests) == 1
 
 
-async def test_what_is_no_json_or_no_unicode_is_refused_before_sending(edge, sim):
+async def test_what_is_no_json_or_no_unicode_is_refused_before_sending(provider, sim):
     """Schemas and extras are embedded as text, so they are looked at first."""
     for wrong in ({"extra": "[1]"}, {"extra": "{"}, {"tools": (Tool(name="t", parameters="{"),)}, {"schema": Schema(schema="nope")}):
         with pytest.raises(Misconfigured):
-            await edge.chat(asking(chat("Hi", **wrong)))
+            await provider.chat(asking(chat("Hi", **wrong)))
     with pytest.raises(BadRequest):
-        await edge.chat(asking(chat("Hi", model="\ud800")))
+        await provider.chat(asking(chat("Hi", model="\ud800")))
     assert not sim.requests
 
 
@@ -284,7 +285,7 @@ async def test_token_limits_and_sampling_follow_the_server():
     settings = chat("Hi", temperature=0.5, top_p=0.5, max_tokens=9)
 
     def keys(model: str, request: ChatRequest = settings, **dialect) -> set[str]:
-        return set(msgspec.json.decode(chat_body(request, model, stream=False, dialect=Dialect(target="t", **dialect)))) - {
+        return set(msgspec.json.decode(chat_body(request, model, stream=False, dialect=OpenAIDialect(target="t", **dialect)))) - {
             "model",
             "messages",
         }
@@ -301,10 +302,10 @@ async def test_token_limits_and_sampling_follow_the_server():
     assert keys("gpt-5.2", replace(settings, reasoning_effort="high"), **own) == {"max_completion_tokens", "reasoning_effort"}
 
 
-async def test_options_and_headers_of_the_target_are_used(edge, sim):
+async def test_options_and_headers_of_the_target_are_used(provider, sim):
     """Gateways want headers, Azure a version and its own key header, old servers no stream_options."""
     options = (("api_version", "2026-01-01"), ("organization", "org-1"), ("stream_usage", False), ("max_tokens_field", "max_new_tokens"))
-    other = of(edge, options=options, headers=(("x-tenant", "acme"),))
+    other = of(provider, options=options, headers=(("x-tenant", "acme"),))
     await ask(other, chat("Hi", max_tokens=5000), "stream")
     request = sim.requests[-1]
     assert (request.path, request.query) == ("/v1/chat/completions", "api-version=2026-01-01")
@@ -313,7 +314,7 @@ async def test_options_and_headers_of_the_target_are_used(edge, sim):
     assert "stream_options" not in sent(sim)
     assert sent(sim)["max_new_tokens"] == 5000
     with pytest.raises(Misconfigured, match="did you mean 'organization'"):
-        of(edge, options=(("organisation", "x"),))
+        of(provider, options=(("organisation", "x"),))
     await other.aclose()
 
 
@@ -321,10 +322,10 @@ async def test_options_and_headers_of_the_target_are_used(edge, sim):
 
 
 @both
-async def test_tool_calls_come_whole_in_parallel_and_in_any_script(edge, sim, mode):
+async def test_tool_calls_come_whole_in_parallel_and_in_any_script(provider, sim, mode):
     """Arguments are the text as it came, streamed in pieces or not."""
-    sim.script([Said(calls=(Called("weather", '{"city": "İstanbul 🌧"}'), Called("weather", '{"city": "東京"}')), finish="tools")])
-    reply = await ask(edge, chat("Weather?", tools=(WEATHER,)), mode)
+    sim.script([PlainAnswer(calls=(Called("weather", '{"city": "İstanbul 🌧"}'), Called("weather", '{"city": "東京"}')), finish="tools")])
+    reply = await ask(provider, chat("Weather?", tools=(WEATHER,)), mode)
     assert [call.parsed()["city"] for call in reply.tool_calls] == ["İstanbul 🌧", "東京"]
     assert len({call.id for call in reply.tool_calls}) == 2
     assert reply.finish_reason == "tool_calls"
@@ -332,37 +333,37 @@ async def test_tool_calls_come_whole_in_parallel_and_in_any_script(edge, sim, mo
 
 
 @both
-async def test_broken_arguments_are_an_invalid_call_with_its_text(edge, sim, mode):
+async def test_broken_arguments_are_an_invalid_call_with_its_text(provider, sim, mode):
     """Turned into {} they would run: a tool that deletes with no filter deletes all."""
     sim.script([fault("malformed_tool_json")])
-    reply = await ask(edge, chat("x", tools=(WEATHER,), tool_choice="required"), mode)
+    reply = await ask(provider, chat("x", tools=(WEATHER,), tool_choice="required"), mode)
     (call,) = reply.invalid_tool_calls
     assert call.arguments.endswith(',"')
     assert call.error
 
 
 @both
-async def test_calls_cut_by_the_token_limit_are_not_to_be_run(edge, sim, mode):
+async def test_calls_cut_by_the_token_limit_are_not_to_be_run(provider, sim, mode):
     """Half of the arguments may happen to be valid JSON."""
-    sim.script([Said(calls=(Called("weather", "{}"), Called("weather", '{"city"')), finish="length")])
-    reply = await ask(edge, chat("x", tools=(WEATHER,)), mode)
+    sim.script([PlainAnswer(calls=(Called("weather", "{}"), Called("weather", '{"city"')), finish="length")])
+    reply = await ask(provider, chat("x", tools=(WEATHER,)), mode)
     assert reply.finish_reason == "length"
     assert len(reply.invalid_tool_calls) == 2
 
 
-async def test_a_forced_tool_and_structured_output_are_honoured(edge):
+async def test_a_forced_tool_and_structured_output_are_honoured(provider):
     """The server fills the schema only if it got it."""
-    reply = await edge.chat(asking(chat("x", tools=(WEATHER,), tool_choice="weather")))
+    reply = await provider.chat(asking(chat("x", tools=(WEATHER,), tool_choice="weather")))
     assert reply.tool_calls[0].parsed().keys() == {"city"}
     shape = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"], "additionalProperties": False}
-    reply = await edge.chat(asking(chat("x", schema=Schema.of("person", shape, strict=True))))
+    reply = await provider.chat(asking(chat("x", schema=Schema.of("person", shape, strict=True))))
     assert msgspec.json.decode(reply.text).keys() == {"name"}
-    reply = await edge.chat(asking(chat("Some json please", schema=Schema())))
+    reply = await provider.chat(asking(chat("Some json please", schema=Schema())))
     assert isinstance(msgspec.json.decode(reply.text), dict)
 
 
-def reader(request: ChatRequest = HELLO) -> ChatReader:
-    return ChatReader(Asked("t", "r", request, lambda error: fault_of("t", error)))
+def reader(request: ChatRequest = HELLO) -> OpenAIChatReader:
+    return OpenAIChatReader(ReadingContext("t", "r", request, lambda error: fault_of("t", error)))
 
 
 def chunk(delta: dict | None = None, finish: str | None = None, **fields) -> bytes:
@@ -370,7 +371,7 @@ def chunk(delta: dict | None = None, finish: str | None = None, **fields) -> byt
 
 
 async def read(*events: bytes, request: ChatRequest = HELLO) -> ChatReply:
-    return await fold(await prime(EventSource(Body(*events), reader(request), Door("t")), target="t"))
+    return await collect(await open_stream(EventSource(Body(*events), reader(request), ErrorBoundary("t")), target="t"))
 
 
 def piece(arguments: str, **fields) -> dict:
@@ -418,7 +419,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("row", "surface"), ROWS, ids=[f"{surface}-{row.name}" for row, surface in ROWS])
-async def test_each_row_of_the_fault_table_is_told_as_what_it_is(edge, sim, row: WireFault, surface):
+async def test_each_row_of_the_fault_table_is_told_as_what_it_is(provider, sim, row: WireFault, surface):
     """The class says whether money was spent and whether to ask again; one request is sent, and the key appears nowhere."""
     sim.script(row)
     tools = (WEATHER,) if "tool" in row.name else ()
@@ -426,9 +427,9 @@ async def test_each_row_of_the_fault_table_is_told_as_what_it_is(edge, sim, row:
     call = asking(request, stream=surface == "stream")
     caught: BaseException | None = None
     try:
-        answer = await (edge.embed(call) if surface == "embed" else edge.chat(call))
+        answer = await (provider.embed(call) if surface == "embed" else provider.chat(call))
         if isinstance(answer, Stream):
-            await fold(answer)
+            await collect(answer)
     except BaseException as error:
         caught = error
     assert len(sim.requests) == 1
@@ -446,95 +447,99 @@ async def test_each_row_of_the_fault_table_is_told_as_what_it_is(edge, sim, row:
 
 
 @both
-async def test_compressed_answers_are_read_and_broken_ones_told(edge, sim, mode):
+async def test_compressed_answers_are_read_and_broken_ones_told(provider, sim, mode):
     """Proxies compress; a torn archive is a malformed answer, not a zlib error."""
     events = chunk({"content": "zipped"}, finish="stop") + b"data: [DONE]\n\n"
     whole = msgspec.json.encode({"choices": [{"message": {"content": "zipped"}, "finish_reason": "stop"}]})
     packed = gzip.compress(events if mode == "stream" else whole)
     row = OK.but(headers=(("content-encoding", "gzip"),), content_type="text/event-stream" if mode == "stream" else "")
     sim.script([row.but(body=packed), row.but(body=b"\x1f\x8b no archive at all, only its first two bytes")])
-    assert (await ask(edge, HELLO, mode)).text == "zipped"
+    assert (await ask(provider, HELLO, mode)).text == "zipped"
     with pytest.raises(MalformedReply):
-        await ask(edge, HELLO, mode)
+        await ask(provider, HELLO, mode)
 
 
-async def test_no_log_of_any_library_holds_the_key(edge, sim, caplog):
+async def test_no_log_of_any_library_holds_the_key(provider, sim, caplog):
     """At DEBUG the HTTP libraries and SDKs tell what they send; the key is not among it, also under Azure's own header."""
     caplog.set_level(logging.DEBUG)
-    azure = of(edge, options=(("api_version", "2026-01-01"),))
+    azure = of(provider, options=(("api_version", "2026-01-01"),))
     sim.script([OK, fault("status_401"), fault("reset_before_answer")])
-    for one, mode in ((edge, "chat"), (azure, "chat"), (edge, "stream"), (azure, "stream")):
+    for one, mode in ((provider, "chat"), (azure, "chat"), (provider, "stream"), (azure, "stream")):
         with contextlib.suppress(SurefootError):
             await ask(one, HELLO, mode)
     assert "CANARY" not in caplog.text
-    assert "CANARY" not in repr((edge, azure, vars(edge), azure.target))
+    assert "CANARY" not in repr((provider, azure, vars(provider), azure.target))
     await azure.aclose()
 
 
-async def test_a_refused_connection_and_a_wrong_address_are_told_apart(edge):
+async def test_a_refused_connection_and_a_wrong_address_are_told_apart(provider):
     """One passes, the other is a setting to mend."""
     with OpenAISim() as gone:
         address = gone.url
-    lost = of(edge, base_url=address + "/v1")
+    lost = of(provider, base_url=address + "/v1")
     with pytest.raises(ConnectionLost):
         await lost.chat(asking())
     with pytest.raises(Misconfigured, match="base_url"):
-        of(edge, base_url="localhost:1/v1")
+        of(provider, base_url="localhost:1/v1")
     await lost.aclose()
 
 
-async def test_connecting_has_a_time_limit_of_its_own(edge):
+async def test_connecting_has_a_time_limit_of_its_own(provider):
     """A host that swallows packets must not hold an attempt for minutes; answers are not timed here."""
     with socket.socket() as full, socket.socket() as first:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         first.connect(full.getsockname())  # the one place in the queue: the next handshake is swallowed
-        swallowed = of(edge, base_url=f"http://127.0.0.1:{full.getsockname()[1]}/v1", options=(("connect_s", 0.05),))
+        swallowed = of(provider, base_url=f"http://127.0.0.1:{full.getsockname()[1]}/v1", options=(("connect_s", 0.05),))
         with pytest.raises(AttemptTimedOut):
             await asyncio.wait_for(swallowed.chat(asking()), 5)
     await swallowed.aclose()
 
 
-async def test_a_server_that_does_not_stream_is_read_all_the_same(edge, sim):
+async def test_a_server_that_does_not_stream_is_read_all_the_same(provider, sim):
     """Some gateways ignore the wish; a whole answer is a stream of one piece."""
     whole = msgspec.json.encode({"choices": [{"message": {"content": "whole"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}})
     sim.script(OK.but(body=whole, content_type="application/json"))
-    reply = await ask(edge, HELLO, "stream")
+    reply = await ask(provider, HELLO, "stream")
     assert (reply.text, reply.finish_reason, reply.usage.input_tokens) == ("whole", "stop", 1)
 
 
 @both
-async def test_an_answer_with_nothing_in_it_is_allowed_only_with_a_reason(edge, sim, mode):
+async def test_an_answer_with_nothing_in_it_is_allowed_only_with_a_reason(provider, sim, mode):
     """Cut by its limit while thinking, stopped at its first word, or ended with nothing to say: right. Withheld, or no JSON: not."""
-    sim.script([Said(text="", finish="length")])
-    assert (await edge.chat(asking())).text == ""
-    sim.script([Said(text="")])
-    assert (await edge.chat(asking(chat("x", stop=("a",))))).text == ""
+    sim.script([PlainAnswer(text="", finish="length")])
+    assert (await provider.chat(asking())).text == ""
+    sim.script([PlainAnswer(text="")])
+    assert (await provider.chat(asking(chat("x", stop=("a",))))).text == ""
     sim.script([fault("empty_completion")] * 2)
-    answer = await edge.chat(asking(HELLO, stream=mode == "stream"))
-    assert (await fold(answer) if mode == "stream" else answer).finish_reason == "stop"
+    answer = await provider.chat(asking(HELLO, stream=mode == "stream"))
+    assert (await collect(answer) if mode == "stream" else answer).finish_reason == "stop"
     with pytest.raises(MalformedReply, match="empty"):
-        await ask(edge, chat("in json", schema=Schema()), mode)
+        await ask(provider, chat("in json", schema=Schema()), mode)
     sim.script([fault("refusal")])
     with pytest.raises(ContentRefused, match="assist"):
-        await ask(edge, HELLO, mode)
+        await ask(provider, HELLO, mode)
 
 
 # Streams
 
 
-async def recorded(server: OpenAISim, request: ChatRequest, said: Said | None) -> bytes:
+async def recorded(server: OpenAISim, request: ChatRequest, said: PlainAnswer | None) -> bytes:
     lane = DirectLane(Transport(address=server.url + "/v1"), sign=lambda key: {"authorization": f"Bearer {key}"}, headers={})
     server.reset()
     server.script(said)
-    answer = await lane.post("/chat/completions", chat_body(request, "gpt-4.1", stream=True, dialect=Dialect(target="t")), Secret("any"))
+    answer = await lane.post(
+        "/chat/completions", chat_body(request, "gpt-4.1", stream=True, dialect=OpenAIDialect(target="t")), Secret("any")
+    )
     body = await answer.read()
     await lane.aclose()
     return body
 
 
 @pytest.mark.parametrize("ending", [bytes, ConnectionResetError], ids=["clean", "reset"])
-@pytest.mark.parametrize("said", [None, Said(calls=(Called("weather", '{"city": "İzmir"}'),) * 2, finish="tools")], ids=["text", "tools"])
+@pytest.mark.parametrize(
+    "said", [None, PlainAnswer(calls=(Called("weather", '{"city": "İzmir"}'),) * 2, finish="tools")], ids=["text", "tools"]
+)
 async def test_a_stream_cut_at_any_byte_is_never_complete(server, ending, said):
     """The whole answer or a typed error that carries what arrived; never a part that passes for the whole."""
     body = await recorded(server, HELLO, said)
@@ -553,20 +558,20 @@ async def test_a_stream_cut_at_any_byte_is_never_complete(server, ending, said):
 
 
 @pytest.mark.parametrize("cut", ["close", "reset", "end"])
-async def test_a_stream_cut_on_the_wire_is_never_complete(edge, sim, cut):
+async def test_a_stream_cut_on_the_wire_is_never_complete(provider, sim, cut):
     """The same over real sockets, at a sample of offsets, by FIN, by RST, and framed as if it were whole."""
     total = len(await recorded(sim, HELLO, None))
     for at in range(0, total - 500, 97):
         sim.reset()
         sim.script(fault("stream_cut").but(cut_at=at, cut=cut))
         with pytest.raises((ConnectionLost, Interrupted, MalformedReply)):
-            await ask(edge, HELLO, "stream")
+            await ask(provider, HELLO, "stream")
 
 
-async def test_a_stream_left_early_drops_its_connection(edge, server):
+async def test_a_stream_left_early_drops_its_connection(provider, server):
     """A provider bills until its stream is dropped."""
     with OpenAISim(gap_s=0.5) as slow:
-        near = of(edge, base_url=slow.url + "/v1")
+        near = of(provider, base_url=slow.url + "/v1")
         stream = await near.chat(asking(stream=True))
         await stream.aclose()
         assert await asyncio.to_thread(slow.wait_idle, 2)
@@ -575,10 +580,10 @@ async def test_a_stream_left_early_drops_its_connection(edge, server):
 
 
 @pytest.mark.parametrize("when", ["before the head", "in the body", "in an error's body"])
-async def test_a_cancelled_call_leaves_nothing_behind(edge, when, no_collector):
+async def test_a_cancelled_call_leaves_nothing_behind(provider, when, no_collector):
     """Cancellation at any moment frees the connection, without the garbage collector's help; the next call finds the client well."""
     with OpenAISim() as slow:
-        near = of(edge, base_url=slow.url + "/v1")
+        near = of(provider, base_url=slow.url + "/v1")
         row = {
             "before the head": OK.but(delay_s=30.0),
             "in the body": OK.but(stall_at=5, stall_s=30.0),
@@ -598,15 +603,15 @@ async def test_a_cancelled_call_leaves_nothing_behind(edge, when, no_collector):
         await near.aclose()
 
 
-async def test_a_stray_cancel_in_the_client_is_a_lost_connection(edge, monkeypatch):
+async def test_a_stray_cancel_in_the_client_is_a_lost_connection(provider, monkeypatch):
     """Name resolution and pools cancel themselves at times; the caller did not."""
 
     async def stray(*_args, **_kwargs):
         raise asyncio.CancelledError
 
-    monkeypatch.setattr(edge._exchange._lane, "post", stray)
+    monkeypatch.setattr(provider._exchange._lane, "post", stray)
     with pytest.raises(ConnectionLost):
-        await edge.chat(asking())
+        await provider.chat(asking())
 
 
 # Keys
@@ -629,11 +634,11 @@ class Rotating:
         return self.keys[0]
 
 
-async def test_a_refused_key_is_renewed_once_and_the_call_may_be_repeated(edge):
+async def test_a_refused_key_is_renewed_once_and_the_call_may_be_repeated(provider):
     """Rotation without restart: the retry layer, the one owner of retries, sends again with the new key."""
     with OpenAISim(expected_key="new") as guarded:
         keys = Rotating("old", "new")
-        one = OpenAIEdge(replace(edge.target, base_url=guarded.url + "/v1"), keys)
+        one = OpenAIProvider(replace(provider.target, base_url=guarded.url + "/v1"), keys)
         with pytest.raises(Transient, match="newer") as caught:
             await one.chat(asking())
         assert not isinstance(caught.value, AuthFailed)
@@ -645,15 +650,15 @@ async def test_a_refused_key_is_renewed_once_and_the_call_may_be_repeated(edge):
         await one.aclose()
 
 
-async def test_a_missing_or_impossible_key_is_told_before_anything_is_sent(edge, sim):
+async def test_a_missing_or_impossible_key_is_told_before_anything_is_sent(provider, sim):
     """With the name of the variable to set; a server of one's own gets a placeholder."""
-    nowhere = OpenAIEdge(Target("openai:m", lane=edge.target.lane), None)
+    nowhere = OpenAIProvider(Target("openai:m", lane=provider.target.lane), None)
     with pytest.raises(Misconfigured, match="OPENAI_API_KEY"):
         await nowhere.chat(asking())
     with pytest.raises(Misconfigured, match="line break"):
-        await of(edge, api_key="sk-abc\n").chat(asking())
+        await of(provider, api_key="sk-abc\n").chat(asking())
     assert not sim.requests
-    own = of(edge, api_key=None)
+    own = of(provider, api_key=None)
     assert (await own.chat(asking())).text
     assert sim.requests[-1].headers["authorization"] == "Bearer not-needed"
     await own.aclose()
@@ -662,53 +667,53 @@ async def test_a_missing_or_impossible_key_is_told_before_anything_is_sent(edge,
 # Embeddings
 
 
-async def test_vectors_come_in_order_as_float32_of_unit_length(edge, sim):
+async def test_vectors_come_in_order_as_float32_of_unit_length(provider, sim):
     """One row a text; the server's order is not trusted, its index is."""
     texts = tuple(f"text number {i}" for i in range(50))
     sim.script([OK, fault("embed_reordered")])
-    reply, again = [await edge.embed(asking(EmbedRequest(texts=texts))) for _ in range(2)]
+    reply, again = [await provider.embed(asking(EmbedRequest(texts=texts))) for _ in range(2)]
     assert (reply.vectors.dtype, reply.vectors.shape) == (np.float32, (50, 1536))
     assert np.allclose(np.linalg.norm(reply.vectors, axis=1), 1, atol=1e-6)
     assert np.array_equal(reply.vectors, again.vectors)
     assert sent(sim)["encoding_format"] == "base64"
     assert reply.usage.input_tokens == next(iter(sim.usage_log.values())).input_tokens
-    single = await edge.embed(asking(EmbedRequest(texts=(texts[7],))))
+    single = await provider.embed(asking(EmbedRequest(texts=(texts[7],))))
     assert np.array_equal(single.vectors[0], reply.vectors[7])
 
 
-async def test_dimensions_and_prefixes_make_a_space_of_their_own(edge, sim):
+async def test_dimensions_and_prefixes_make_a_space_of_their_own(provider, sim):
     """Vectors may be compared only if provider, model, dimension, normalisation and prefix are the same."""
-    e5 = of(edge, options=(("query_prefix", "query: "), ("document_prefix", "passage: ")), dimensions=64)
+    e5 = of(provider, options=(("query_prefix", "query: "), ("document_prefix", "passage: ")), dimensions=64)
     documents = await e5.embed(asking(EmbedRequest(texts=("a",))))
     assert sent(sim)["input"] == ["passage: a"]
     assert documents.vectors.shape == (1, 64)
     queries = await e5.embed(asking(EmbedRequest(texts=("a",), role="query")))
     assert sent(sim)["input"] == ["query: a"]
     assert documents.space == queries.space == e5.traits.space == "openai/gpt-4.1/64/unit/passage: |query: "
-    narrow = await edge.embed(asking(EmbedRequest(texts=("a",), dimensions=8, unit_length=False)))
+    narrow = await provider.embed(asking(EmbedRequest(texts=("a",), dimensions=8, unit_length=False)))
     assert narrow.space == "openai/gpt-4.1/8/as-is/no-prefix"
     await e5.aclose()
 
 
-async def test_vectors_of_another_size_than_asked_are_refused(edge):
+async def test_vectors_of_another_size_than_asked_are_refused(provider):
     """A server that ignores `dimensions` would fill an index with vectors that cannot be compared."""
     with OpenAISim(dimensions=12) as fixed:
         fixed.script(lambda _request: OK.but(body=b'{"data": [{"index": 0, "embedding": [1.0, 2.0]}]}'))
-        near = of(edge, base_url=fixed.url + "/v1", dimensions=8)
+        near = of(provider, base_url=fixed.url + "/v1", dimensions=8)
         with pytest.raises(MalformedReply, match="2 numbers came back, 8 were expected"):
             await near.embed(asking(EmbedRequest(texts=("a",))))
-        near = of(edge, base_url=fixed.url + "/v1")
+        near = of(provider, base_url=fixed.url + "/v1")
         assert (await near.embed(asking(EmbedRequest(texts=("a",), unit_length=False)))).vectors.tolist() == [[1.0, 2.0]]
 
 
-async def test_a_text_too_long_is_told_so_that_the_batch_can_be_split(edge):
+async def test_a_text_too_long_is_told_so_that_the_batch_can_be_split(provider):
     """One long text must not lose the batch: the layer above bisects on this error."""
     with pytest.raises(ContextTooLong):
-        await edge.embed(asking(EmbedRequest(texts=("short", "word " * 40_000))))
+        await provider.embed(asking(EmbedRequest(texts=("short", "word " * 40_000))))
 
 
 async def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
     """Extras are optional; the remedy belongs into the message."""
     monkeypatch.setitem(__import__("sys").modules, "openai", None)
     with pytest.raises(Misconfigured, match=r'pip install "surefoot\[openai\]"'):
-        OpenAIEdge(Target("openai:m", lane="sdk"), None)
+        OpenAIProvider(Target("openai:m", lane="sdk"), None)

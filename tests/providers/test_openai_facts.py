@@ -10,9 +10,9 @@ import pytest
 from surefoot import ChatModel, Policy, Target
 from surefoot.errors import BadRequest, Misconfigured, Unsupported
 from surefoot.events import LeftOut
-from surefoot.providers import _openai_facts as facts
-from surefoot.providers._openai_wire import UNSET, Dialect, chat_body
-from surefoot.providers.openai import OPTIONS, OpenAIEdge, _sign
+from surefoot.providers.openai import facts
+from surefoot.providers.openai.endpoint import OPTIONS, OpenAIProvider, _sign
+from surefoot.providers.openai.requests import UNSET, OpenAIDialect, chat_body
 from surefoot.testing.wire import OpenAISim, WireFault
 from surefoot.types import ChatRequest, Message, Tool
 
@@ -22,11 +22,11 @@ KEY = "k-0123456789012345678901234567"
 ONCE = Policy(attempts=1, breaker=False)
 
 
-def sent(name: str, *, dialect: Dialect | None = None, **fields) -> tuple[dict, list[str]]:
+def sent(name: str, *, dialect: OpenAIDialect | None = None, **fields) -> tuple[dict, list[str]]:
     """The body for the model `name` at OpenAI, and what it left out."""
     left_out: list[str] = []
     request = ChatRequest(messages=(Message.user("hi"),), **fields)
-    own = dialect or Dialect(target="t", is_openai=True)
+    own = dialect or OpenAIDialect(target="t", is_openai=True)
     return msgspec.json.decode(chat_body(request, name, stream=False, dialect=own, left_out=left_out)), left_out
 
 
@@ -56,7 +56,7 @@ def test_what_a_model_refuses_is_left_out_and_named(model, refused):
 
 def test_another_server_gets_everything():
     """Behind a name that sounds like OpenAI's there may be any model."""
-    body, left_out = sent("o3", dialect=Dialect(target="t"), tools=(WEATHER,), **ALL)
+    body, left_out = sent("o3", dialect=OpenAIDialect(target="t"), tools=(WEATHER,), **ALL)
     assert body.keys() >= {"temperature", "top_p", "stop", "parallel_tool_calls"}
     assert not left_out
 
@@ -91,15 +91,15 @@ def test_tools_beside_an_effort():
 
 def test_a_target_may_say_which_model_it_is_or_what_it_refuses():
     """An Azure deployment has any name."""
-    deployed = Dialect(target="t", is_openai=True, base_model="o3")
+    deployed = OpenAIDialect(target="t", is_openai=True, base_model="o3")
     assert not sent("prod-east", dialect=deployed, **ALL)[0].keys() & {"temperature", "top_p", "stop"}
     assert "temperature" in sent("prod-east", dialect=deployed, model="gpt-4.1", **ALL)[0]
-    bare = Dialect(target="t", refused=("stop", "seed"))
+    bare = OpenAIDialect(target="t", refused=("stop", "seed"))
     body, left_out = sent("m", dialect=bare, stop=("x",), seed=7, temperature=0.0)
     assert set(left_out) == {"stop", "seed"}
     assert body.keys() == {"model", "messages", "temperature"}
     with pytest.raises(Misconfigured, match="logprobs"):
-        OpenAIEdge(Target("openai:m", api_key=KEY, options=(("refused", ("logprobs",)),)), None)
+        OpenAIProvider(Target("openai:m", api_key=KEY, options=(("refused", ("logprobs",)),)), None)
 
 
 def test_what_was_left_out_is_told_once(caplog):
@@ -109,11 +109,11 @@ def test_what_was_left_out_is_told_once(caplog):
         target = Target("openai:prod", base_url=f"{sim.url}/v1", api_key=KEY, options=(("refused", ("seed", "stop")),))
         chat = ChatModel(target, policy=ONCE)
         chat.subscribe(lambda event: heard.append(event) if isinstance(event, LeftOut) else None, inline=True)
-        with caplog.at_level(logging.WARNING, logger="surefoot.providers.openai"):
+        with caplog.at_level(logging.WARNING, logger="surefoot.providers.openai.endpoint"):
             for options in ({"seed": 1}, {"seed": 2}, {"seed": 3, "stop": "x"}):
                 chat.invoke("hi", **options)
     assert [event.parameters for event in heard] == [("seed",), ("stop",)]
-    assert len([one for one in caplog.records if one.name == "surefoot.providers.openai"]) == 2
+    assert len([one for one in caplog.records if one.name == "surefoot.providers.openai.endpoint"]) == 2
 
 
 @pytest.mark.parametrize("name", ["temperature", "max_tokens", "stop"])

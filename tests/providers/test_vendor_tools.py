@@ -9,19 +9,19 @@ import openai
 import pytest
 
 from surefoot import ChatModel, Policy, Target
+from surefoot.core.deltas import from_deltas
+from surefoot.core.tool_dicts import tool_of
 from surefoot.errors import BadRequest, Overloaded, Unsupported
-from surefoot.layers.fallback import Fallback
-from surefoot.providers import _anthropic_read
-from surefoot.providers._anthropic_wire import Dialect as AnthropicDialect
-from surefoot.providers._anthropic_wire import chat_body as anthropic_body
-from surefoot.providers._google_wire import Dialect as GoogleDialect
-from surefoot.providers._google_wire import chat_body as google_body
-from surefoot.providers._openai_wire import Dialect, chat_body
-from surefoot.settle import joined
+from surefoot.layers.repeat.fallback import Fallback
+from surefoot.providers.anthropic import responses as anthropic_responses
+from surefoot.providers.anthropic.requests import AnthropicDialect
+from surefoot.providers.anthropic.requests import chat_body as anthropic_body
+from surefoot.providers.google.requests import GoogleDialect
+from surefoot.providers.google.requests import chat_body as google_body
+from surefoot.providers.openai.requests import OpenAIDialect, chat_body
 from surefoot.testing import Scripted
 from surefoot.testing.wire import AnthropicSim, GeminiSim, OpenAISim
-from surefoot.tool_dicts import tool_of
-from surefoot.types import Call, ChatRequest, Delta, Message, Schema, Tally, Tool, Traits
+from surefoot.types import Call, CallState, ChatRequest, Delta, Message, Schema, Tool, Traits
 
 SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 3}
 GOOGLE = {"google_search": {}}
@@ -36,7 +36,7 @@ def body_of(vendor: str, *, is_openai: bool = False, **fields) -> dict:
         return msgspec.json.decode(anthropic_body(request, "claude-sonnet-4-5", stream=False, dialect=AnthropicDialect(target="t")).data)
     if vendor == "google":
         return msgspec.json.decode(google_body(request, "gemini-3-flash", dialect=GoogleDialect(target="t")))
-    return msgspec.json.decode(chat_body(request, "m", stream=False, dialect=Dialect(target="t", is_openai=is_openai)))
+    return msgspec.json.decode(chat_body(request, "m", stream=False, dialect=OpenAIDialect(target="t", is_openai=is_openai)))
 
 
 OWNERS = {"anthropic": SEARCH, "google": GOOGLE, "openai": SERVER}
@@ -152,11 +152,11 @@ def test_a_servers_own_words_stay_there_when_another_model_is_asked():
     """`extra` and an effort were said of the first target; a replica of it takes them, another server may refuse them."""
 
     def asked(first: str, second: str, names=("openai:a", "openai:b")) -> ChatRequest:
-        edges = [Scripted(Overloaded("down")), Scripted("fine")]
-        layer = Fallback(handlers=[edge.chat for edge in edges], names=names, traits=[Traits(host=first), Traits(host=second)])
+        providers = [Scripted(Overloaded("down")), Scripted("fine")]
+        layer = Fallback(handlers=[provider.chat for provider in providers], names=names, traits=[Traits(host=first), Traits(host=second)])
         request = ChatRequest(messages=(Message.user("hi"),), extra='{"x": 1}', reasoning_effort="low")
-        asyncio.run(layer(Call(request=request, tally=Tally())))
-        return edges[1].requests[0]
+        asyncio.run(layer(Call(request=request, state=CallState())))
+        return providers[1].requests[0]
 
     elsewhere = asked("", "other:8000")
     assert (elsewhere.extra, elsewhere.reasoning_effort) == ("", "")
@@ -175,7 +175,9 @@ SERVER_BLOCKS = [
 @pytest.mark.parametrize("block", SERVER_BLOCKS, ids=lambda one: one["type"])
 def test_a_servers_own_tool_at_work_is_no_call_of_the_callers(block):
     """Its input comes in the same pieces; taken for the caller's, it would be run, or spoil the arguments of the call beside it."""
-    reader = _anthropic_read.ChatReader(_anthropic_read.Asked("t", "", ChatRequest(messages=()), "", lambda _: Overloaded("x")))
+    reader = anthropic_responses.AnthropicChatReader(
+        anthropic_responses.AnthropicContext("t", "", ChatRequest(messages=()), "", lambda _: Overloaded("x"))
+    )
     own = {"type": "tool_use", "id": "t1", "name": "weather", "input": {}}
     deltas: list[Delta] = []
     for index, (start, pieces) in enumerate(((block, ('{"query":', '"x"}')), (own, ('{"city":', '"Bergen"}')), (block, ("{}",)))):
@@ -187,6 +189,6 @@ def test_a_servers_own_tool_at_work_is_no_call_of_the_callers(block):
             reader.read(msgspec.json.encode(event), deltas)
     reader.read(b'{"type": "message_delta", "delta": {"stop_reason": "tool_use"}}', deltas)
     reader.end(deltas)
-    assert [(call.id, call.name, call.arguments, call.error) for call in joined(deltas).tool_calls] == [
+    assert [(call.id, call.name, call.arguments, call.error) for call in from_deltas(deltas).tool_calls] == [
         ("t1", "weather", '{"city":"Bergen"}', "")
     ]

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from surefoot.rules.bucket import Bucket, Learned, Reservation
+from surefoot.rules.token_bucket import LearnedTokenBucket, Reservation, TokenBucket
 
 Said = tuple[float, float, float]  # limit, remaining, reset_s
 
 
-class Provider(Protocol):
+class QuotaServer(Protocol):
     """Accepts or refuses; says how long until `amount` would fit, and what its headers say (limit, remaining, reset_s)."""
 
     def accepts(self, amount: float, now_s: float) -> bool: ...
@@ -21,7 +21,7 @@ class Provider(Protocol):
     def headers(self, now_s: float) -> Said: ...
 
 
-class TokenBucket:
+class BucketServer:
     """Refills evenly; holds `holds_s` seconds of the limit (OpenAI and Anthropic hold a minute)."""
 
     def __init__(self, per_minute: float, *, holds_s: float = 60.0) -> None:
@@ -115,9 +115,9 @@ class SlidingWindow:
 
 TPM = 1_000_000.0
 TWO_SECONDS = TPM / 30.0
-PROVIDERS: dict[str, Callable[[float], Provider]] = {
-    "token bucket of a minute": TokenBucket,
-    "token bucket of 2 s": lambda per_minute: TokenBucket(per_minute, holds_s=2.0),
+PROVIDERS: dict[str, Callable[[float], QuotaServer]] = {
+    "token bucket of a minute": BucketServer,
+    "token bucket of 2 s": lambda per_minute: BucketServer(per_minute, holds_s=2.0),
     "windows of 2 s": lambda per_minute: FixedWindow(per_minute, window_s=2.0, phase_s=0.7),
     "windows of 60 s": lambda per_minute: FixedWindow(per_minute, phase_s=20.0),
     "log of 60 s": SlidingWindow,
@@ -126,11 +126,11 @@ PROVIDERS: dict[str, Callable[[float], Provider]] = {
 
 
 @dataclass
-class Client:
-    """Closed-loop workers before a gate: each sends, waits for its answer, sends again."""
+class ClosedLoopClient:
+    """Closed-loop workers before a bucket: each sends, waits for its answer, sends again."""
 
-    gate: Bucket | Learned
-    provider: Provider
+    gate: TokenBucket | LearnedTokenBucket
+    provider: QuotaServer
     workers: int
     size: Callable[[random.Random], float]
     latency_s: float = 0.5
@@ -149,7 +149,7 @@ class Client:
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
 
-    def run(self, seconds: float) -> "Client":
+    def run(self, seconds: float) -> "ClosedLoopClient":
         """Drive the workers until `seconds`."""
         beside([self], seconds)
         return self
@@ -228,16 +228,16 @@ class Client:
     def _heed(self, now_s: float, reservation: Reservation, said: Said) -> None:
         if self.headers:
             limit, remaining, reset_s = said
-            if isinstance(self.gate, Learned):
+            if isinstance(self.gate, LearnedTokenBucket):
                 self.gate.observe(now_s, limit=limit, remaining=remaining, reset_s=reset_s, asked=reservation)
             else:
                 self.gate.observe(now_s, remaining=remaining, reset_s=reset_s, asked=reservation)
 
 
-def beside(clients: list[Client], seconds: float) -> None:
+def beside(clients: list[ClosedLoopClient], seconds: float) -> None:
     """Drive clients who know nothing of one another until `seconds`."""
 
-    def due_s(client: Client) -> float:
+    def due_s(client: ClosedLoopClient) -> float:
         return client.heap[0][0] if client.heap else math.inf
 
     for client in clients:
@@ -252,7 +252,9 @@ def sizes(mean: float) -> Callable[[random.Random], float]:
     return lambda rng: rng.uniform(0.5, 1.5) * mean
 
 
-def offer(gate: Bucket | Learned, provider: Provider, *, mean: float, times: float = 2.0, **options: object) -> Client:
+def offer(
+    gate: TokenBucket | LearnedTokenBucket, provider: QuotaServer, *, mean: float, times: float = 2.0, **options: object
+) -> ClosedLoopClient:
     """Ten minutes of `times` the limit."""
     workers = max(3, math.ceil(times * TPM / 60.0 / mean * 0.55))
-    return Client(gate, provider, workers, sizes(mean), **options).run(600.0)  # type: ignore[arg-type]
+    return ClosedLoopClient(gate, provider, workers, sizes(mean), **options).run(600.0)  # type: ignore[arg-type]

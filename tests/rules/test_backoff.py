@@ -11,18 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from surefoot.rules.backoff import (
-    CAPACITY,
-    COST,
-    HINT_CEILING_S,
-    HINT_JITTER,
-    WINDOW_S,
-    ProcessBudget,
-    RetryBudget,
-    delay_s,
-    retry_after_s,
-    wait_s,
-)
+from surefoot.rules.backoff import HINT_CEILING_S, HINT_JITTER, delay_s, retry_after_s, wait_s
+from surefoot.rules.retry_budget import CAPACITY, COST, WINDOW_S, ProcessBudget, RetryBudget
 
 draws = st.floats(0.0, 1.0, exclude_max=True)
 NOW_EPOCH_S = 1_795_000_000.0  # a day in November 2026
@@ -128,7 +118,7 @@ def test_a_hint_of_nan_is_no_hint() -> None:
 # ---- the retry budget -------------------------------------------------------------------------------------------------------
 
 
-class Policy:
+class SimulatedPolicy:
     """What a retry policy does, for the simulation. This one allows everything."""
 
     def called(self, now_s: float) -> None: ...
@@ -139,7 +129,7 @@ class Policy:
     def failed(self, cost: float) -> None: ...
 
 
-class Ours(Policy):
+class Ours(SimulatedPolicy):
     def __init__(self, process: ProcessBudget | None = None) -> None:
         self.budget = RetryBudget(process=process)
         self.called = self.budget.called  # type: ignore[method-assign]
@@ -150,7 +140,7 @@ class Ours(Policy):
         self.budget.succeeded()
 
 
-class Published(Policy):
+class Published(SimulatedPolicy):
     """botocore's bucket: the cost is taken at the start and given back if the retry succeeds; a success at first try gives 1."""
 
     def __init__(self, cost: float = 5.0) -> None:
@@ -166,7 +156,7 @@ class Published(Policy):
         self.level = min(500.0, self.level + (cost or 1.0))
 
 
-class Finagle(Policy):
+class Finagle(SimulatedPolicy):
     """20 % of calls plus 10 a second, credits kept for 10 s (simplified: a bucket of 10 s' worth)."""
 
     def __init__(self) -> None:
@@ -183,7 +173,7 @@ class Finagle(Policy):
         return 1.0
 
 
-class Grpc(Policy):
+class Grpc(SimulatedPolicy):
     """10 tokens, a failure takes one, a success gives a tenth; retries only above half."""
 
     def __init__(self) -> None:
@@ -198,7 +188,7 @@ class Grpc(Policy):
 
 
 def simulate(
-    policy: Policy, *, rps: float, fail: float, calls: int, attempts: int = 6, warm_s: float = 0.0, seed: int = 1
+    policy: SimulatedPolicy, *, rps: float, fail: float, calls: int, attempts: int = 6, warm_s: float = 0.0, seed: int = 1
 ) -> tuple[float, float]:
     """(attempts per call, success) of independent failures, no delays, after `warm_s` of health."""
     rng, now_s, sent, good = random.Random(seed), 0.0, 0, 0
@@ -277,8 +267,8 @@ def simulate_in_flight(
 @pytest.mark.parametrize(
     ("name", "make", "attempts", "outage", "faults"),
     [
-        ("SDK (3) x wrapper (4)", Policy, 12, 12.0, None),
-        ("plain 3 attempts", Policy, 3, 3.0, (1.39, 0.973)),
+        ("SDK (3) x wrapper (4)", SimulatedPolicy, 12, 12.0, None),
+        ("plain 3 attempts", SimulatedPolicy, 3, 3.0, (1.39, 0.973)),
         ("Finagle 20 % + 10/s", Finagle, 3, 1.30, (1.30, 0.908)),
         ("gRPC 10 / 0.1", Grpc, 4, 1.0001, (1.00, 0.702)),
         ("bucket 500, cost 5, refund", Published, 6, 1.002, (1.43, 0.9991)),
@@ -286,7 +276,7 @@ def simulate_in_flight(
     ],
 )
 def test_the_table_of_retry_policies(
-    name: str, make: Callable[[], Policy], attempts: int, outage: float, faults: tuple[float, float] | None
+    name: str, make: Callable[[], SimulatedPolicy], attempts: int, outage: float, faults: tuple[float, float] | None
 ) -> None:
     """Only a cost refunded on success survives 30 % faults and stays near 1.0x in a total outage; the others show why."""
     out, _ = simulate(make(), rps=100, fail=1.0, calls=60_000, attempts=attempts)

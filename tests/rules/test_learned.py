@@ -7,14 +7,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from surefoot.rules.bucket import Learned, Reservation
-from tests.rules.quota import PROVIDERS, TPM, TWO_SECONDS, TokenBucket, offer
+from surefoot.rules.token_bucket import LearnedTokenBucket, Reservation
+from tests.rules.quota import PROVIDERS, TPM, TWO_SECONDS, BucketServer, offer
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_a_limit_learned_from_headers_is_used_within_the_first_minute(name: str) -> None:
     """The promise: >= 95 % within 60 s, <= 0.5 % refused, though nothing is known before the first answer."""
-    client = offer(Learned(), PROVIDERS[name](TPM), mean=0.015 * TWO_SECONDS, headers=True)
+    client = offer(LearnedTokenBucket(), PROVIDERS[name](TPM), mean=0.015 * TWO_SECONDS, headers=True)
     first, rest = client.used(TPM, 0, 60), client.used(TPM, 60, 600)
     print(f"{name}: {first:.3f} used in the first minute, {rest:.4f} after, {client.rejected():.5f} refused")
     assert first >= 0.95
@@ -35,7 +35,7 @@ def test_a_limit_learned_from_headers_is_used_within_the_first_minute(name: str)
 )
 def test_a_limit_learned_from_refusals_alone(name: str, hints: bool, least: float, most: float) -> None:
     """As good as it gets without headers: what limits it is that a refusal is the only news, and that minute windows tell it late."""
-    client = offer(Learned(), PROVIDERS[name](TPM), mean=0.015 * TWO_SECONDS, hints=hints)
+    client = offer(LearnedTokenBucket(), PROVIDERS[name](TPM), mean=0.015 * TWO_SECONDS, hints=hints)
     first, rest = client.used(TPM, 0, 60), client.used(TPM, 60, 600)
     print(f"{name}, hints {hints}: {first:.3f} used in the first minute, {rest:.4f} after, {client.rejected():.5f} refused")
     assert rest >= least
@@ -44,7 +44,7 @@ def test_a_limit_learned_from_refusals_alone(name: str, hints: bool, least: floa
 
 def test_below_the_limit_nobody_waits() -> None:
     """Learning must cost nothing where there is nothing to learn."""
-    client = offer(Learned(), TokenBucket(TPM), mean=0.015 * TWO_SECONDS, times=0.5)
+    client = offer(LearnedTokenBucket(), BucketServer(TPM), mean=0.015 * TWO_SECONDS, times=0.5)
     assert not client.refused
     assert client.gate.per_minute == math.inf
 
@@ -52,13 +52,13 @@ def test_below_the_limit_nobody_waits() -> None:
 def test_a_raised_limit_is_found_again() -> None:
     """Tiers change: without refusals the pace grows ever faster."""
 
-    class Raised(TokenBucket):
+    class Raised(BucketServer):
         def accepts(self, amount: float, now_s: float) -> bool:
             if now_s > 200.0 and self.rate < TPM / 40.0:
                 self.rate *= 2.0
             return super().accepts(amount, now_s)
 
-    client = offer(Learned(), Raised(TPM, holds_s=2.0), mean=0.015 * TWO_SECONDS, times=4.0)
+    client = offer(LearnedTokenBucket(), Raised(TPM, holds_s=2.0), mean=0.015 * TWO_SECONDS, times=4.0)
     print(f"limit doubled at 200 s: {client.used(2 * TPM, 400, 600):.3f} of the new one used from 400 s on")
     assert client.used(2 * TPM, 400, 600) >= 0.85
 
@@ -66,11 +66,11 @@ def test_a_raised_limit_is_found_again() -> None:
 def test_a_provider_that_refuses_everything_is_tried_ever_more_rarely_and_found_again() -> None:
     """Shut for two minutes, no hint: trials one at a time, and the pace of before once it is open."""
 
-    class Shut(TokenBucket):
+    class Shut(BucketServer):
         def accepts(self, amount: float, now_s: float) -> bool:
             return not 100.0 <= now_s < 220.0 and super().accepts(amount, now_s)
 
-    client = offer(Learned(), Shut(TPM, holds_s=2.0), mean=0.015 * TWO_SECONDS, hints=False)
+    client = offer(LearnedTokenBucket(), Shut(TPM, holds_s=2.0), mean=0.015 * TWO_SECONDS, hints=False)
     while_shut = sum(100.0 <= at_s < 220.0 for at_s in client.refused)
     print(f"shut for 120 s: {while_shut} refused meanwhile, {client.used(TPM, 270, 600):.3f} used from 50 s after it")
     assert while_shut <= 60
@@ -79,7 +79,7 @@ def test_a_provider_that_refuses_everything_is_tried_ever_more_rarely_and_found_
 
 def test_a_refusal_after_a_quiet_hour_does_not_silence_the_client() -> None:
     """One request in an hour, refused for others' traffic: the hour measured nothing, so fifty then get away within forty seconds."""
-    gate = Learned()
+    gate = LearnedTokenBucket()
     gate.settle(gate.reserve(500.0, 0.0), 500.0, 1.0)
     gate.on_refusal(gate.reserve(500.0, 3600.0), 3600.1)
     now_s = 3601.0
@@ -92,7 +92,7 @@ def test_a_refusal_after_a_quiet_hour_does_not_silence_the_client() -> None:
 
 def test_a_machine_suspended_between_sending_and_refusal_does_not_slow_the_trials() -> None:
     """An hour between the two is not how long a refusal takes."""
-    gate = Learned()
+    gate = LearnedTokenBucket()
     gate.on_refusal(gate.reserve(500.0, 0.0), 3600.0)
     now_s = 3600.0
     for reservation in [gate.reserve(500.0, now_s) for _ in range(10)]:
@@ -103,7 +103,7 @@ def test_a_machine_suspended_between_sending_and_refusal_does_not_slow_the_trial
 
 def test_a_limit_that_was_none_is_lifted() -> None:
     """Back to what headers name, or to nothing; and what follows is measured anew."""
-    gate = Learned()
+    gate = LearnedTokenBucket()
     sent = [gate.reserve(100.0, 0.02 * n) for n in range(100)]
     gate.on_refusal(sent[-1], 2.0)
     assert gate.per_minute < math.inf
@@ -117,7 +117,7 @@ def test_a_limit_that_was_none_is_lifted() -> None:
 
 def test_old_refusals_teach_nothing() -> None:
     """Fifty in flight refused together are one piece of news, not fifty cuts."""
-    gate = Learned()
+    gate = LearnedTokenBucket()
     sent = [gate.reserve(100.0, 0.02 * n) for n in range(100)]
     gate.on_refusal(sent[-50], 2.0)
     pace = gate.per_minute
@@ -128,11 +128,11 @@ def test_old_refusals_teach_nothing() -> None:
 
 
 class LearnedMachine(RuleBasedStateMachine):
-    """A gate that learns must let everyone through in the end, whatever it is told."""
+    """A bucket that learns must let everyone through in the end, whatever it is told."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.gate = Learned()
+        self.gate = LearnedTokenBucket()
         self.now_s = 0.0
         self.waiting: list[Reservation] = []
         self.gone: list[Reservation] = []

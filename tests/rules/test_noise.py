@@ -7,20 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot.rules.noise import EXCESS, RARE, Noise
+from surefoot.rules.noise import EXCESS, RARE, SpuriousRefusals
 
 
-def slow_down(noise: Noise, *, refused: float, calls: int, seed: int = 1) -> float:
+def slow_down(spurious: SpuriousRefusals, *, refused: float, calls: int, seed: int = 1) -> float:
     """A setting that is cut by 2 % at each lesson, before a provider that refuses this share whatever we do: where it ends."""
     rng, setting = random.Random(seed), 100.0
     for _ in range(calls):
         if rng.random() >= refused:
-            noise.passed()
+            spurious.passed()
             continue
         was = setting
-        if noise.is_lesson(was):
+        if spurious.is_lesson(was):
             setting *= 0.98
-            back = noise.put_back()
+            back = spurious.put_back()
             setting = max(setting, back or 0.0)
     return setting
 
@@ -28,7 +28,7 @@ def slow_down(noise: Noise, *, refused: float, calls: int, seed: int = 1) -> flo
 @pytest.mark.parametrize("refused", [0.01, 0.05, 0.3])
 def test_refusals_that_do_not_fall_are_background(refused: float) -> None:
     """Without it a hundred lessons of 2 % leave 13 of 100, and so on without end."""
-    ends = [slow_down(Noise(), refused=refused, calls=int(400 / refused), seed=seed) for seed in range(20)]
+    ends = [slow_down(SpuriousRefusals(), refused=refused, calls=int(400 / refused), seed=seed) for seed in range(20)]
     print(f"{refused:.0%} refused: from 100 to {min(ends):.0f}..{max(ends):.0f} after 400 refusals")
     assert min(ends) >= 60.0
     assert sum(ends) / len(ends) >= 85.0
@@ -36,63 +36,63 @@ def test_refusals_that_do_not_fall_are_background(refused: float) -> None:
 
 def test_refusals_that_fall_are_lessons() -> None:
     """A limit at half: each refusal above it counts, and none is put back."""
-    rng, noise, setting = random.Random(2), Noise(), 100.0
+    rng, spurious, setting = random.Random(2), SpuriousRefusals(), 100.0
     for _ in range(20_000):
         if rng.random() * setting <= 50.0:
-            noise.passed()
+            spurious.passed()
         else:
-            assert noise.is_lesson(setting)
-            assert noise.put_back() is None
+            assert spurious.is_lesson(setting)
+            assert spurious.put_back() is None
             setting = max(50.0, setting * 0.9)
         setting *= 1.00004
-    assert noise.share == 0.0
+    assert spurious.share == 0.0
 
 
 def test_too_much_on_top_of_background_is_a_lesson_soon() -> None:
     """Noise must not deafen: at 5 % background a limit that refuses half is heard after some twenty calls."""
-    noise = Noise()
-    slow_down(noise, refused=0.05, calls=5_000)
-    assert noise.share == pytest.approx(0.05, rel=0.6)
+    spurious = SpuriousRefusals()
+    slow_down(spurious, refused=0.05, calls=5_000)
+    assert spurious.share == pytest.approx(0.05, rel=0.6)
     calls = 0
     while True:
         calls += 1
-        if calls % 2 and noise.is_lesson(100.0):
+        if calls % 2 and spurious.is_lesson(100.0):
             break
         if not calls % 2:
-            noise.passed()
+            spurious.passed()
     print(f"heard after {calls} calls")
     assert EXCESS <= calls <= 25
 
 
 def test_background_that_ends_is_forgotten() -> None:
     """A bad day at the provider must not make every later lesson six times as slow."""
-    noise = Noise()
-    slow_down(noise, refused=0.05, calls=5_000)
+    spurious = SpuriousRefusals()
+    slow_down(spurious, refused=0.05, calls=5_000)
     for _ in range(6_000):
-        noise.passed()
-    assert noise.share == 0.0
-    assert noise.is_lesson(100.0)
+        spurious.passed()
+    assert spurious.share == 0.0
+    assert spurious.is_lesson(100.0)
 
 
 def test_more_than_half_is_never_background() -> None:
     """From far above a limit nearly all is refused until it is reached: that is no noise, and the setting must go on sinking."""
-    assert slow_down(Noise(), refused=0.9, calls=400) < 1.0
+    assert slow_down(SpuriousRefusals(), refused=0.9, calls=400) < 1.0
 
 
 def test_rare_refusals_are_left_alone() -> None:
     """One in a thousand costs less than what is grown back meanwhile."""
-    noise = Noise()
-    slow_down(noise, refused=RARE / 2, calls=50_000)
-    assert noise.share == 0.0
+    spurious = SpuriousRefusals()
+    slow_down(spurious, refused=RARE / 2, calls=50_000)
+    assert spurious.share == 0.0
 
 
 def test_what_was_seen_before_a_reset_counts_no_more() -> None:
     """One who lets nobody in is shut: its refusals are none of the pace, and no noise."""
-    noise = Noise()
+    spurious = SpuriousRefusals()
     for _ in range(100):
-        assert noise.is_lesson(math.inf)
-        noise.reset()
-        assert noise.put_back() is None
+        assert spurious.is_lesson(math.inf)
+        spurious.reset()
+        assert spurious.put_back() is None
 
 
 @settings(deadline=None)
@@ -103,15 +103,15 @@ def test_what_was_seen_before_a_reset_counts_no_more() -> None:
 )
 def test_whatever_happens_the_setting_goes_back_only_to_where_it_has_been(enough: int, sunk: float, steps: list[tuple[int, float]]) -> None:
     """Never above the highest at which a lesson was drawn, only with a background named, and a share is a share."""
-    noise, drawn = Noise(enough=enough, sunk=sunk), set[float]()
+    spurious, drawn = SpuriousRefusals(enough=enough, sunk=sunk), set[float]()
     for passes, setting in steps:
         for _ in range(passes):
-            noise.passed()
-        if noise.is_lesson(setting):
+            spurious.passed()
+        if spurious.is_lesson(setting):
             drawn.add(setting)
-            back = noise.put_back()
+            back = spurious.put_back()
             if back is not None:
                 assert back in drawn
                 assert back == max(drawn) or back >= setting
-                assert noise.share > 0.0
-        assert 0.0 <= noise.share <= 1.0
+                assert spurious.share > 0.0
+        assert 0.0 <= spurious.share <= 1.0

@@ -12,10 +12,10 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from surefoot.envelope import wall_s
-from surefoot.stores import sqlite as module
-from surefoot.stores.sqlite import SQLiteStore
-from tests.stores.test_sqlite import ended_well, in_child, needs_fork, table
+from surefoot.runtime.clock import wall_s
+from surefoot.storage import sqlite as module
+from surefoot.storage.sqlite import SQLiteStore
+from tests.storage.test_sqlite import ended_well, in_child, needs_fork, table
 
 ROWS = 60
 
@@ -149,7 +149,7 @@ async def test_a_deleted_file_is_made_anew(path):
 
 async def test_what_is_written_during_a_lock_waits_and_is_found(path, monkeypatch, caplog):
     """Vectors that were paid for must not be paid for again because somebody looks at the file with a tool."""
-    monkeypatch.setattr("surefoot._sqlite.connect.__kwdefaults__", {"busy_s": 0.02})
+    monkeypatch.setattr("surefoot.storage._sqlite.connect.__kwdefaults__", {"busy_s": 0.02})
     monkeypatch.setattr(module, "RETRY_S", 0.02)
     await kept(path)
     store = SQLiteStore(path)
@@ -170,7 +170,7 @@ async def test_what_is_written_during_a_lock_waits_and_is_found(path, monkeypatc
 
 async def test_what_waits_is_bounded(path, monkeypatch):
     """A lock that is never released takes no more memory than PENDING_BYTES, whatever the keys and however small the values."""
-    monkeypatch.setattr("surefoot._sqlite.connect.__kwdefaults__", {"busy_s": 0.02})
+    monkeypatch.setattr("surefoot.storage._sqlite.connect.__kwdefaults__", {"busy_s": 0.02})
     monkeypatch.setattr(module, "PENDING_BYTES", 100_000)
     await kept(path)
     store = SQLiteStore(path)
@@ -186,7 +186,7 @@ async def test_what_waits_is_bounded(path, monkeypatch):
 
 FULL_DISK = """
 import asyncio, resource, sys
-from surefoot.stores.sqlite import SQLiteStore
+from surefoot.storage.sqlite import SQLiteStore
 
 async def main():
     store = SQLiteStore(sys.argv[1])

@@ -17,11 +17,11 @@ def test_calls_get_through_a_bad_day_and_say_what_it_took():
     """The same seed gives the same day."""
     trails = []
     for _ in range(2):
-        edge = Scripted("fine", name="a:m")
-        chat = ChatModel(Chaotic(edge, Chaos(rates=HARD, seed=3)), policy=QUICK)
+        provider = Scripted("fine", name="a:m")
+        chat = ChatModel(Chaotic(provider, Chaos(rates=HARD, seed=3)), policy=QUICK)
         replies = [chat.invoke(f"question {n}") for n in range(5)]
         assert {reply.text for reply in replies} == {"fine"}
-        assert edge.calls == 5  # a fault before the request reaches nobody
+        assert provider.calls == 5  # a fault before the request reaches nobody
         trails.append([[one.error for one in reply.trail] for reply in replies])
     assert trails[0] == trails[1]
     assert any(len(trail) > 1 for trail in trails[0])

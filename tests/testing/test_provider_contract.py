@@ -9,10 +9,11 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
+from surefoot.core.deltas import Replay, to_deltas
+from surefoot.core.stream import Stream, open_stream
 from surefoot.errors import BadRequest, Misconfigured, Transient
-from surefoot.providers.openai import OpenAIEdge
-from surefoot.settle import Replay, Stream, prime, split
-from surefoot.target import Target
+from surefoot.providers.openai.endpoint import OpenAIProvider
+from surefoot.settings import Target
 from surefoot.testing import PROVIDER_PROMISES, ProviderContract
 from surefoot.testing.wire import OpenAISim, fault
 from surefoot.types import Call, ToolCall
@@ -21,55 +22,55 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Bent:
-    """A good edge, bent in one place."""
+    """A good provider, bent in one place."""
 
-    def __init__(self, edge: OpenAIEdge) -> None:
-        self.edge = edge
-        self.traits = edge.traits
+    def __init__(self, provider: OpenAIProvider) -> None:
+        self.provider = provider
+        self.traits = provider.traits
 
     async def chat(self, call: Call[Any]) -> Any:
-        return await self.edge.chat(call)
+        return await self.provider.chat(call)
 
     async def embed(self, call: Call[Any]) -> Any:
-        return await self.edge.embed(call)
+        return await self.provider.embed(call)
 
 
 class AsksTwice(Bent):
     async def chat(self, call: Call[Any]) -> Any:
-        await self.edge.chat(replace(call, stream=False))
-        return await self.edge.chat(call)
+        await self.provider.chat(replace(call, stream=False))
+        return await self.provider.chat(call)
 
 
 class ForgetsTools(Bent):
     async def chat(self, call: Call[Any]) -> Any:
-        return await self.edge.chat(replace(call, request=replace(call.request, tools=(), tool_choice="")))
+        return await self.provider.chat(replace(call, request=replace(call.request, tools=(), tool_choice="")))
 
 
 class EmptiesArguments(Bent):
     async def chat(self, call: Call[Any]) -> Any:
-        answer = await self.edge.chat(replace(call, stream=False))
+        answer = await self.provider.chat(replace(call, stream=False))
         calls = tuple(ToolCall(id=one.id, name=one.name) for one in answer.tool_calls)
         answer = replace(answer, tool_calls=calls)
-        return await prime(Replay(split(answer))) if call.stream else answer
+        return await open_stream(Replay(to_deltas(answer))) if call.stream else answer
 
 
 class Shuffles(Bent):
     async def embed(self, call: Call[Any]) -> Any:
-        reply = await self.edge.embed(call)
+        reply = await self.provider.embed(call)
         return replace(reply, vectors=reply.vectors[::-1].copy())
 
 
 class Mislabels(Bent):
     async def chat(self, call: Call[Any]) -> Any:
         try:
-            return await self.edge.chat(call)
+            return await self.provider.chat(call)
         except Transient as error:
             raise BadRequest(str(error)) from None
 
 
 class LeavesStreamsOpen(Bent):
     async def chat(self, call: Call[Any]) -> Any:
-        answer = await self.edge.chat(call)
+        answer = await self.provider.chat(call)
         if isinstance(answer, Stream):
             self.kept = answer
 
@@ -80,7 +81,7 @@ class LeavesStreamsOpen(Bent):
                 async def aclose(self) -> None:
                     """Nothing."""
 
-            return await prime(Deaf())
+            return await open_stream(Deaf())
         return answer
 
 
@@ -91,8 +92,8 @@ def sim() -> Iterator[OpenAISim]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def edge(sim) -> AsyncIterator[OpenAIEdge]:
-    one = OpenAIEdge(Target("openai:gpt-4.1", base_url=sim.url + "/v1", api_key="k", lane="direct"), None)
+async def provider(sim) -> AsyncIterator[OpenAIProvider]:
+    one = OpenAIProvider(Target("openai:gpt-4.1", base_url=sim.url + "/v1", api_key="k", lane="direct"), None)
     yield one
     await one.aclose()
 
@@ -108,27 +109,27 @@ async def edge(sim) -> AsyncIterator[OpenAIEdge]:
         (LeavesStreamsOpen, "closes_a_stream_that_is_left", "still serves"),
     ],
 )
-async def test_a_bent_provider_is_caught(edge, sim, bent, promise, words, monkeypatch):
+async def test_a_bent_provider_is_caught(provider, sim, bent, promise, words, monkeypatch):
     """A contract that cannot fail protects nothing."""
-    await ProviderContract(edge, sim=sim).check(promise)
+    await ProviderContract(provider, sim=sim).check(promise)
     monkeypatch.setattr("surefoot.testing._provider.NOTICED_S", 0.2)  # from here on it is waited for in vain
-    crooked = bent(edge)
+    crooked = bent(provider)
     with pytest.raises((AssertionError, ValueError), match=words):
         await ProviderContract(crooked, sim=sim).check(promise)
     if hasattr(crooked, "kept"):
         await crooked.kept.aclose()
 
 
-async def test_a_fault_by_another_name_is_caught(edge, sim):
+async def test_a_fault_by_another_name_is_caught(provider, sim):
     """The class decides whether a caller asks again."""
-    await ProviderContract(edge, sim=sim).check_fault(fault("status_503"), "chat")
+    await ProviderContract(provider, sim=sim).check_fault(fault("status_503"), "chat")
     with pytest.raises(AssertionError, match="Overloaded belongs"):
-        await ProviderContract(Mislabels(edge), sim=sim).check_fault(fault("status_503"), "chat")
+        await ProviderContract(Mislabels(provider), sim=sim).check_fault(fault("status_503"), "chat")
 
 
-async def test_a_false_excuse_is_caught(edge, sim):
+async def test_a_false_excuse_is_caught(provider, sim):
     """Who says that it cannot must refuse, and its traits must say so too."""
-    liar = ProviderContract(edge, sim=sim, cannot={"vision": "so they say"})
+    liar = ProviderContract(provider, sim=sim, cannot={"vision": "so they say"})
     assert liar.excuse("sees_pictures") == "vision: so they say"
     with pytest.raises(AssertionError, match="vision"):
         await liar.check("refuses_before_sending")

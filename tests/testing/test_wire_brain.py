@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.testing.wire import Ask, Said, Tool, Turn
-from surefoot.testing.wire._brain import pieces, think
-from surefoot.testing.wire._schema import Clues, fill
-from surefoot.testing.wire._vectors import as_bytes, embed, embed_bytes
+from surefoot.testing.wire import Ask, PlainAnswer, PlainMessage, PlainTool
+from surefoot.testing.wire._model._brain import pieces, think
+from surefoot.testing.wire._model._schema import Clues, fill
+from surefoot.testing.wire._model._vectors import as_bytes, embed, embed_bytes
 
 SCHEMAS = [
     {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "number", "minimum": 3.5}}, "required": ["a", "b"]},
@@ -125,12 +125,12 @@ def test_any_schema_is_satisfied_whatever_the_text(schema, text, optional):
 
 
 def asked(text, *tools, **more):
-    return think(Ask(turns=[Turn(role="user", text=text)], tools=list(tools), **more))
+    return think(Ask(turns=[PlainMessage(role="user", text=text)], tools=list(tools), **more))
 
 
 def tool(name, required=None, description="", **properties):
     schema = {"type": "object", "properties": properties, "required": list(properties) if required is None else required}
-    return Tool(name=name, description=description, schema=schema)
+    return PlainTool(name=name, description=description, schema=schema)
 
 
 INTEGER, STRING = {"type": "integer"}, {"type": "string"}
@@ -162,10 +162,10 @@ def test_obvious_values_reach_the_tools(text, tools, expected):
 def test_forced_choice_moves_on_to_a_tool_not_used_yet():
     """An agent whose last tool delivers the structured answer comes to its end."""
     final = tool("Answer", text=STRING)
-    turns = [Turn(role="user", text="weather in Rome?")]
+    turns = [PlainMessage(role="user", text="weather in Rome?")]
     first = think(Ask(turns=turns, tools=[WEATHER, final], choice="any"))
     assert [c.name for c in first.calls] == ["get_weather"]
-    turns += [Turn(role="assistant", calls=("get_weather",)), Turn(role="tool", text="sunny", tool="get_weather")]
+    turns += [PlainMessage(role="assistant", calls=("get_weather",)), PlainMessage(role="tool", text="sunny", tool="get_weather")]
     second = think(Ask(turns=turns, tools=[WEATHER, final], choice="any"))
     assert [c.name for c in second.calls] == ["Answer"]
     assert "sunny" in think(Ask(turns=turns, tools=[WEATHER, final])).text
@@ -189,7 +189,7 @@ def test_pieces_join_to_the_text(text):
 @given(st.text(max_size=80), st.integers(0, 12))
 def test_output_tokens_never_exceed_what_was_allowed(text, allowed):
     """And the finish reason tells when they would have."""
-    said = think(Ask(turns=[Turn(role="user", text=text)], max_tokens=allowed))
+    said = think(Ask(turns=[PlainMessage(role="user", text=text)], max_tokens=allowed))
     assert said.counts.output <= allowed
     assert said.finish == "length"
 
@@ -205,7 +205,7 @@ def test_arguments_cut_by_the_limit_are_broken_json():
 def test_the_same_question_gets_the_same_answer():
     """Nothing depends on time, order or luck."""
     assert asked("hello", ADD) == asked("hello", ADD)
-    assert isinstance(asked("hello"), Said)
+    assert isinstance(asked("hello"), PlainAnswer)
 
 
 @given(st.text(max_size=100), st.sampled_from([1, 8, 768]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from surefoot.testing.wire import CATALOGUE, OK, AnthropicSim, GeminiSim, OpenAISim, Said, ToolCall, fault, faults_for, mixture
+from surefoot.testing.wire import CATALOGUE, OK, AnthropicSim, GeminiSim, OpenAISim, PlainAnswer, PlainToolCall, fault, faults_for, mixture
 from tests.testing.wire_users import USERS
 
 
@@ -40,7 +40,7 @@ def test_every_spoiling_a_record_names_exists_for_its_vendors(at):
     """A typo in a record would otherwise be a fault that does nothing."""
     tool = {"openai": {"type": "function", "function": {"name": "f"}}, "anthropic": {"name": "f", "input_schema": {"type": "object"}}}
     for vendor, (sim, user) in at.items():
-        sim.answer = lambda ask: Said(calls=(ToolCall("f", '{"a":1}'),)) if ask.tools else None
+        sim.answer = lambda ask: PlainAnswer(calls=(PlainToolCall("f", '{"a":1}'),)) if ask.tools else None
         asked = {(surface, False): _request(user, sim, surface) for surface in ("chat", "stream")}
         if vendor in tool:
             asked |= {(surface, True): _request(user, sim, surface, tools=[tool[vendor]]) for surface in ("chat", "stream")}

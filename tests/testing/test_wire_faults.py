@@ -10,7 +10,7 @@ import openai
 import pytest
 from google.genai import errors, types
 
-from surefoot.testing.wire import CATALOGUE, AnthropicSim, GeminiSim, OpenAISim, Said, ToolCall, fault, faults_for
+from surefoot.testing.wire import CATALOGUE, AnthropicSim, GeminiSim, OpenAISim, PlainAnswer, PlainToolCall, fault, faults_for
 from tests.testing.wire_users import USERS, OpenAIUser
 
 TIMEOUT_S = 0.15  # of the clients: a scripted stall outlasts it, an answer never does
@@ -239,7 +239,7 @@ def test_azures_first_chunk_has_no_choices(at):
 
 def test_malformed_tool_arguments_arrive_as_raw_text(at):
     """Whole at OpenAI, in pieces at both that stream them."""
-    call = Said(calls=(ToolCall("f", '{"location":"Paris","days":2}'),))
+    call = PlainAnswer(calls=(PlainToolCall("f", '{"location":"Paris","days":2}'),))
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
     sim, user = at["openai"]
     sim.answer = lambda _: call

@@ -10,8 +10,8 @@ import time
 import openai
 import pytest
 
-from surefoot.testing.wire import OK, RECORDINGS, OpenAISim, Said, fault, recorded_stream
-from surefoot.testing.wire._http import WireReply, steps_of
+from surefoot.testing.wire import OK, RECORDINGS, OpenAISim, PlainAnswer, fault, recorded_stream
+from surefoot.testing.wire._server._http import WireReply, steps_of
 
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hello"}]}).encode()
 STREAMED = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hello"}], "stream": True}).encode()
@@ -242,7 +242,7 @@ def test_bad_json_and_unknown_paths_are_refused_natively(sim, line):
 
 def test_stopping_ends_open_connections_and_bills_them():
     """A test that ends early leaves nothing behind."""
-    sim = OpenAISim(gap_s=10, answer=Said(text="a b c")).start()
+    sim = OpenAISim(gap_s=10, answer=PlainAnswer(text="a b c")).start()
     host, port = sim.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as sock:
         sock.sendall(post(STREAMED))

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.testing.wire import Limits
-from surefoot.testing.wire._limits import Quota, Window
+from surefoot.testing.wire._server._limits import LimitWindow, Quota
 
 WALKS = st.lists(st.tuples(st.floats(0, 30), st.integers(1, 4)), max_size=60)  # (seconds since the last request, its size)
 
 
 def admitted(kind, walk, per_minute=10.0):
     """[(time, size)] of what a window lets in."""
-    window, now, taken = Window(per_minute, kind, 60.0), 0.0, []
+    window, now, taken = LimitWindow(per_minute, kind, 60.0), 0.0, []
     for gap, size in walk:
         now += gap
         if window.wait_s(size, now) <= 0:
@@ -46,7 +46,7 @@ def test_a_bucket_never_gives_more_than_its_size_and_the_refill(walk):
 @given(WALKS)
 def test_a_fixed_window_starts_again_each_minute(walk):
     """Which lets twice its size pass around the turn: clients must live with it."""
-    window, now, used = Window(10.0, "fixed", 60.0), 0.0, {}
+    window, now, used = LimitWindow(10.0, "fixed", 60.0), 0.0, {}
     window.wait_s(0, 0.0)
     for gap, size in walk:
         now += gap
@@ -59,7 +59,7 @@ def test_a_fixed_window_starts_again_each_minute(walk):
 @given(st.sampled_from(["fixed", "sliding", "bucket"]), WALKS, st.integers(1, 4))
 def test_the_hint_is_true(kind, walk, size):
     """Who waits as long as was said is let in, and not long before."""
-    window, now = Window(10.0, kind, 60.0), 0.0
+    window, now = LimitWindow(10.0, kind, 60.0), 0.0
     for gap, n in walk:
         now += gap
         if window.wait_s(n, now) <= 0:
@@ -71,7 +71,7 @@ def test_the_hint_is_true(kind, walk, size):
 
 def test_what_never_fits_waits_a_whole_window():
     """A request larger than the limit."""
-    assert Window(10.0, "sliding", 60.0).wait_s(11, 0.0) == 60.0
+    assert LimitWindow(10.0, "sliding", 60.0).wait_s(11, 0.0) == 60.0
 
 
 def test_a_refused_request_takes_nothing():
@@ -87,7 +87,7 @@ def test_a_refused_request_takes_nothing():
 
 def test_levels_fall_and_recover():
     """What the headers tell."""
-    window = Window(6.0, "bucket", 60.0)
+    window = LimitWindow(6.0, "bucket", 60.0)
     window.take(3, 0.0)
     assert (window.level(0.0).remaining, window.level(0.0).reset_s) == (3, 30.0)
     assert window.level(10.0).remaining == 4
@@ -98,7 +98,7 @@ def test_levels_fall_and_recover():
 @pytest.mark.parametrize("kind", ["fixed", "sliding", "bucket"])
 def test_the_limit_is_told_per_minute_whatever_the_window(kind):
     """160 in 2 s is called 4,800 a minute; a client told 160 would send 160 a minute."""
-    window = Window(4800.0, kind, 2.0)
+    window = LimitWindow(4800.0, kind, 2.0)
     window.take(100, 0.0)
     level = window.level(0.0)
     assert (level.limit, level.remaining) == (4800, 60)

@@ -9,7 +9,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from surefoot.testing.wire import OK, Limits, OpenAISim, Said, ToolCall, fault
+from surefoot.testing.wire import OK, Limits, OpenAISim, PlainAnswer, PlainToolCall, fault
 
 WEATHER = {
     "type": "function",
@@ -293,7 +293,7 @@ def test_models_are_listed(client, sim):
 
 def test_scripts_by_order_by_predicate_and_counted(client, sim):
     """A list is used up; a single entry holds; `times` and `when` bound it."""
-    sim.script([fault("status_500"), OK, "Scripted.", Said(calls=(ToolCall("f", "{}"),))])
+    sim.script([fault("status_500"), OK, "Scripted.", PlainAnswer(calls=(PlainToolCall("f", "{}"),))])
     with pytest.raises(openai.InternalServerError):
         ask(client)
     assert "Merhaba" in ask(client).choices[0].message.content

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from surefoot.errors import ConnectionLost, Exhausted, Overloaded
-from surefoot.stores.memory import MemoryStore
-from surefoot.target import Policy
+from surefoot.settings import Policy
+from surefoot.storage.memory import MemoryStore
 from surefoot.testing.virtual import VirtualLoop, virtual_run
-from surefoot.testing.world import Provider, Serving, World
+from surefoot.testing.world import Serving, ServingProvider, World
 
 
 def test_an_hour_passes_at_once():
@@ -60,7 +60,7 @@ def test_a_world_in_which_nothing_can_happen_says_so(monkeypatch):
 def test_a_world_notices_what_is_wrong():
     """A wrong answer and a late one are calls lost; what is held is told."""
 
-    class Liar(Provider):
+    class Liar(ServingProvider):
         async def chat(self, call):
             reply = await super().chat(call)
             return type(reply)(text="another's answer")
@@ -71,7 +71,7 @@ def test_a_world_notices_what_is_wrong():
         return world.counts["lost"]
 
     async def late():
-        slow = Provider("a:m", serve=lambda _: Serving(after_s=5))
+        slow = ServingProvider("a:m", serve=lambda _: Serving(after_s=5))
         world = World(1, slow, policy=Policy(deadline_s=None))
         ended = await world.ask(0)
         world._book(type(ended)(number=1, late_s=0.02), is_lost=True)
@@ -86,7 +86,7 @@ def test_a_world_keeps_books():
     """Endings by kind, attempts by kind, and one typed error with every failure in it."""
 
     async def books():
-        world = World(7, Provider("a:m", serve=lambda _: Serving(fault=Overloaded("busy"))), policy=Policy(attempts=3))
+        world = World(7, ServingProvider("a:m", serve=lambda _: Serving(fault=Overloaded("busy"))), policy=Policy(attempts=3))
         ended = await world.ask(0, stream=True)
         assert isinstance(ended.error, Exhausted)
         return ended.kind, world.counts["Exhausted"], world.attempts, world.sent["retry"], world.requests
@@ -97,7 +97,7 @@ def test_a_world_keeps_books():
 def test_a_world_embeds_and_notices_a_wrong_vector():
     """Chats are not all that can be mixed up."""
 
-    class Liar(Provider):
+    class Liar(ServingProvider):
         async def embed(self, call):
             reply = await super().embed(call)
             return msgspec.structs.replace(reply, vectors=reply.vectors[::-1])
@@ -108,7 +108,7 @@ def test_a_world_embeds_and_notices_a_wrong_vector():
         await world.ask(1)
         return ended.kind, world.ended, world.counts["lost"], world.requests, await world.left_over()
 
-    assert virtual_run(embeds(Provider)) == ("", 2, 0, 2, [])
+    assert virtual_run(embeds(ServingProvider)) == ("", 2, 0, 2, [])
     assert virtual_run(embeds(Liar)) == ("", 2, 1, 2, [])
 
 
@@ -116,7 +116,7 @@ def test_a_world_with_a_cache_knows_what_was_free():
     """Who counts attempts a call must not count those that asked nobody."""
 
     async def asks():
-        world = World(1, Provider("a:m", serve=lambda _: Serving()), cache=MemoryStore())
+        world = World(1, ServingProvider("a:m", serve=lambda _: Serving()), cache=MemoryStore())
         first = [await world.ask(n, text="same", temperature=0.0, stream=n == 0) for n in range(2)]
         await world.ask(2, texts=("same",))
         await world.ask(3, texts=("same",))
@@ -130,8 +130,8 @@ def test_a_world_reads_a_resumed_stream_as_its_reader_would():
     """Drop what you have, says the marker; who splices has read two answers."""
 
     async def resumed():
-        breaks = Provider("a:m", serve=lambda _: Serving(breaks_at=2, fault=ConnectionLost("reset")))
-        world = World(1, breaks, Provider("b:m", serve=lambda _: Serving()), policy=Policy(resume=True))
+        breaks = ServingProvider("a:m", serve=lambda _: Serving(breaks_at=2, fault=ConnectionLost("reset")))
+        world = World(1, breaks, ServingProvider("b:m", serve=lambda _: Serving()), policy=Policy(resume=True))
         ended = await world.ask(0, stream=True)
         return ended.kind, [one.kind for one in ended.trail], world.counts["lost"]
 

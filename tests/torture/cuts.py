@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from surefoot.core.stream import collect, open_stream
 from surefoot.errors import BadRequest, ConnectionLost, SurefootError
-from surefoot.providers import _anthropic_read, _google_read, _openai_read
-from surefoot.providers._faults import Door
-from surefoot.providers._sse import EventSource
-from surefoot.settle import fold, prime
+from surefoot.providers.anthropic import responses as anthropic_responses
+from surefoot.providers.google import responses as google_responses
+from surefoot.providers.http.faults import ErrorBoundary
+from surefoot.providers.http.sse import EventSource
+from surefoot.providers.openai import responses as openai_responses
 from surefoot.testing.wire import RECORDINGS, recorded_stream
 from surefoot.testing.world import virtual_run
 from surefoot.types import ChatReply, ChatRequest, Message
-from tests.torture.figures import Figure, Row
+from tests.torture.figures import Figure, FigureRow
 
-SHORT = ("unicode", "mixed")  # the others by command: python -m eval bench torture
+SHORT = ("unicode", "mixed")  # the others by command: python -m surefoot_eval bench torture
 REQUEST = ChatRequest(messages=(Message.user("Go"),))
 
 
@@ -48,19 +50,23 @@ class Bytes:
 
 
 READERS: dict[str, Callable[[], Any]] = {
-    "openai": lambda: _openai_read.ChatReader(_openai_read.Asked(target="t", request_id="r", request=REQUEST, tell=told)),
-    "anthropic": lambda: _anthropic_read.ChatReader(
-        _anthropic_read.Asked(target="t", request_id="r", request=REQUEST, answer_tool="", tell=told)
+    "openai": lambda: openai_responses.OpenAIChatReader(
+        openai_responses.ReadingContext(target="t", request_id="r", request=REQUEST, emit=told)
     ),
-    "google": lambda: _google_read.ChatReader(_google_read.Asked(target="t", request_id="r", request=REQUEST, tell=told)),
+    "anthropic": lambda: anthropic_responses.AnthropicChatReader(
+        anthropic_responses.AnthropicContext(target="t", request_id="r", request=REQUEST, answer_tool="", emit=told)
+    ),
+    "google": lambda: google_responses.GoogleChatReader(
+        google_responses.ReadingContext(target="t", request_id="r", request=REQUEST, emit=told)
+    ),
 }
 
 
 async def reply_of(vendor: str, body: bytes, *, reset: bool = False) -> ChatReply | None:
     """The whole reply if it passes for one; None if it ended in one of our errors."""
-    source = EventSource(Bytes(body, reset=reset), READERS[vendor](), Door("t", None))
+    source = EventSource(Bytes(body, reset=reset), READERS[vendor](), ErrorBoundary("t", None))
     try:
-        return await fold(await prime(source, target="t"))
+        return await collect(await open_stream(source, target="t"))
     except SurefootError:
         return None
 
@@ -70,10 +76,10 @@ def said(reply: ChatReply) -> tuple[Any, ...]:
     return (reply.text, reply.reasoning, reply.finish_reason, tuple((c.name, c.arguments, c.error) for c in reply.tool_calls))
 
 
-def cut(vendor: str, *, recordings: tuple[str, ...] = RECORDINGS) -> Row:
+def cut(vendor: str, *, recordings: tuple[str, ...] = RECORDINGS) -> FigureRow:
     """`vendor`'s recorded streams cut at every byte, cleanly and by a reset."""
 
-    async def run() -> Row:
+    async def run() -> FigureRow:
         cuts = false = complete = 0
         for recording in recordings:
             body = recorded_stream(vendor, recording)  # type: ignore[arg-type]
@@ -85,7 +91,7 @@ def cut(vendor: str, *, recordings: tuple[str, ...] = RECORDINGS) -> Row:
                     cuts += 1
                     complete += got is not None
                     false += got is not None and said(got) != said(whole)
-        return Row(
+        return FigureRow(
             f"{vendor} streams cut at every byte",
             0,
             (

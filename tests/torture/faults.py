@@ -1,6 +1,6 @@
 """Every fault that a provider may serve, with the class of the error that the caller must get when all his attempts meet it.
 
-The faults of the chaos room, those in the middle of a stream, and every row of the wire's catalogue (`surefoot.testing.wire.faults`). That
+The faults of the chaos layer, those in the middle of a stream, and every row of the wire's catalogue (`surefoot.testing.wire.faults`). That
 the rows' bytes are read as these classes is shown over real sockets in tests/providers; here is shown what the policies make of them.
 """
 
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from surefoot import errors
 from surefoot.errors import ConnectionLost, Fault, MalformedReply, Overloaded
-from surefoot.layers.chaos import FAULTS
+from surefoot.layers.watch.chaos import FAULTS
 from surefoot.rules.backoff import retry_after_s
 from surefoot.testing.wire import CATALOGUE, WireFault
 from surefoot.testing.world import Serving
@@ -74,7 +74,7 @@ OWN = (
 
 
 def of_row(row: WireFault) -> Kind:
-    """The catalogue's row as the edge tells it."""
+    """The catalogue's row as the provider tells it."""
     if not row.means:
         return Kind(row.name, "", lambda rng: Serving(after_s=answer_s(rng)), row.surfaces)
     if row.means == LOST:

@@ -35,7 +35,7 @@ class Figure(Struct, frozen=True):
         return f"{shown} ({self.bound}{'' if self.kept else ': MISSED'})" if self.bound else shown
 
 
-class Row(Struct, frozen=True):
+class FigureRow(Struct, frozen=True):
     """One scenario's figures. `log` is the digest of its events: the same seed gives the same."""
 
     scenario: str
@@ -57,13 +57,13 @@ class Row(Struct, frozen=True):
         return next(figure.value for figure in self.figures if figure.name == name)
 
 
-def check(row: Row) -> None:
+def check(row: FigureRow) -> None:
     """Print the row; fail if a figure is missed."""
     print(row)
     assert row.kept, str(row)
 
 
-def worst(rows: list[Row]) -> Row:
+def worst(rows: list[FigureRow]) -> FigureRow:
     """Many seeds in one row: of each figure the value nearest to, or beyond, its bound; where there is none, the mean."""
     figures = []
     for figures_of_one in zip(*(row.figures for row in rows), strict=True):
@@ -82,10 +82,10 @@ def worst(rows: list[Row]) -> Row:
     seeds = sorted({row.seed for row in rows})
     name = rows[0].scenario if len(seeds) > 1 or len(rows) == 1 else f"{rows[0].scenario}, {len(rows)} runs"
     span = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else ""
-    return Row(name, seeds[0], tuple(figures), rows[0].log if len(rows) == 1 else "", span, rows[0].note)
+    return FigureRow(name, seeds[0], tuple(figures), rows[0].log if len(rows) == 1 else "", span, rows[0].note)
 
 
-def together(rows: list[Row]) -> Row:
+def together(rows: list[FigureRow]) -> FigureRow:
     """As `worst`, and beside it the success and the attempts of all seeds together, for luck evens out."""
     row = worst(rows)
     if len(rows) == 1:
@@ -97,7 +97,7 @@ def together(rows: list[Row]) -> Row:
     return replace(row, figures=row.figures + sums)
 
 
-def markdown(rows: list[Row]) -> str:
+def markdown(rows: list[FigureRow]) -> str:
     """The rows as a table: scenario, goal, measured, whether all goals were met, seeds. A goal missed is named where it was measured."""
     lines = ["| scenario | goal | measured | met | seeds (log) |", "|---|---|---|---|---|"]
     for row in rows:

@@ -8,17 +8,17 @@ from random import Random
 from typing import Any
 
 from surefoot.errors import Overloaded, RateLimited
-from surefoot.layers.chaos import FAULTS, PASSING
-from surefoot.layers.concurrency import Concurrency
-from surefoot.layers.rate import Rate
+from surefoot.layers.guards.concurrency import Concurrency
+from surefoot.layers.guards.rate import Rate
+from surefoot.layers.watch.chaos import FAULTS, PASSING
 from surefoot.rules.backoff import retry_after_s
-from surefoot.target import Policy
+from surefoot.settings import Policy
 from surefoot.testing.contract import Stepper
 from surefoot.testing.virtual import VirtualLoop
-from surefoot.testing.world import Provider, Serving, World, virtual_run
+from surefoot.testing.world import Serving, ServingProvider, World, virtual_run
 from surefoot.types import Call
 from tests.torture.faults import answer_s
-from tests.torture.figures import Figure, Row
+from tests.torture.figures import Figure, FigureRow
 
 EPOCH_S = 1_795_000_000.0
 HINTS: dict[str, dict[str, str]] = {
@@ -35,11 +35,11 @@ HINTS: dict[str, dict[str, str]] = {
 MEANT_S = {"0": 0.0, "0.3": 0.3, "300 ms": 0.3, "5": 5.0, "119": 119.0, "121": 121.0, "date": 7.0, "junk": 0.0, "1e400": float("inf")}
 
 
-def hints(seed: int, *, cases: int = 1_000) -> Row:
+def hints(seed: int, *, cases: int = 1_000) -> FigureRow:
     """One refusal with a hint, a random deadline: asked again never before the hint, answered or given up never after the deadline."""
     rng = Random(f"{seed}:hints")
 
-    async def run() -> Row:
+    async def run() -> FigureRow:
         early = late = unanswered = above_cap = answered = 0
         for case in range(cases):
             name = rng.choice(list(HINTS))
@@ -55,7 +55,7 @@ def hints(seed: int, *, cases: int = 1_000) -> Row:
                     return Serving(after_s=0.05, fault=RateLimited("429", status=429, retry_after_s=hint_s, target="a:m"))
                 return Serving(after_s=0.5)
 
-            provider = Provider("a:m", serve=serve)
+            provider = ServingProvider("a:m", serve=serve)
             world = World(1000 * seed + case, provider, log=False)
             ended = await world.ask(case, stream=case % 2 == 0, deadline_s=deadline_s)
             again_s = provider.started_s[1] - provider.started_s[0] - 0.05 if provider.requests > 1 else None
@@ -65,7 +65,7 @@ def hints(seed: int, *, cases: int = 1_000) -> Row:
             answered += ended.error is None
             # What fits must be waited for: 10 % of jitter, up to 1 s of backoff where there is no hint, and the answer's own time.
             unanswered += ended.error is not None and MEANT_S[name] <= 120.0 and MEANT_S[name] * 1.1 + 1.6 < deadline_s
-        return Row(
+        return FigureRow(
             "Retry-After " + ", ".join(HINTS),
             seed,
             (
@@ -81,7 +81,7 @@ def hints(seed: int, *, cases: int = 1_000) -> Row:
     return virtual_run(run())
 
 
-def deadlines(seed: int, *, cases: int = 2_000, hops: int = 5) -> Row:
+def deadlines(seed: int, *, cases: int = 2_000, hops: int = 5) -> FigureRow:
     """Random deadlines over `hops` targets that are slow, silent, failing, full or refusing at random."""
     rng = Random(f"{seed}:deadlines")
 
@@ -95,19 +95,19 @@ def deadlines(seed: int, *, cases: int = 2_000, hops: int = 5) -> Row:
             return Serving(after_s=after_s, fault=FAULTS[rng.choice(PASSING)]("x:m"), breaks_at=rng.choice((0, 0, 0, 2)))
         return Serving(after_s=after_s, gap_s=rng.expovariate(2.0))
 
-    def tune(door: Any) -> None:
-        door.concurrency = Concurrency(target=door.name, limit=rng.choice((3, 10, 100)))
+    def tune(endpoint: Any) -> None:
+        endpoint.concurrency = Concurrency(target=endpoint.name, limit=rng.choice((3, 10, 100)))
         if rng.random() < 0.5:
-            door.rate = Rate(target=door.name, requests_per_minute=rng.choice((60, 600)))
+            endpoint.rate = Rate(target=endpoint.name, requests_per_minute=rng.choice((60, 600)))
 
-    async def run() -> Row:
+    async def run() -> FigureRow:
         world_size = 250
         latest_ms, lost, ended, left = float("-inf"), 0, 0, 0
         missed = 0
         for number in range(cases // world_size):
             world = World(
                 1000 * seed + number,
-                *(Provider(f"p{i}:m", serve=serve) for i in range(hops)),
+                *(ServingProvider(f"p{i}:m", serve=serve) for i in range(hops)),
                 policy=Policy(attempts=rng.choice((3, 6, 10)), first_token_s=4, idle_s=4),
                 tune=tune,
                 log=False,
@@ -120,7 +120,7 @@ def deadlines(seed: int, *, cases: int = 2_000, hops: int = 5) -> Row:
             lost += world.counts["lost"]
             ended += world.ended
             missed += world.counts["DeadlineExceeded"] + world.counts["DeadlineTooNear"]
-        return Row(
+        return FigureRow(
             f"random deadlines over {hops} hops",
             seed,
             (
@@ -162,12 +162,12 @@ class FarStore:
         """Nothing to close."""
 
 
-def cancel_everywhere(path: str, *, surface: str, twice: bool) -> Row:
+def cancel_everywhere(path: str, *, surface: str, twice: bool) -> FigureRow:
     """A call along one `path` through the whole stack, cancelled at its k-th await for every k, with a neighbour that must not suffer."""
 
     def serve(call: Call) -> Serving:
         number = call.attempt if path != "fallback" else 1
-        if path in {"retry", "fallback", "everything"} and number == 1 and call.tally.attempts < 3:
+        if path in {"retry", "fallback", "everything"} and number == 1 and call.state.attempts < 3:
             return Serving(after_s=0.2, fault=Overloaded("busy", status=503, target="a:m"))
         if path == "stalled":
             return Serving(stalls=True, breaks_at=2)
@@ -175,18 +175,21 @@ def cancel_everywhere(path: str, *, surface: str, twice: bool) -> Row:
             return Serving(after_s=0.2, fault=Overloaded("busy", target="a:m"), breaks_at=2 if call.stream else 0)
         return Serving(after_s=0.2)
 
-    def tune(door: Any) -> None:
+    def tune(endpoint: Any) -> None:
         if path in {"queue", "everything"}:
-            door.concurrency = Concurrency(target="a:m", limit=1)
+            endpoint.concurrency = Concurrency(target="a:m", limit=1)
         if path in {"pace", "everything"}:
-            door.rate = Rate(target="a:m", requests_per_minute=60, tokens_per_minute=600, estimate=lambda _: 10)
+            endpoint.rate = Rate(target="a:m", requests_per_minute=60, tokens_per_minute=600, estimate=lambda _: 10)
 
-    async def run() -> Row:
+    async def run() -> FigureRow:
         held = swallowed = awaits = 0
         for k in range(1, 400):
-            targets: list[Provider | list[Provider]] = [Provider("a:m", serve=serve), Provider("b:m", serve=serve)]
+            targets: list[ServingProvider | list[ServingProvider]] = [
+                ServingProvider("a:m", serve=serve),
+                ServingProvider("b:m", serve=serve),
+            ]
             if path in {"balanced", "everything"}:
-                targets = [[Provider(f"{name}:m", serve=serve) for name in "ab"], Provider("c:m", serve=serve)]
+                targets = [[ServingProvider(f"{name}:m", serve=serve) for name in "ab"], ServingProvider("c:m", serve=serve)]
             policy = Policy(
                 attempts=4,
                 coalesce=path == "shared",
@@ -214,7 +217,7 @@ def cancel_everywhere(path: str, *, surface: str, twice: bool) -> Row:
             if not stepper.cancels:
                 break
             awaits = k
-        return Row(
+        return FigureRow(
             f"cancelled at every await: {path}, {surface}",
             0,
             (
@@ -228,20 +231,20 @@ def cancel_everywhere(path: str, *, surface: str, twice: bool) -> Row:
     return virtual_run(run())
 
 
-def leave_anytime(*, stream: bool, others: int) -> Row:
-    """A shared flight through everything, whose passengers leave one after the other: the first after k hundredths of a second."""
+def leave_anytime(*, stream: bool, others: int) -> FigureRow:
+    """A shared call through everything, whose waiters leave one after the other: the first after k hundredths of a second."""
     ends_s = 6.0
 
     def serve(call: Call) -> Serving:
-        if call.tally.attempts < 2:
+        if call.state.attempts < 2:
             return Serving(after_s=0.2, fault=Overloaded("busy", status=503, target="a:m"))
         return Serving(after_s=0.5, gap_s=0.1)
 
-    async def run() -> Row:
+    async def run() -> FigureRow:
         held = lost = spoiled = 0
         steps = int(ends_s * 100)
         for k in range(0, steps, 5):
-            targets = [Provider("a:m", serve=serve), Provider("b:m", serve=serve)]
+            targets = [ServingProvider("a:m", serve=serve), ServingProvider("b:m", serve=serve)]
             world = World(k, *targets, policy=Policy(attempts=4, coalesce=True, resume=True), log=False)
             loop = asyncio.get_running_loop()
             leaver = loop.create_task(world.ask(0, stream=stream, text="same"))
@@ -252,8 +255,8 @@ def leave_anytime(*, stream: bool, others: int) -> Row:
             held += len(await world.left_over())
             lost += world.counts["lost"]
             spoiled += sum(stayer.result().error is not None for stayer in stayers)
-        return Row(
-            f"leaving a flight of {others + 1} at any moment, {'stream' if stream else 'plain'}",
+        return FigureRow(
+            f"leaving a shared call of {others + 1} at any moment, {'stream' if stream else 'plain'}",
             0,
             (
                 Figure("moments", len(range(0, steps, 5))),
@@ -266,12 +269,12 @@ def leave_anytime(*, stream: bool, others: int) -> Row:
     return virtual_run(run())
 
 
-def impatient(seed: int, *, calls: int = 2_000) -> Row:
+def impatient(seed: int, *, calls: int = 2_000) -> FigureRow:
     """Half of the callers give up, at a random moment."""
     rng = Random(f"{seed}:impatient")
 
-    async def run() -> Row:
-        targets = [Provider(name, serve=lambda _: Serving(after_s=answer_s(rng), gap_s=0.05)) for name in ("a:m", "b:m")]
+    async def run() -> FigureRow:
+        targets = [ServingProvider(name, serve=lambda _: Serving(after_s=answer_s(rng), gap_s=0.05)) for name in ("a:m", "b:m")]
         world = World(seed, *targets)
 
         async def ask(n: int) -> None:
@@ -284,7 +287,7 @@ def impatient(seed: int, *, calls: int = 2_000) -> Row:
         await world.arrivals(20, calls / 20, ask)
         left = await world.left_over()
         ended = world.ended
-        return Row(
+        return FigureRow(
             "half of the callers give up",
             seed,
             (
@@ -301,14 +304,14 @@ def impatient(seed: int, *, calls: int = 2_000) -> Row:
     return virtual_run(run())
 
 
-def clock(seed: int, *, leap_s: float, suspended: bool = False) -> Row:
+def clock(seed: int, *, leap_s: float, suspended: bool = False) -> FigureRow:
     """The loop's clock leaps while a breaker is open, a pace is spent, a queue is full and retries sleep; a minute later all must be well.
 
     `suspended`: the provider is well, and the leap comes upon answers under way, as when a laptop sleeps and wakes up.
     """
     rng = Random(f"{seed}:clock")
 
-    async def run() -> Row:
+    async def run() -> FigureRow:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         dead = not suspended
@@ -319,14 +322,14 @@ def clock(seed: int, *, leap_s: float, suspended: bool = False) -> Row:
                 return Serving(after_s=0.05, fault=Overloaded("503", status=503, target="a:m"))
             return Serving(after_s=answer_s(rng))
 
-        def tune(door: Any) -> None:
-            door.concurrency = Concurrency(target="a:m", limit=5)
-            door.rate = Rate(target="a:m", requests_per_minute=1200)
+        def tune(endpoint: Any) -> None:
+            endpoint.concurrency = Concurrency(target="a:m", limit=5)
+            endpoint.rate = Rate(target="a:m", requests_per_minute=1200)
 
-        world = World(seed, Provider("a:m", serve=serve), tune=tune)
+        world = World(seed, ServingProvider("a:m", serve=serve), tune=tune)
         early = asyncio.create_task(world.arrivals(20, 40))
         await asyncio.sleep(20)
-        was_open = world.doors[0].breaker.rule.state != "closed"
+        was_open = world.endpoints[0].breaker.rule.state != "closed"
         loop.leap(leap_s)
         dead = False
         await asyncio.wait([early])  # whoever slept across a clock set back sleeps longer; nobody may sleep for ever
@@ -339,7 +342,7 @@ def clock(seed: int, *, leap_s: float, suspended: bool = False) -> Row:
         good = world.counts[""] - before
         left = await world.left_over()
         last = await world.ask(10**6)
-        return Row(
+        return FigureRow(
             f"clock {leap_s / 3600:+g} h" + (", suspended" if suspended else ""),
             seed,
             (

@@ -7,16 +7,16 @@ from collections import Counter
 from random import Random
 
 from surefoot.errors import ConnectionLost, Overloaded, QuotaExhausted, RateLimited
-from surefoot.target import Policy
-from surefoot.testing.world import Provider, Serving, World, virtual_run
+from surefoot.settings import Policy
+from surefoot.testing.world import Serving, ServingProvider, World, virtual_run
 from surefoot.types import Call
 from tests.torture.faults import answer_s
-from tests.torture.figures import Figure, Row
+from tests.torture.figures import Figure, FigureRow
 
 DEAD_S = 0.02  # how soon a dead provider says so
 
 
-def mortal(name: str, rng: Random, *, dead_from_s: float, dead_until_s: float = float("inf"), drops: bool = True) -> Provider:
+def mortal(name: str, rng: Random, *, dead_from_s: float, dead_until_s: float = float("inf"), drops: bool = True) -> ServingProvider:
     """A provider that answers with 503 between two moments; `drops`: what was in flight when it died is reset, else still answered."""
 
     def serve(call: Call) -> Serving:
@@ -28,17 +28,17 @@ def mortal(name: str, rng: Random, *, dead_from_s: float, dead_until_s: float = 
             return Serving(after_s=dead_from_s - now, fault=ConnectionLost("reset", target=name))
         return Serving(after_s=takes_s)
 
-    return Provider(name, serve=serve)
+    return ServingProvider(name, serve=serve)
 
 
-def outage(seed: int, *, per_s: float, healthy_s: float = 60.0, dead_s: float = 600.0, targets: int = 1, drops: bool = True) -> Row:
+def outage(seed: int, *, per_s: float, healthy_s: float = 60.0, dead_s: float = 600.0, targets: int = 1, drops: bool = True) -> FigureRow:
     """`dead_s` of nothing but 503, after `healthy_s` of health; `targets` that fail together.
 
     Unless it `drops` what was in flight, the last answers come some seconds into the outage, and each says that it is none yet.
     """
     rng = Random(f"{seed}:outage")
 
-    async def run() -> Row:
+    async def run() -> FigureRow:
         loop = asyncio.get_running_loop()
         providers = [mortal(f"p{i}:m", rng, dead_from_s=healthy_s, drops=drops) for i in range(targets)]
         world = World(seed, *providers)
@@ -61,7 +61,7 @@ def outage(seed: int, *, per_s: float, healthy_s: float = 60.0, dead_s: float = 
         requests = sum(at >= healthy_s for provider in providers for at in provider.started_s)
         trials = sum(at >= healthy_s for at in world.providers[0].started_s) - world.sent["retry"]
         cold = ("" if healthy_s else ", from a cold start") + ("" if drops else ", calls in flight still answered")
-        return Row(
+        return FigureRow(
             f"outage of {dead_s / 60:.3g} min at {per_s:g} calls/s" + (f", {targets} targets" if targets > 1 else "") + cold,
             seed,
             (
@@ -84,13 +84,13 @@ def p99_ms(seconds: list[float]) -> float:
     return 1000 * sorted(seconds)[int(0.99 * len(seconds))] if seconds else float("inf")
 
 
-def recovery(seed: int, *, per_s: float = 100.0, dead_s: float = 300.0) -> Row:
+def recovery(seed: int, *, per_s: float = 100.0, dead_s: float = 300.0) -> FigureRow:
     """After `dead_s` of 503 the provider is well again: how soon 95 % of the calls of a second are answered, and what rushes in."""
     rng = Random(f"{seed}:recovery")
     healthy_s = 60.0
     back_s = healthy_s + dead_s
 
-    async def run() -> Row:
+    async def run() -> FigureRow:
         loop = asyncio.get_running_loop()
         provider = mortal("a:m", rng, dead_from_s=healthy_s, dead_until_s=back_s)
         world = World(seed, provider)
@@ -110,7 +110,7 @@ def recovery(seed: int, *, per_s: float = 100.0, dead_s: float = 300.0) -> Row:
         bad = [second for second in range(59) if good[second] < 0.95 * came[second]]
         served_s = max(bad) + 1.0 if bad else 0.0
         inflow = Counter(int(at - back_s) for at in provider.started_s if at >= back_s)
-        return Row(
+        return FigureRow(
             "recovery after 5 min of outage",
             seed,
             (
@@ -126,12 +126,12 @@ def recovery(seed: int, *, per_s: float = 100.0, dead_s: float = 300.0) -> Row:
     return virtual_run(run())
 
 
-def herd(seed: int, *, clients: int = 50, per_s: float = 10.0) -> Row:
+def herd(seed: int, *, clients: int = 50, per_s: float = 10.0) -> FigureRow:
     """`clients` processes whose breakers opened in the same moment: how evenly they come back."""
     rng = Random(f"{seed}:herd")
     back_s = 3.0
 
-    async def run() -> Row:
+    async def run() -> FigureRow:
         worlds = [World(1000 * seed + i, mortal("a:m", rng, dead_from_s=0.0, dead_until_s=back_s)) for i in range(clients)]
         async with asyncio.TaskGroup() as group:
             for world in worlds:
@@ -141,7 +141,7 @@ def herd(seed: int, *, clients: int = 50, per_s: float = 10.0) -> Row:
         came = sorted(at for world in worlds for at in world.providers[0].started_s if at >= back_s)
         first = sorted(min(at for at in world.providers[0].started_s if at >= back_s) for world in worlds)
         opened = sum(world.events["BreakerOpened"] > 0 for world in worlds)
-        return Row(
+        return FigureRow(
             f"{clients} clients reopening together",
             seed,
             (
@@ -162,11 +162,11 @@ def peak(moments: list[float], width_s: float = 0.1) -> float:
     return max(full.values()) / (len(moments) / windows)
 
 
-def told_to_wait(seed: int, *, hint_s: float, per_s: float = 2.0, seconds: float = 60.0) -> Row:
+def told_to_wait(seed: int, *, hint_s: float, per_s: float = 2.0, seconds: float = 60.0) -> FigureRow:
     """The first target refuses everything for `hint_s` and says so; another one is at hand, and the deadline is a minute."""
     rng = Random(f"{seed}:wait")
 
-    async def run() -> Row:
+    async def run() -> FigureRow:
         loop = asyncio.get_running_loop()
 
         def serve(call: Call) -> Serving:
@@ -176,7 +176,7 @@ def told_to_wait(seed: int, *, hint_s: float, per_s: float = 2.0, seconds: float
                 return Serving(after_s=0.05, fault=RateLimited("429", status=429, retry_after_s=left_s, target="a:m"))
             return Serving(after_s=answer_s(rng))
 
-        first, second = Provider("a:m", serve=serve), Provider("b:m", serve=lambda _: Serving(after_s=answer_s(rng)))
+        first, second = ServingProvider("a:m", serve=serve), ServingProvider("b:m", serve=lambda _: Serving(after_s=answer_s(rng)))
         world = World(seed, first, second, policy=Policy(deadline_s=60.0))
         took_s: list[float] = []
 
@@ -186,7 +186,7 @@ def told_to_wait(seed: int, *, hint_s: float, per_s: float = 2.0, seconds: float
         await world.arrivals(per_s, seconds, ask)
         left = await world.left_over()
         took_s.sort()
-        return Row(
+        return FigureRow(
             f"told to wait {hint_s:g} s, another target at hand",
             seed,
             (
@@ -204,7 +204,7 @@ def told_to_wait(seed: int, *, hint_s: float, per_s: float = 2.0, seconds: float
     return virtual_run(run())
 
 
-def quota(seed: int, *, calls: int = 1_000) -> Row:
+def quota(seed: int, *, calls: int = 1_000) -> FigureRow:
     """The first target's account is empty: each call asks it exactly once and is answered by the next."""
     rng = Random(f"{seed}:quota")
 
@@ -212,8 +212,8 @@ def quota(seed: int, *, calls: int = 1_000) -> Row:
         del call
         return Serving(after_s=0.1, fault=QuotaExhausted("insufficient_quota", status=429, code="insufficient_quota", target="a:m"))
 
-    async def run() -> Row:
-        empty, next_one = Provider("a:m", serve=serve), Provider("b:m", serve=lambda _: Serving(after_s=answer_s(rng)))
+    async def run() -> FigureRow:
+        empty, next_one = ServingProvider("a:m", serve=serve), ServingProvider("b:m", serve=lambda _: Serving(after_s=answer_s(rng)))
         world = World(seed, empty, next_one, policy=Policy(attempts=6))
         per_call = Counter[int]()
 
@@ -222,7 +222,7 @@ def quota(seed: int, *, calls: int = 1_000) -> Row:
 
         await world.in_flight(calls, 50, ask)
         left = await world.left_over()
-        return Row(
+        return FigureRow(
             "quota exhausted",
             seed,
             (

@@ -11,19 +11,19 @@ from random import Random
 from typing import Any
 
 from surefoot.errors import Overloaded, RateLimited
-from surefoot.layers.concurrency import Concurrency
-from surefoot.layers.rate import Rate
+from surefoot.layers.guards.concurrency import Concurrency
+from surefoot.layers.guards.rate import Rate
 from surefoot.rules.aimd import Limit
-from surefoot.target import Policy
-from surefoot.testing.world import Provider, Serving, World, virtual_run
+from surefoot.settings import Policy
+from surefoot.testing.world import Serving, ServingProvider, World, virtual_run
 from surefoot.types import Call
 from tests.torture.faults import answer_s
-from tests.torture.figures import Figure, Row
+from tests.torture.figures import Figure, FigureRow
 
 NAME = "a:m"
 
 
-# What limits a pace that is found from refusals: `surefoot.rules.bucket.Learned`.
+# What limits a pace that is found from refusals: `surefoot.rules.token_bucket.LearnedTokenBucket`.
 LIMITED = (
     "limited by its own caution: what was accepted between two refusals is the measure, the pace is 2 % less and grows until the next "
     "refusal, which is the next measure; so some refusals remain for as long as more is asked than is granted"
@@ -102,11 +102,11 @@ KINDS = {  # how the limit is known: what the row is called, what it must keep t
 }
 
 
-def pace(seed: int, *, how: str, per_minute: float = 600.0, minutes: int = 10) -> Row:
+def pace(seed: int, *, how: str, per_minute: float = 600.0, minutes: int = 10) -> FigureRow:
     """Twice the limit is offered for `minutes`; `how` the limit is known: one of KINDS."""
     rng = Random(f"{seed}:pace")
 
-    async def run() -> Row:
+    async def run() -> FigureRow:
         loop = asyncio.get_running_loop()
         title, used_bound, refused_bound, least_bound = KINDS[how]
         tells, saves = "headers" in how, how in {"headers", "refusals of a bucket"}
@@ -116,7 +116,7 @@ def pace(seed: int, *, how: str, per_minute: float = 600.0, minutes: int = 10) -
 
         def serve(call: Call) -> Serving:
             fits = meter.take(1.0, loop.time())
-            call.tally.memo["rate_headers"] = meter.headers(loop.time())  # as of now: the answer is read later
+            call.state.memo["rate_headers"] = meter.headers(loop.time())  # as of now: the answer is read later
             if not fits:
                 refused.append(loop.time())
                 fault = RateLimited("429: rate limit reached for requests per min (RPM)", status=429, target=NAME)
@@ -124,12 +124,12 @@ def pace(seed: int, *, how: str, per_minute: float = 600.0, minutes: int = 10) -
             taken.append(loop.time())
             return Serving(after_s=min(answer_s(rng), 2.0))
 
-        def tune(door: Any) -> None:
+        def tune(endpoint: Any) -> None:
             if how.startswith("given"):
-                door.rate = Rate(target=NAME, requests_per_minute=per_minute)
-            door.concurrency = Concurrency(target=NAME, limit=500)
+                endpoint.rate = Rate(target=NAME, requests_per_minute=per_minute)
+            endpoint.concurrency = Concurrency(target=NAME, limit=500)
 
-        provider = Provider(NAME, serve=serve)
+        provider = ServingProvider(NAME, serve=serve)
         provider.keeps_times = False
         world = World(seed, provider, policy=Policy(deadline_s=20.0), tune=tune, log=False)
         await world.arrivals(2 * per_minute / 60, 60.0 * minutes)
@@ -139,7 +139,7 @@ def pace(seed: int, *, how: str, per_minute: float = 600.0, minutes: int = 10) -
         answered = world.counts[""]
         by_minute = [sum(60 * m <= at < 60 * (m + 1) for at in taken) / per_minute for m in range(minutes)]
         used = sum(at < end_s for at in taken) / quota
-        return Row(
+        return FigureRow(
             f"twice the limit for {minutes} min, {title}",
             seed,
             (
@@ -161,10 +161,10 @@ def pace(seed: int, *, how: str, per_minute: float = 600.0, minutes: int = 10) -
     return virtual_run(run())
 
 
-def start(seed: int, *, per_minute: float = 4800.0, answer_s: float = 2.0, seconds: int = 20) -> Row:
+def start(seed: int, *, per_minute: float = 4800.0, answer_s: float = 2.0, seconds: int = 20) -> FigureRow:
     """More work than the limit allows from the first second on, before anything is known of how long answers take."""
 
-    async def run() -> Row:
+    async def run() -> FigureRow:
         meter, refused = Windows(per_minute, 2.0, tells=False), 0
 
         def serve(call: Call) -> Serving:
@@ -175,18 +175,18 @@ def start(seed: int, *, per_minute: float = 4800.0, answer_s: float = 2.0, secon
             refused += 1
             return Serving(after_s=0.05, fault=RateLimited("429: rate limit reached for requests per min (RPM)", status=429, target=NAME))
 
-        def tune(door: Any) -> None:
-            door.rate = Rate(target=NAME, requests_per_minute=per_minute)
-            door.concurrency = Concurrency(target=NAME, adaptive=Limit.paced(per_minute))
+        def tune(endpoint: Any) -> None:
+            endpoint.rate = Rate(target=NAME, requests_per_minute=per_minute)
+            endpoint.concurrency = Concurrency(target=NAME, adaptive=Limit.paced(per_minute))
 
-        provider = Provider(NAME, serve=serve)
+        provider = ServingProvider(NAME, serve=serve)
         world = World(seed, provider, tune=tune, log=False)
         allowed = int(per_minute / 60 * seconds)
         begun = asyncio.get_running_loop().time()
         await world.in_flight(allowed, 400)
         took_s = asyncio.get_running_loop().time() - begun - answer_s
         left = await world.left_over()
-        return Row(
+        return FigureRow(
             f"{seconds} s of the limit from a standstill, answers in {answer_s:g} s",
             seed,
             (
@@ -200,14 +200,14 @@ def start(seed: int, *, per_minute: float = 4800.0, answer_s: float = 2.0, secon
     return virtual_run(run())
 
 
-def capacity(seed: int, *, window_s: float = 1.0) -> Row:
+def capacity(seed: int, *, window_s: float = 1.0) -> FigureRow:
     """A provider that serves 50 at once, then 10, then 50 again, and answers 529 beyond; the limit is found. A window is a round trip.
 
     After 30 windows, the mean in flight over 10 windows must be within a fifth of the capacity.
     """
     rng = Random(f"{seed}:capacity")
 
-    async def run() -> Row:
+    async def run() -> FigureRow:
         most = 50
 
         def serve(call: Call) -> Serving:
@@ -216,11 +216,11 @@ def capacity(seed: int, *, window_s: float = 1.0) -> Row:
                 return Serving(after_s=0.05, fault=Overloaded("529", status=529, target=NAME))
             return Serving(after_s=window_s * (0.9 + 0.2 * rng.random()))
 
-        def tune(door: Any) -> None:
-            door.concurrency = Concurrency(target=NAME, adaptive=Limit(), queue_size=5000)
-            door.rate = Rate(target=NAME, requests_per_minute=1e6)
+        def tune(endpoint: Any) -> None:
+            endpoint.concurrency = Concurrency(target=NAME, adaptive=Limit(), queue_size=5000)
+            endpoint.rate = Rate(target=NAME, requests_per_minute=1e6)
 
-        provider = Provider(NAME, serve=serve)
+        provider = ServingProvider(NAME, serve=serve)
         world = World(seed, provider, policy=Policy(attempts=6), tune=tune, log=False)
         means: list[float] = []
         busy = asyncio.create_task(world.in_flight(100_000, 80))  # more than it ever serves
@@ -236,7 +236,7 @@ def capacity(seed: int, *, window_s: float = 1.0) -> Row:
         await asyncio.wait([busy])
         left = await world.left_over()
         off = [abs(mean - most) / most for mean, most in zip(means, (50, 10, 50), strict=True)]
-        return Row(
+        return FigureRow(
             "capacity 50 -> 10 -> 50, found",
             seed,
             (
@@ -252,24 +252,24 @@ def capacity(seed: int, *, window_s: float = 1.0) -> Row:
     return virtual_run(run())
 
 
-def overload(seed: int, *, deadline_s: float = 20.0, minutes: int = 3) -> Row:
+def overload(seed: int, *, deadline_s: float = 20.0, minutes: int = 3) -> FigureRow:
     """Twice as many calls as 20 places serve, for longer than the deadline: what becomes of the work that is done.
 
     First come, first served lets each call wait until little is left of its deadline: what is then sent is paid for and cut off.
     """
     rng = Random(f"{seed}:overload")
 
-    async def run() -> Row:
-        provider = Provider(NAME, serve=lambda _: Serving(after_s=0.9 + 0.2 * rng.random()))
+    async def run() -> FigureRow:
+        provider = ServingProvider(NAME, serve=lambda _: Serving(after_s=0.9 + 0.2 * rng.random()))
 
-        def tune(door: Any) -> None:
-            door.concurrency = Concurrency(target=NAME, limit=20, queue_size=5_000)
-            door.rate = Rate(target=NAME, requests_per_minute=1e6)
+        def tune(endpoint: Any) -> None:
+            endpoint.concurrency = Concurrency(target=NAME, limit=20, queue_size=5_000)
+            endpoint.rate = Rate(target=NAME, requests_per_minute=1e6)
 
         world = World(seed, provider, policy=Policy(deadline_s=deadline_s), tune=tune, log=False)
         await world.arrivals(40.0, 60.0 * minutes)
         left = await world.left_over()
-        return Row(
+        return FigureRow(
             f"twice what 20 places serve, for {minutes} min, deadline {deadline_s:g} s",
             seed,
             (

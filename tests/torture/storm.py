@@ -1,6 +1,6 @@
 """Faults in every third attempt, 500 calls in flight: nothing lost, nothing doubled, nothing held, nothing billed that is not in the books.
 
-Chats, streams and embeddings mixed, a share of them asked before or by others at the same moment, with a cache, shared flights and a
+Chats, streams and embeddings mixed, a share of them asked before or by others at the same moment, with a cache, shared calls and a
 budget. Also: every fault of the catalogue mixed in, each coming out as its one typed error; and refusals (429) that have nothing to do
 with the pace.
 """
@@ -14,17 +14,17 @@ from random import Random
 from typing import Any
 
 from surefoot.errors import DeadlineExceeded, DeadlineTooNear, Interrupted, SurefootError
-from surefoot.layers.concurrency import Concurrency
-from surefoot.layers.rate import Rate
-from surefoot.prices import Price
+from surefoot.layers.guards.concurrency import Concurrency
+from surefoot.layers.guards.rate import Rate
 from surefoot.rules.aimd import Limit
-from surefoot.stores.memory import MemoryStore
-from surefoot.target import Policy, SpendLimit, Target
+from surefoot.settings import Policy, SpendLimit, Target
+from surefoot.storage.memory import MemoryStore
 from surefoot.testing import make_call
-from surefoot.testing.world import Ended, Provider, Serving, World, failures_of, virtual_run
+from surefoot.testing.world import Ended, Serving, ServingProvider, World, failures_of, virtual_run
 from surefoot.types import Call, EmbedRequest
+from surefoot.usage.prices import Price
 from tests.torture.faults import ALL, BY_SURFACE, MIXTURES, NAME, PASSING_KINDS, Kind, answer_s, silent
-from tests.torture.figures import Figure, Row
+from tests.torture.figures import Figure, FigureRow
 
 LIKELY_USD = 0.0025  # at most, at PRICE: 256 tokens of answer, which are taken for likely before anything is known, and a short question
 SURFACES = ("chat", "stream", "embed", "chat", "stream")  # by number, in turn: two fifths, two fifths, one fifth
@@ -73,7 +73,7 @@ class Served:
     def serve(self, call: Call[Any]) -> Serving:
         """An answer, or a fault drawn for this attempt."""
         rng = self._rng
-        served = self._of.setdefault(call.tally.call_id, [])
+        served = self._of.setdefault(call.state.call_id, [])
         if rng.random() >= self._share:
             served.append("")
             return Serving(after_s=answer_s(rng))
@@ -124,7 +124,7 @@ def storm(
     given: bool = True,
     mixture: str = "passing",
     log: bool = True,
-) -> Row:
+) -> FigureRow:
     """`share` of the attempts meet a fault of `mixture` (of MIXTURES); two fifths of the calls are streams, one fifth embeddings.
 
     `given`: the target's limits are known, so what strikes at random is not taken for them. Else the policies learn what they can from it.
@@ -132,8 +132,8 @@ def storm(
     kinds, passing = MIXTURES[mixture], mixture == "passing"
     mix, served = Mix(seed), Served(seed, share=share, kinds=kinds)
 
-    async def run() -> Row:
-        provider = Provider(NAME, serve=served.serve)
+    async def run() -> FigureRow:
+        provider = ServingProvider(NAME, serve=served.serve)
         provider.keeps_times = False
         policy = Policy(attempts=6, budget_usd=1e9, first_token_s=10, idle_s=10)
         world = World(seed, provider, policy=policy, tune=tuned(width if given else None), cache=MemoryStore(), log=log)
@@ -147,7 +147,7 @@ def storm(
         served.finish()
         for line in served.wrong[:3]:
             print(line)
-        return Row(
+        return FigureRow(
             f"{calls:,} calls, {width} in flight, {share:.0%} faults: {mixture}, limits {'given' if given else 'not given'}",
             seed,
             (
@@ -186,13 +186,13 @@ def success_bound(calls: int, share: float) -> str:
     return f">= {1 - chance - 6 * (chance / calls) ** 0.5:.5f}"
 
 
-def bill(provider: Provider) -> float:
+def bill(provider: ServingProvider) -> float:
     """What the provider would send, in US dollars: whole answers alone (none of the passing faults lets a token through)."""
     chats = PRICE.cost(provider.usage) or 0.0
     return provider.answered * chats - provider.embedded * provider.usage.output_tokens * 8.0 / 1e6
 
 
-def money(provider: Provider, world: World, served: Served, kinds: Sequence[Kind]) -> tuple[Figure, ...]:
+def money(provider: ServingProvider, world: World, served: Served, kinds: Sequence[Kind]) -> tuple[Figure, ...]:
     """The books against the bill: every answer is in them, and beyond the bill only a likely answer for each one waited for in vain."""
     timeouts = sum(served.met[kind.name] for kind in kinds if kind.means == "AttemptTimedOut")
     over = booked(world) - bill(provider)
@@ -205,10 +205,10 @@ def money(provider: Provider, world: World, served: Served, kinds: Sequence[Kind
 def booked(world: World) -> float:
     """What the budgets have booked, in US dollars."""
     account = SpendLimit(usd=1e9).account(make_call(), now_epoch_s=0.0)
-    return sum(rooms.accounts.spent_usd(account) for rooms in world.every_rooms)
+    return sum(stack.spend_store.spent_usd(account) for stack in world.every_stack)
 
 
-def catalogue(seed: int, *, per_s: float = 10.0) -> Row:
+def catalogue(seed: int, *, per_s: float = 10.0) -> FigureRow:
     """For 400 s; of the first ones, one call in ten meets one fault of the catalogue at each attempt, the others now and then.
 
     The healthy traffic goes on behind them: else the last calls under way would all be doomed ones, and rightly stopped by the breaker.
@@ -220,12 +220,12 @@ def catalogue(seed: int, *, per_s: float = 10.0) -> Row:
     luck = Served(seed, share=0.1, kinds=PASSING_KINDS)
 
     def serve(call: Call[Any]) -> Serving:
-        kind = doomed.get(int(call.tally.call_id.rpartition("-")[2]))
+        kind = doomed.get(int(call.state.call_id.rpartition("-")[2]))
         return luck.serve(call) if kind is None else kind.serve(rng)
 
-    async def run() -> Row:
-        provider = Provider(NAME, serve=serve)
-        world = World(seed, provider, policy=Policy(attempts=6, first_token_s=5, idle_s=5), tune=lambda door: know(door, 500))
+    async def run() -> FigureRow:
+        provider = ServingProvider(NAME, serve=serve)
+        world = World(seed, provider, policy=Policy(attempts=6, first_token_s=5, idle_s=5), tune=lambda endpoint: know(endpoint, 500))
         wrong: list[str] = []
         met = set[str]()
         asked = 0
@@ -250,7 +250,7 @@ def catalogue(seed: int, *, per_s: float = 10.0) -> Row:
         left = await world.left_over()
         for line in wrong[:3]:
             print(line)
-        return Row(
+        return FigureRow(
             "every fault of the catalogue at all attempts of a call",
             seed,
             (
@@ -266,19 +266,19 @@ def catalogue(seed: int, *, per_s: float = 10.0) -> Row:
 
 
 def tuned(width: int | None) -> Any:
-    """How a target's shared rooms are set: its limits given, or (None) to be found; priced either way."""
+    """How a target's shared layers are set: its limits given, or (None) to be found; priced either way."""
 
-    def tune(door: Any) -> None:
-        door.price = PRICE
+    def tune(endpoint: Any) -> None:
+        endpoint.price = PRICE
         if width is None:
-            door.concurrency = Concurrency(target=door.name, adaptive=Limit())
+            endpoint.concurrency = Concurrency(target=endpoint.name, adaptive=Limit())
         else:
-            know(door, width)
+            know(endpoint, width)
 
     return tune
 
 
-def know(door: Any, width: int) -> None:
+def know(endpoint: Any, width: int) -> None:
     """Give the target its limits: `width` in flight, and a pace that is never reached."""
-    door.rate = Rate(target=door.name, requests_per_minute=60_000, tokens_per_minute=1e12)
-    door.concurrency = Concurrency(target=door.name, limit=width)
+    endpoint.rate = Rate(target=endpoint.name, requests_per_minute=60_000, tokens_per_minute=1e12)
+    endpoint.concurrency = Concurrency(target=endpoint.name, limit=width)

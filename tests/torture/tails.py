@@ -8,27 +8,27 @@ import tracemalloc
 from random import Random
 
 from surefoot.errors import ConnectionLost, Overloaded
-from surefoot.layers.chaos import FAULTS, PASSING
-from surefoot.target import Policy
-from surefoot.testing.world import Provider, Serving, World, virtual_run
+from surefoot.layers.watch.chaos import FAULTS, PASSING
+from surefoot.settings import Policy
+from surefoot.testing.world import Serving, ServingProvider, World, virtual_run
 from surefoot.types import Call
 from tests.torture.faults import answer_s
-from tests.torture.figures import Figure, Row
+from tests.torture.figures import Figure, FigureRow
 from tests.torture.storm import know
 
 
-def tail(seed: int, *, calls: int = 5_000, per_s: float = 20.0) -> Row:
+def tail(seed: int, *, calls: int = 5_000, per_s: float = 20.0) -> FigureRow:
     """Two calls in a hundred take twenty times as long; the same world with hedging and without."""
 
-    async def run(after: str | None) -> tuple[list[float], Provider, World, list[str]]:
+    async def run(after: str | None) -> tuple[list[float], ServingProvider, World, list[str]]:
         rng = Random(f"{seed}:tail")
 
         def serve(call: Call) -> Serving:
             del call
             return Serving(after_s=(0.4 + 0.2 * rng.random()) * (20 if rng.random() < 0.02 else 1), gap_s=0.01)
 
-        provider = Provider("a:m", serve=serve)
-        world = World(seed, provider, policy=Policy(hedge_after=after), tune=lambda door: know(door, 500))  # type: ignore[arg-type]
+        provider = ServingProvider("a:m", serve=serve)
+        world = World(seed, provider, policy=Policy(hedge_after=after), tune=lambda endpoint: know(endpoint, 500))  # type: ignore[arg-type]
         took: list[float] = []
 
         async def ask(n: int) -> None:
@@ -40,7 +40,7 @@ def tail(seed: int, *, calls: int = 5_000, per_s: float = 20.0) -> Row:
     plain, _, _, _ = virtual_run(run(None))
     hedged, provider, world, left = virtual_run(run("p95"))
     before_s, after_s = plain[int(0.99 * len(plain))], hedged[int(0.99 * len(hedged))]
-    return Row(
+    return FigureRow(
         "2 % take 20 times as long, hedged",
         seed,
         (
@@ -55,7 +55,7 @@ def tail(seed: int, *, calls: int = 5_000, per_s: float = 20.0) -> Row:
     )
 
 
-def broken_streams(seed: int, *, resume: bool, calls: int = 5_000, share: float = 0.2) -> Row:
+def broken_streams(seed: int, *, resume: bool, calls: int = 5_000, share: float = 0.2) -> FigureRow:
     """A fifth of the streams break after none to three deltas; three targets, two of them equal. `resume`: restarted, once, and said so."""
     rng = Random(f"{seed}:broken")
 
@@ -65,8 +65,8 @@ def broken_streams(seed: int, *, resume: bool, calls: int = 5_000, share: float 
             return Serving(after_s=answer_s(rng))
         return Serving(after_s=answer_s(rng), breaks_at=rng.randrange(4), fault=ConnectionLost("reset", target="x:m"))
 
-    async def run() -> Row:
-        first, second, third = (Provider(f"{name}:m", serve=serve) for name in "abc")
+    async def run() -> FigureRow:
+        first, second, third = (ServingProvider(f"{name}:m", serve=serve) for name in "abc")
         world = World(seed, [first, second], third, policy=Policy(attempts=6, resume=resume))
         midway = again = same = 0
 
@@ -82,7 +82,7 @@ def broken_streams(seed: int, *, resume: bool, calls: int = 5_000, share: float 
 
         await world.arrivals(20, calls / 20, ask)
         left = await world.left_over()
-        return Row(
+        return FigureRow(
             f"{share:.0%} of the streams break, " + ("resumed" if resume else "not resumed"),
             seed,
             (
@@ -100,22 +100,22 @@ def broken_streams(seed: int, *, resume: bool, calls: int = 5_000, share: float 
     return virtual_run(run())
 
 
-def outliers(seed: int, *, bad: int, per_s: float = 50.0, seconds: float = 120.0) -> Row:
+def outliers(seed: int, *, bad: int, per_s: float = 50.0, seconds: float = 120.0) -> FigureRow:
     """Ten equal targets of which `bad` fail every call from the tenth second on."""
     rng = Random(f"{seed}:outliers")
     begin_s = 10.0
 
-    async def run() -> Row:
+    async def run() -> FigureRow:
         loop = asyncio.get_running_loop()
 
-        def provider(i: int) -> Provider:
+        def provider(i: int) -> ServingProvider:
             def serve(call: Call) -> Serving:
                 del call
                 if i < bad and loop.time() >= begin_s:
                     return Serving(after_s=0.05, fault=Overloaded("503", status=503, target=f"t{i}:m"))
                 return Serving(after_s=answer_s(rng))
 
-            return Provider(f"t{i}:m", serve=serve)
+            return ServingProvider(f"t{i}:m", serve=serve)
 
         providers = [provider(i) for i in range(10)]
         world = World(seed, providers, policy=Policy(attempts=6))
@@ -135,7 +135,7 @@ def outliers(seed: int, *, bad: int, per_s: float = 50.0, seconds: float = 120.0
         late = [(i, at) for i, one in enumerate(providers) for at in one.started_s if at >= begin_s + 10.0]
         share = sum(i < bad for i, _ in late) / len(late)
         ended = world.ended
-        return Row(
+        return FigureRow(
             f"10 equal targets, {bad} of them bad",
             seed,
             (
@@ -151,7 +151,7 @@ def outliers(seed: int, *, bad: int, per_s: float = 50.0, seconds: float = 120.0
     return virtual_run(run())
 
 
-def soak(seed: int, *, minutes: int = 30, per_s: float = 5.0) -> Row:
+def soak(seed: int, *, minutes: int = 30, per_s: float = 5.0) -> FigureRow:
     """Half an hour of mixed traffic with 5 % faults and callers who give up: memory and tasks at the end as at the fifth minute."""
     rng = Random(f"{seed}:soak")
 
@@ -161,13 +161,13 @@ def soak(seed: int, *, minutes: int = 30, per_s: float = 5.0) -> Row:
             return Serving(after_s=0.1, fault=FAULTS[rng.choice(PASSING)]("a:m"), breaks_at=rng.choice((0, 0, 2)))
         return Serving(after_s=answer_s(rng), gap_s=0.02)
 
-    async def run() -> Row:
+    async def run() -> FigureRow:
         loop = asyncio.get_running_loop()
-        targets = [Provider(name, serve=serve) for name in ("a:m", "b:m")]
+        targets = [ServingProvider(name, serve=serve) for name in ("a:m", "b:m")]
         for target in targets:
             target.keeps_times = False
         policy = Policy(attempts=4, hedge_after="p95", coalesce=True)
-        world = World(seed, *targets, policy=policy, tune=lambda door: know(door, 100))
+        world = World(seed, *targets, policy=policy, tune=lambda endpoint: know(endpoint, 100))
         memory: list[float] = []
         tasks: list[int] = []
 
@@ -192,7 +192,7 @@ def soak(seed: int, *, minutes: int = 30, per_s: float = 5.0) -> Row:
         warm = memory[5:]
         middle = len(warm) // 2
         growth = sum(warm[middle:]) / (len(warm) - middle) - sum(warm[:middle]) / middle
-        return Row(
+        return FigureRow(
             f"{minutes} min of traffic",
             seed,
             (

@@ -30,12 +30,12 @@ def test_whoever_leaves_takes_everything_along(path, surface):
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 @pytest.mark.parametrize("others", [0, 2])
 def test_leaving_a_shared_flight_hurts_nobody(stream, others):
-    """The flight has a task of its own, so it is left at moments, not at awaits; the last one out ends it."""
+    """The shared call has a task of its own, so it is left at moments, not at awaits; the last one out ends it."""
     check(leave_anytime(stream=stream, others=others))
 
 
 def test_callers_who_give_up_are_no_failures_of_the_provider():
-    """An impatient user must not close the door for everybody, nor send the next one to a dearer model."""
+    """An impatient user must not open the breaker for everybody, nor send the next one to a dearer model."""
     check(impatient(1))
 
 

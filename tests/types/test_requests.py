@@ -16,6 +16,6 @@ def test_requests_are_hashable_and_equal_by_value():
 
 
 def test_requests_are_frozen():
-    """Rooms change a call only by making another."""
+    """Layers change a call only by making another."""
     with pytest.raises(AttributeError):
         ChatRequest(messages=()).temperature = 1  # type: ignore[misc]

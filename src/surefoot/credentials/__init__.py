@@ -30,7 +30,7 @@ from surefoot.errors import Misconfigured, SurefootError, Transient
 from surefoot.secret import KeySource, Secret
 
 if TYPE_CHECKING:
-    from surefoot.target import Target
+    from surefoot.settings import Target
 
 PLACEHOLDER = Secret("not-needed")  # servers on one's own machine want a key in the header and look at none
 
@@ -169,7 +169,7 @@ def at_hand(variables: tuple[str, ...]) -> tuple[str, str] | None:
 
 
 class Variables(Protocol):
-    """The environment variables of one provider: what `placed` needs of a `facts.Provider`."""
+    """The environment variables of one provider: what `placed` needs of a `facts.ProviderFacts`."""
 
     @property
     def address_variable(self) -> str:

@@ -39,7 +39,7 @@ class AWSReader:
                 if self._client is None:
                     self._client = self._boto3.session.Session().client("secretsmanager", config=self._config)
                 answer = self._client.get_secret_value(SecretId=self._secret_id)
-            except Exception as error:  # noqa: BLE001 - the door: boto3, botocore, urllib3
+            except Exception as error:  # noqa: BLE001 - the error boundary: boto3, botocore, urllib3
                 failure: SurefootError | None = self._told(error)
             else:
                 failure = None

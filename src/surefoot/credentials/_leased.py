@@ -25,7 +25,7 @@ FORCED_EVERY_S = (
 
 
 class Grant(Struct, frozen=True, kw_only=True):
-    """A key as its keeper gave it: to be looked up again within `ttl_s`, void after `lasts_s` (None: until it is revoked)."""
+    """A key as its vault gave it: to be looked up again within `ttl_s`, void after `lasts_s` (None: until it is revoked)."""
 
     secret: Secret
     ttl_s: float
@@ -36,7 +36,7 @@ Fetch = Callable[[], Awaitable[Grant]]
 
 
 class Leased:
-    """A KeySource over a keeper of keys that is slow, may be down, and gives keys that change.
+    """A KeySource over a secret store that is slow, may be down, and gives keys that change.
 
     All who ask while a fetch is under way share it. At two thirds of a key's time (10 % earlier or later) it is fetched anew in the
     background; while that fails the last good key is given, until it is void. `draws` spreads the moments; a fixed seed repeats them.
@@ -52,7 +52,7 @@ class Leased:
         self._forced_at = float("-inf")
         self._failures = 0
         self._failure: tuple[type[SurefootError], str] | None = None
-        self._flight: asyncio.Task[None] | None = None
+        self._shared_fetch: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
 
@@ -76,7 +76,7 @@ class Leased:
         """After the provider refused `bad`: a newer key, fetched at most once for all who ask, or None."""
         loop = asyncio.get_running_loop()
         if self._grant is None or self._grant.secret == bad:
-            is_flying = self._flight is not None and not self._flight.done() and self._flight.get_loop() is loop
+            is_flying = self._shared_fetch is not None and not self._shared_fetch.done() and self._shared_fetch.get_loop() is loop
             if not is_flying:
                 if loop.time() < self._forced_at + FORCED_EVERY_S:
                     return None
@@ -85,11 +85,11 @@ class Leased:
         return None if self._grant is None or self._grant.secret == bad else self._grant.secret
 
     def _fetching(self, loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
-        flight = self._flight
-        if flight is None or flight.done() or flight.get_loop() is not loop:
-            flight = self._flight = loop.create_task(self._refresh())
-            flight.add_done_callback(_landed)
-        return flight
+        fetching = self._shared_fetch
+        if fetching is None or fetching.done() or fetching.get_loop() is not loop:
+            fetching = self._shared_fetch = loop.create_task(self._refresh())
+            fetching.add_done_callback(_fetched)
+        return fetching
 
     async def _refresh(self) -> None:
         loop = asyncio.get_running_loop()
@@ -126,6 +126,6 @@ def _tick(source: weakref.ref[Leased]) -> None:
         leased._fetching(asyncio.get_running_loop())  # noqa: SLF001 - same module
 
 
-def _landed(flight: asyncio.Task[None]) -> None:
-    if not flight.cancelled():
-        flight.exception()  # told in the log, and to whoever waited
+def _fetched(fetching: asyncio.Task[None]) -> None:
+    if not fetching.cancelled():
+        fetching.exception()  # told in the log, and to whoever waited

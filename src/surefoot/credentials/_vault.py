@@ -64,7 +64,7 @@ class VaultReader:
                 return self._read()
             except SurefootError:
                 raise
-            except Exception as error:  # noqa: BLE001 - the door: hvac, requests, urllib3
+            except Exception as error:  # noqa: BLE001 - the error boundary: hvac, requests, urllib3
                 failure = self._told(error)
         raise failure  # outside the handler: the frames of hvac's errors hold the token
 

@@ -1,1 +1,1 @@
-"""One policy each: waits, calls, settles; none imports another."""
+"""One policy each: waits, calls, finishes; none imports another."""

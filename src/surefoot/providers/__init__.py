@@ -1,1 +1,1 @@
-"""The edge: translate, send once, translate faults."""
+"""The provider: translate, send once, translate faults."""

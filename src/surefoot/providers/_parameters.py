@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from surefoot.errors import BadRequest
-from surefoot.events import LeftOut, tell
+from surefoot.events import LeftOut, emit
 from surefoot.types import Call, ChatRequest
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")  # all words of all vendors, from least to most
@@ -21,7 +21,7 @@ class LeftOutNotes:
         self._logger = logger
         self._told: set[tuple[str, str]] = set()
 
-    def tell(self, call: Call[ChatRequest], model: str, names: Iterable[str]) -> None:
+    def emit(self, call: Call[ChatRequest], model: str, names: Iterable[str]) -> None:
         """Tell of `names`, as far as they have not been told of."""
         new = tuple(dict.fromkeys(name for name in names if (model, name) not in self._told))
         if new:
@@ -29,7 +29,7 @@ class LeftOutNotes:
             self._logger.warning(
                 "%s: %s does not take %s as asked; sent without, or as the nearest that it takes", self._target, model, ", ".join(new)
             )
-            tell(call, LeftOut, target=self._target, model=model, parameters=new)
+            emit(call, LeftOut, target=self._target, model=model, parameters=new)
 
 
 def note(left_out: list[str] | None, name: str) -> None:

@@ -55,7 +55,7 @@ class Refusal:
         self.begun = begun
 
 
-class Breaker:
+class BreakerRule:
     """One target's breaker.
 
     `open_s` doubles with each failed trial up to `open_ceiling_s`. A higher ceiling spares a target trials, at one client's one call in

@@ -1,10 +1,10 @@
 """Whether refusals follow what we do: the pace, the number in flight. If not, slowing down costs answers and buys nothing.
 
-A 429 or 529 teaches `rules.bucket.Learned` and `rules.aimd.Limit` to ask for less. A provider that refuses one call in twenty whatever we
-do would teach them so again at each refusal, without end. What tells the two apart: refusals for asking too much stop when less is asked.
-So the lessons are watched. If the setting has come down over some lessons, and the later ones came as soon after one another as the
-earlier ones, refusals are background: the setting is put back, and from then on only refusals beyond twice that share are a lesson
-(a cumulative sum that drops by twice the share with each call and must pass six). Background fades as calls pass without it.
+A 429 or 529 teaches `rules.bucket.LearnedTokenBucket` and `rules.aimd.Limit` to ask for less. A provider that refuses one call in twenty
+whatever we do would teach them so again at each refusal, without end. What tells the two apart: refusals for asking too much stop when less
+is asked. So the lessons are watched. If the setting has come down over some lessons, and the later ones came as soon after one another as
+the earlier ones, refusals are background: the setting is put back, and from then on only refusals beyond twice that share are a lesson (a
+cumulative sum that drops by twice the share with each call and must pass six). Background fades as calls pass without it.
 
 Never background: refusals rarer than one in 500 calls (what growing back costs anyway), and more than half (a limit far exceeded looks
 just so until it is reached; that many no retry makes good). Only news counts: calls begun after the last lesson, or fifty that were
@@ -26,8 +26,8 @@ TWICE = 2.0
 FADES = 1e-3  # of the newest call in the background share: a thousand calls' memory
 
 
-class Noise:
-    """Watches one setting (a pace, a limit): `Noise()`. Tell it of each call that was let in and ask it about each refusal.
+class SpuriousRefusals:
+    """Watches one setting (a pace, a limit): `SpuriousRefusals()`. Tell it of each call that was let in and ask it about each refusal.
 
     `enough` lessons make a verdict, `sunk` is how far the setting must have come down meanwhile, as a share of its highest.
     """

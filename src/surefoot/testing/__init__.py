@@ -1,6 +1,6 @@
-"""For tests: a provider by script, chaos on demand, wire simulators (`surefoot.testing.wire`), what every room and provider promises."""
+"""For tests: a provider by script, chaos on demand, wire simulators (`surefoot.testing.wire`), what every layer and provider promises."""
 
-from surefoot.layers.chaos import Chaos
+from surefoot.layers.watch.chaos import Chaos
 from surefoot.testing.chaotic import Chaotic
 from surefoot.testing.contract import PROMISES, LayerContract
 from surefoot.testing.provider_contract import PROVIDER_PROMISES, ProviderContract

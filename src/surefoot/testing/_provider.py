@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
+from surefoot.core.stream import Stream, collect
 from surefoot.errors import SurefootError
-from surefoot.settle import Stream, fold
-from surefoot.testing.wire import Ask, Said, WireFault, WireSim
-from surefoot.types import Call, ChatReply, ChatRequest, Delta, EmbedReply, EmbedRequest, Message, Tally, Tool
+from surefoot.testing.wire import Ask, PlainAnswer, WireFault, WireSim
+from surefoot.types import Call, CallState, ChatReply, ChatRequest, Delta, EmbedReply, EmbedRequest, Message, Tool
 
 Kinds: TypeAlias = type[SurefootError] | tuple[type[SurefootError], ...]
 
@@ -41,12 +41,12 @@ WEATHER = Tool.of(
 CLOCK = Tool.of("clock", "The time somewhere", {"type": "object", "properties": {"zone": {"type": "string"}}, "required": ["zone"]})
 
 
-class Provider:
-    """One edge with what is known of it. See ProviderContract for the fields."""
+class ProviderUnderTest:
+    """One provider and what is known of it. See ProviderContract for the fields."""
 
     def __init__(
         self,
-        edge: Any,
+        provider: Any,
         *,
         sim: WireSim | None,
         cannot: Mapping[str, str],
@@ -55,7 +55,7 @@ class Provider:
         speaker: Mapping[str, Any],
         secrets: tuple[str, ...],
     ) -> None:
-        self.edge = edge
+        self.provider = provider
         self.sim = sim
         self.cannot = dict(cannot)
         self.question = question
@@ -63,7 +63,7 @@ class Provider:
         self.speaker = dict(speaker)
         self.secrets = secrets
         self.heard: list[Ask] = []  # what the server understood, request by request
-        self.saying: Said | None = None  # what it says where the script says nothing; None: it thinks for itself
+        self.saying: PlainAnswer | None = None  # what it says where the script says nothing; None: it thinks for itself
 
     @property
     def server(self) -> WireSim:
@@ -79,11 +79,11 @@ class Provider:
             self.sim.reset()
             self.sim.answer = self._hear
 
-    def _hear(self, ask: Ask) -> Said | None:
+    def _hear(self, ask: Ask) -> PlainAnswer | None:
         self.heard.append(ask)
         return self.saying and replace(self.saying)
 
-    def script(self, plan: Said | WireFault | str | list[Any]) -> None:
+    def script(self, plan: PlainAnswer | WireFault | str | list[Any]) -> None:
         """Say what the server answers from now on; nothing where there is none."""
         if self.sim is not None:
             self.sim.clear_script()
@@ -95,16 +95,16 @@ class Provider:
         return ChatRequest(messages=tuple(Message.user(one) if isinstance(one, str) else one for one in said), **fields)
 
     async def open(self, request: ChatRequest) -> Stream:
-        """A primed stream."""
-        stream = await self.edge.chat(asking(request, stream=True))
+        """An opened stream."""
+        stream = await self.provider.chat(asking(request, stream=True))
         assert isinstance(stream, Stream), f"a stream was asked for, {type(stream).__name__} came"
         return stream
 
     async def ask(self, request: ChatRequest, *, stream: bool) -> ChatReply:
         """The whole answer, asked whole or streamed."""
         if stream:
-            return await fold(await self.open(request))
-        reply = await self.edge.chat(asking(request))
+            return await collect(await self.open(request))
+        reply = await self.provider.chat(asking(request))
         assert isinstance(reply, ChatReply), f"a whole answer was asked for, {type(reply).__name__} came"
         return reply
 
@@ -114,7 +114,7 @@ class Provider:
 
     async def embed(self, *texts: str, **fields: Any) -> EmbedReply:
         """The vectors of `texts`."""
-        reply = await self.edge.embed(asking(EmbedRequest(texts=texts, **fields)))
+        reply = await self.provider.embed(asking(EmbedRequest(texts=texts, **fields)))
         assert isinstance(reply, EmbedReply), f"vectors were asked for, {type(reply).__name__} came"
         return reply
 
@@ -151,17 +151,19 @@ class Provider:
 class Promise(Struct, frozen=True):
     """One promise: what to run, and the capabilities without which it means nothing."""
 
-    run: Callable[[Provider], Awaitable[None]]
+    run: Callable[[ProviderUnderTest], Awaitable[None]]
     needs: tuple[str, ...]
 
 
 Promises: TypeAlias = dict[str, Promise]
 
 
-def needing(promises: Promises, *needs: str) -> Callable[[Callable[[Provider], Awaitable[None]]], Callable[[Provider], Awaitable[None]]]:
+def needing(
+    promises: Promises, *needs: str
+) -> Callable[[Callable[[ProviderUnderTest], Awaitable[None]]], Callable[[ProviderUnderTest], Awaitable[None]]]:
     """Write the decorated coroutine function down in `promises`, under its own name."""
 
-    def note(run: Callable[[Provider], Awaitable[None]]) -> Callable[[Provider], Awaitable[None]]:
+    def note(run: Callable[[ProviderUnderTest], Awaitable[None]]) -> Callable[[ProviderUnderTest], Awaitable[None]]:
         promises[run.__name__] = Promise(run, needs)
         return run
 
@@ -169,8 +171,8 @@ def needing(promises: Promises, *needs: str) -> Callable[[Callable[[Provider], A
 
 
 def asking(request: Any, *, stream: bool = False) -> Call[Any]:
-    """A call of `request` with a tally of its own."""
-    return Call(request=request, tally=Tally(), stream=stream)
+    """A call of `request` with a state of its own."""
+    return Call(request=request, state=CallState(), stream=stream)
 
 
 def text_of(deltas: list[Delta]) -> str:

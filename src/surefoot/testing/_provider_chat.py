@@ -6,9 +6,9 @@ import asyncio
 from typing import get_args
 
 from surefoot.errors import ContentRefused
-from surefoot.testing._provider import CLOCK, WEATHER, Promises, Provider, needing, text_of
-from surefoot.testing.wire import Said
-from surefoot.testing.wire import ToolCall as Called
+from surefoot.testing._provider import CLOCK, WEATHER, Promises, ProviderUnderTest, needing, text_of
+from surefoot.testing.wire import PlainAnswer
+from surefoot.testing.wire import PlainToolCall as Called
 from surefoot.types import FinishReason, Message, ToolCall
 
 CHAT: Promises = {}
@@ -18,7 +18,7 @@ MANY = 32  # calls in flight at once
 
 
 @needing(CHAT, "chat")
-async def answers_plainly(it: Provider) -> None:
+async def answers_plainly(it: ProviderUnderTest) -> None:
     """Asked whole or streamed, the answer is the same, in any script, by its model's and target's name, with one request each."""
     it.script(GREETING)
     whole, streamed = await it.both(it.request())
@@ -34,7 +34,7 @@ async def answers_plainly(it: Provider) -> None:
 
 
 @needing(CHAT, "chat")
-async def streams_whole(it: Provider) -> None:
+async def streams_whole(it: ProviderUnderTest) -> None:
     """A stream comes in pieces; its last delta, and that alone, carries the finish reason and the usage."""
     it.script(LONG)
     stream = await it.open(it.request())
@@ -47,7 +47,7 @@ async def streams_whole(it: Provider) -> None:
 
 
 @needing(CHAT, "chat")
-async def reports_usage(it: Provider) -> None:
+async def reports_usage(it: ProviderUnderTest) -> None:
     """Tokens are the provider's own count, streamed or not."""
     replies = await it.both(it.request())
     if it.sim is None:
@@ -61,16 +61,16 @@ async def reports_usage(it: Provider) -> None:
 
 
 @needing(CHAT, "chat", "server")
-async def speaks_one_vocabulary(it: Provider) -> None:
+async def speaks_one_vocabulary(it: ProviderUnderTest) -> None:
     """Every vendor's finish reasons become the same words."""
-    wanted: list[tuple[Said, set[str]]] = [
-        (Said(text="Done."), {"stop"}),
-        (Said(text="Done", finish="stop_sequence", stopped_by="."), {"stop"}),
-        (Said(text="This is cut off in the", finish="length"), {"length"}),
-        (Said(text="Well, one would", finish="refusal"), {"refusal", "content_filter"}),
+    wanted: list[tuple[PlainAnswer, set[str]]] = [
+        (PlainAnswer(text="Done."), {"stop"}),
+        (PlainAnswer(text="Done", finish="stop_sequence", stopped_by="."), {"stop"}),
+        (PlainAnswer(text="This is cut off in the", finish="length"), {"length"}),
+        (PlainAnswer(text="Well, one would", finish="refusal"), {"refusal", "content_filter"}),
     ]
     if "tools" not in it.cannot:
-        wanted.append((Said(calls=(Called("weather", '{"city":"Ankara"}'),), finish="tools"), {"tool_calls"}))
+        wanted.append((PlainAnswer(calls=(Called("weather", '{"city":"Ankara"}'),), finish="tools"), {"tool_calls"}))
     for said, right in wanted:
         for stream in (False, True):
             it.script(said)
@@ -84,7 +84,7 @@ async def speaks_one_vocabulary(it: Provider) -> None:
 
 
 @needing(CHAT, "chat", "stop")
-async def stops_at_stop_sequences(it: Provider) -> None:
+async def stops_at_stop_sequences(it: ProviderUnderTest) -> None:
     """The answer ends before the first stop sequence, which is no part of it, and its end counts as a normal one."""
     plain = await it.ask(it.request(), stream=False)
     words = plain.text.split()
@@ -96,7 +96,7 @@ async def stops_at_stop_sequences(it: Provider) -> None:
 
 
 @needing(CHAT, "chat", "max_tokens")
-async def keeps_to_max_tokens(it: Provider) -> None:
+async def keeps_to_max_tokens(it: ProviderUnderTest) -> None:
     """A bounded answer is no longer than its bound, and says that it was cut."""
     for stream in (False, True):
         reply = await it.ask(it.request(max_tokens=5), stream=stream)
@@ -105,7 +105,7 @@ async def keeps_to_max_tokens(it: Provider) -> None:
 
 
 @needing(CHAT, "chat", "server", "system", "tools")
-async def carries_the_conversation(it: Provider) -> None:
+async def carries_the_conversation(it: ProviderUnderTest) -> None:
     """All roles reach the model in order: instructions, questions, answers, calls, results, failed ones as such; broken Unicode mended."""
     calls = [ToolCall(id="call_1", name="weather", arguments='{"city":"İzmir"}'), ToolCall(id="call_2", name="clock", arguments="{}")]
     request = it.request(
@@ -134,7 +134,7 @@ async def carries_the_conversation(it: Provider) -> None:
 
 
 @needing(CHAT, "chat", "server")
-async def keeps_calls_apart(it: Provider) -> None:
+async def keeps_calls_apart(it: ProviderUnderTest) -> None:
     """Many calls in flight on one client: each gets its own answer."""
     for stream in (False, True):
         replies = await asyncio.gather(*(it.ask(it.request(f"question number {i}"), stream=stream) for i in range(MANY)))
@@ -142,7 +142,7 @@ async def keeps_calls_apart(it: Provider) -> None:
 
 
 @needing(CHAT, "chat", "server", "thinking")
-async def reports_what_thinking_and_caching_cost(it: Provider) -> None:
+async def reports_what_thinking_and_caching_cost(it: ProviderUnderTest) -> None:
     """Cached and reasoning tokens are parts of the totals, told apart, streamed or not: they have prices of their own."""
     prompt = Message(role="system", content="Be brief. " * 3000, cache=True)
     for stream in (False, True):
@@ -157,7 +157,7 @@ async def reports_what_thinking_and_caching_cost(it: Provider) -> None:
 
 
 @needing(CHAT, "chat", "server", "speech")
-async def reports_what_speech_costs(it: Provider) -> None:
+async def reports_what_speech_costs(it: ProviderUnderTest) -> None:
     """Audio tokens are told, streamed or not."""
     for stream in (False, True):
         usage = (await it.ask(it.request("Hi", **it.speaker), stream=stream)).usage

@@ -9,13 +9,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from surefoot import errors
+from surefoot.core.stack import stack
+from surefoot.core.stream import Stream, collect
 from surefoot.errors import ConnectionLost, Fault, Interrupted, MalformedReply, SurefootError
-from surefoot.layers.timeout import Timeout
-from surefoot.settle import Stream, fold
-from surefoot.stack import stack
-from surefoot.testing._provider import WEATHER, Promises, Provider, asking, needing
-from surefoot.testing.wire import OK, Said, WireFault, fault, faults_for
-from surefoot.testing.wire import ToolCall as Called
+from surefoot.layers.watch.timeout import Timeout
+from surefoot.testing._provider import WEATHER, Promises, ProviderUnderTest, asking, needing
+from surefoot.testing.wire import OK, PlainAnswer, WireFault, fault, faults_for
+from surefoot.testing.wire import PlainToolCall as Called
 from surefoot.testing.wire.faults import Surface
 from surefoot.types import ChatReply, EmbedRequest
 
@@ -26,7 +26,7 @@ DEADLINE_S = 60.0  # of each call: later than every timer, since an embedding wi
 STEP = 97  # bytes between the places where streams are cut: coprime to everything, so that cuts fall anywhere in an event
 
 
-def fault_rows(it: Provider) -> list[tuple[WireFault, Surface]]:
+def fault_rows(it: ProviderUnderTest) -> list[tuple[WireFault, Surface]]:
     """Every row of the fault catalogue that concerns this provider, with the surface it is played on."""
     if it.sim is None:
         return []
@@ -34,7 +34,7 @@ def fault_rows(it: Provider) -> list[tuple[WireFault, Surface]]:
     return [(row, surface) for surface in surfaces for row in faults_for(it.sim.vendor, surface)]  # type: ignore[arg-type]
 
 
-async def tells_fault(it: Provider, row: WireFault, surface: Surface) -> None:
+async def tells_fault(it: ProviderUnderTest, row: WireFault, surface: Surface) -> None:
     """The row's class, truthful about asking again; one request; neither a key nor the prompt in what is shown."""
     it.script(row)
     request: Any = EmbedRequest(texts=("a", "b", f"My secret is {PRIVATE}."))
@@ -60,17 +60,17 @@ async def tells_fault(it: Provider, row: WireFault, surface: Surface) -> None:
     await it.idle()
 
 
-async def _outcome(it: Provider, row: WireFault, request: Any, *, stream: bool) -> BaseException | None:
+async def _outcome(it: ProviderUnderTest, row: WireFault, request: Any, *, stream: bool) -> BaseException | None:
     """What the call ended with. Faults that would never end meet a timer; one that fired before anything was sent is set again, longer."""
     for timer_s in TIMERS_S if row.delay_s or row.stall_s or row.spoil == "ping_flood" else (None,):
         first_s = timer_s if row.means == "AttemptTimedOut" else TIMERS_S[-1]
-        edge = it.edge.embed if isinstance(request, EmbedRequest) else it.edge.chat
-        ask = edge if timer_s is None else stack(edge, Timeout(first_token_s=first_s, idle_s=timer_s, whole_s=first_s))
+        provider = it.provider.embed if isinstance(request, EmbedRequest) else it.provider.chat
+        ask = provider if timer_s is None else stack(provider, Timeout(first_token_s=first_s, idle_s=timer_s, whole_s=first_s))
         try:
             call = replace(asking(request, stream=stream), deadline=asyncio.get_running_loop().time() + DEADLINE_S)
             answer = await ask(call)
             if isinstance(answer, Stream):
-                await fold(answer)
+                await collect(answer)
         except BaseException as error:  # noqa: BLE001 - looked at by the caller, whatever it is
             if it.server.request_count:
                 return error
@@ -80,9 +80,12 @@ async def _outcome(it: Provider, row: WireFault, request: Any, *, stream: bool) 
 
 
 @needing(FAULTS, "chat", "server", "tools")
-async def never_takes_a_cut_stream_for_whole(it: Provider) -> None:
+async def never_takes_a_cut_stream_for_whole(it: ProviderUnderTest) -> None:
     """Cut by FIN, by RST, or framed as if it were whole, at offsets all over: an error, or the whole answer if its end mark was in."""
-    for said in (Said(text="The cooldown lasts 30 seconds. 🫖"), Said(calls=(Called("weather", '{"city":"İzmir"}'),) * 2, finish="tools")):
+    for said in (
+        PlainAnswer(text="The cooldown lasts 30 seconds. 🫖"),
+        PlainAnswer(calls=(Called("weather", '{"city":"İzmir"}'),) * 2, finish="tools"),
+    ):
         it.server.clear_script()
         it.saying = said
         request = it.request(tools=(WEATHER,))
@@ -107,9 +110,9 @@ def _gist(reply: ChatReply) -> Any:
 
 
 @needing(FAULTS, "chat", "server")
-async def closes_a_stream_that_is_left(it: Provider) -> None:
+async def closes_a_stream_that_is_left(it: ProviderUnderTest) -> None:
     """A provider bills until its stream is dropped: read in part or not at all, closing it closes the connection."""
-    it.saying = Said(text="word " * 200)
+    it.saying = PlainAnswer(text="word " * 200)
     for pieces in (0, 1, 3):
         it.script(OK.but(stall_at=0.7, stall_s=600.0))
         stream = await it.open(it.request())
@@ -122,7 +125,7 @@ async def closes_a_stream_that_is_left(it: Provider) -> None:
 
 
 @needing(FAULTS, "chat", "server")
-async def closes_when_cancelled(it: Provider) -> None:
+async def closes_when_cancelled(it: ProviderUnderTest) -> None:
     """Cancelled before the head, in a body, in an error's body or in mid-stream: the connection is closed, the next call is well."""
     silence = {"stall_s": 600.0}
     moments: list[tuple[str, WireFault, bool]] = [
@@ -149,7 +152,7 @@ async def closes_when_cancelled(it: Provider) -> None:
 
 
 @needing(FAULTS, "chat", "server")
-async def follows_no_redirect(it: Provider) -> None:
+async def follows_no_redirect(it: ProviderUnderTest) -> None:
     """A key that stands in a header of its own, or a prompt, would follow to any host: told as a Fault, and nobody else is asked."""
     with type(it.server)() as elsewhere:
         for status in (302, 307, 308):
@@ -160,7 +163,7 @@ async def follows_no_redirect(it: Provider) -> None:
 
 
 @needing(FAULTS, "chat", "server")
-async def keeps_what_limits_are_told(it: Provider) -> None:
+async def keeps_what_limits_are_told(it: ProviderUnderTest) -> None:
     """A refusal for haste carries the provider's hint, in seconds, wherever the vendor writes it."""
     for name, hint_s in (("retry_after_hint", 1.0), ("retry_after_long", 121.0)):
         row = fault(name).but(retry_in_s=hint_s)

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from surefoot.errors import BadRequest, MalformedReply, Unsupported
-from surefoot.testing._provider import CLOCK, WEATHER, Promises, Provider, needing
-from surefoot.testing.wire import Said, fault, faults_for
-from surefoot.testing.wire import ToolCall as Called
+from surefoot.testing._provider import CLOCK, WEATHER, Promises, ProviderUnderTest, needing
+from surefoot.testing.wire import PlainAnswer, fault, faults_for
+from surefoot.testing.wire import PlainToolCall as Called
 from surefoot.types import File, Image, Message, Part, Schema, Tool, ToolCall
 
 TOOLS: Promises = {}
@@ -23,9 +23,9 @@ CARD = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"ty
 
 
 @needing(TOOLS, "chat", "server", "tools")
-async def calls_tools_in_parallel(it: Provider) -> None:
+async def calls_tools_in_parallel(it: ProviderUnderTest) -> None:
     """Several calls in one answer, each with an id of its own and its arguments whole, in any script; in a stream they come as pieces."""
-    it.script(Said(calls=tuple(Called("weather", msgspec.json.encode({"city": city}).decode()) for city in CITIES), finish="tools"))
+    it.script(PlainAnswer(calls=tuple(Called("weather", msgspec.json.encode({"city": city}).decode()) for city in CITIES), finish="tools"))
     request = it.request("Weather?", tools=(WEATHER, CLOCK))
     for stream in (False, True):
         reply = await it.ask(request, stream=stream)
@@ -41,7 +41,7 @@ async def calls_tools_in_parallel(it: Provider) -> None:
 
 
 @needing(TOOLS, "chat", "server", "tools")
-async def obeys_tool_choice(it: Provider) -> None:
+async def obeys_tool_choice(it: ProviderUnderTest) -> None:
     """Whether a tool may, must or must not be called, and which, reaches the server in its own words; also "one at a time"."""
     for choice, right in (("auto", {"auto"}), ("none", {"none"}), ("required", {"any"}), ("clock", {"any", "clock"})):
         reply = await it.ask(it.request("Hello", tools=(WEATHER, CLOCK), tool_choice=choice), stream=False)
@@ -51,16 +51,16 @@ async def obeys_tool_choice(it: Provider) -> None:
         assert bool(names) == (choice in {"required", "clock"}), f"tool_choice={choice!r}: {names} called"
         if choice == "clock":
             assert names == ["clock"], f"{names} called where clock was wanted"
-    it.saying = Said(calls=(Called("weather", "{}"), Called("clock", "{}")), finish="tools")
+    it.saying = PlainAnswer(calls=(Called("weather", "{}"), Called("clock", "{}")), finish="tools")
     for stream in (False, True):
         reply = await it.ask(it.request("Hello", tools=(WEATHER, CLOCK), parallel_tool_calls=False), stream=stream)
         assert not it.heard[-1].parallel or len(reply.tool_calls) == 1, "parallel_tool_calls=False was neither sent nor kept"
 
 
 @needing(TOOLS, "chat", "server", "tools")
-async def goes_on_with_results(it: Provider) -> None:
+async def goes_on_with_results(it: ProviderUnderTest) -> None:
     """A whole round: the model calls, the results go back (a failed one too, in any script), the model answers with them."""
-    it.script([Said(calls=tuple(Called("weather", "{}") for _ in CITIES), finish="tools"), None] * 2)
+    it.script([PlainAnswer(calls=tuple(Called("weather", "{}") for _ in CITIES), finish="tools"), None] * 2)
     for stream in (False, True):
         asked = it.request("Weather?", tools=(WEATHER,))
         first = await it.ask(asked, stream=stream)
@@ -75,7 +75,7 @@ async def goes_on_with_results(it: Provider) -> None:
 
 
 @needing(TOOLS, "chat", "server", "tools")
-async def keeps_broken_arguments_as_they_came(it: Provider) -> None:
+async def keeps_broken_arguments_as_they_came(it: ProviderUnderTest) -> None:
     """Arguments that are no JSON make an invalid call with the raw text; turned into {} they would run. Cut ones are invalid, too."""
     vendor = it.server.vendor
     rows = [row for row in faults_for(vendor) if row.spoil == "malformed_tool_json"]  # type: ignore[arg-type]
@@ -95,13 +95,13 @@ async def keeps_broken_arguments_as_they_came(it: Provider) -> None:
                 continue
             assert reply.invalid_tool_calls, "a malformed call passes for an answer"
     for stream in (False, True):
-        it.script(Said(calls=(Called("weather", '{"city":"a"}'),), finish="length"))
+        it.script(PlainAnswer(calls=(Called("weather", '{"city":"a"}'),), finish="length"))
         reply = await it.ask(it.request("x", tools=(WEATHER,)), stream=stream)
         assert len(reply.invalid_tool_calls) == len(reply.tool_calls), "a call cut by the token limit would be run"
 
 
 @needing(TOOLS, "chat", "server", "tools")
-async def sends_broken_calls_back(it: Provider) -> None:
+async def sends_broken_calls_back(it: ProviderUnderTest) -> None:
     """A conversation that holds an invalid call can go on: the model sees what it wrote, and the tool's complaint."""
     broken = ToolCall(id="call_9", name="weather", arguments='{"city": ', error="cut")
     said = Message.assistant("", tool_calls=[broken])
@@ -112,7 +112,7 @@ async def sends_broken_calls_back(it: Provider) -> None:
 
 
 @needing(TOOLS, "chat", "server", "schema")
-async def answers_in_the_shape_asked(it: Provider) -> None:
+async def answers_in_the_shape_asked(it: ProviderUnderTest) -> None:
     """A JSON schema, closed or open, and plain JSON mode: natively or through a tool, the text is the JSON and the end a normal one."""
     closed = Schema.of("person", {**CARD, "additionalProperties": False}, strict=True)
     for stream in (False, True):
@@ -127,7 +127,7 @@ async def answers_in_the_shape_asked(it: Provider) -> None:
 
 
 @needing(TOOLS, "chat", "server", "vision")
-async def sees_pictures(it: Provider) -> None:
+async def sees_pictures(it: ProviderUnderTest) -> None:
     """By bytes, as a file, by data URL and by address; a PDF beside them where it reads those."""
     parts: list[Part | str] = [
         "Look:", Image(data=PNG), File(data=JPEG, media_type="image/jpeg"), Image(url=GIF_URL), Image(url="https://example.org/a.png"),
@@ -143,7 +143,7 @@ async def sees_pictures(it: Provider) -> None:
 
 
 @needing(TOOLS, "chat", "server", "sounds")
-async def hears_sounds(it: Provider) -> None:
+async def hears_sounds(it: ProviderUnderTest) -> None:
     """A recording arrives as one, and its tokens are told."""
     for stream in (False, True):
         reply = await it.ask(it.request(Message.user(["Hear:", File(data=WAV, media_type="audio/wav")])), stream=stream)
@@ -152,7 +152,7 @@ async def hears_sounds(it: Provider) -> None:
 
 
 @needing(TOOLS, "chat")
-async def refuses_before_sending(it: Provider) -> None:
+async def refuses_before_sending(it: ProviderUnderTest) -> None:
     """What it cannot do, by its own word, is refused with a reason before anything is sent; so is a picture that is none."""
     asked: dict[str, dict[str, Any]] = {
         "tools": {"tools": (Tool.of("t", "", {}),)},

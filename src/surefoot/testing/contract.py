@@ -1,6 +1,6 @@
-"""What every room promises, as one coroutine a promise: run it over chat, stream and embed.
+"""What every layer promises, as one coroutine a promise: run it over chat, stream and embed.
 
-    contract = LayerContract(lambda edge: stack(edge, Retry()), kind="stream")
+    contract = LayerContract(lambda provider: stack(provider, Retry()), kind="stream")
     for promise in PROMISES:
         await contract.check(promise)
 
@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeAlias
 
+from surefoot.core.stack import Handler
+from surefoot.core.stream import Outcome, Stream, when_finished
 from surefoot.errors import BadRequest, ConnectionLost, Interrupted, SurefootError
-from surefoot.settle import Outcome, Stream, settle
-from surefoot.stack import Handler
 from surefoot.testing.scripted import STALL, Scripted, make_call
 from surefoot.types import Call
 
@@ -40,10 +40,11 @@ PROMISES = (
 
 
 class LayerContract:
-    """The promises of one room: `LayerContract(build, kind="chat")`.
+    """The promises of one layer: `LayerContract(build, kind="chat")`.
 
-    `build(edge)` makes a fresh room around `edge`; it is called once for each scenario. What it returns may be any Handler; rooms found
-    in its `layers` that have `idle() -> bool` are asked whether they hold anything. `asks_again` excuses a room (resume) from asking once.
+    `build(provider)` makes a fresh layer around `provider`; it is called once for each scenario. What it returns may be any Handler; layers
+    found in its `layers` that have `idle() -> bool` are asked whether they hold anything. `asks_again` excuses a layer (resume) from asking
+    once.
     """
 
     def __init__(self, build: Build, *, kind: Kind, asks_again: bool = False) -> None:
@@ -63,7 +64,7 @@ class LayerContract:
 
     async def _live(self, ask: Handler, outcomes: list[Outcome]) -> Any:
         """Ask and read to the end; every settlement goes to `outcomes`."""
-        answer = await settle(ask(self._call()), outcomes.append)
+        answer = await when_finished(ask(self._call()), outcomes.append)
         if isinstance(answer, Stream):
             async for _ in answer:
                 pass
@@ -81,12 +82,12 @@ class LayerContract:
 
     async def transparent_when_idle(self) -> None:
         """A healthy call goes through once, unchanged, and comes back unchanged."""
-        bare, edge = Scripted("three little words"), Scripted("three little words")
+        bare, provider = Scripted("three little words"), Scripted("three little words")
         call = self._call()
-        ask = self._build(edge)
+        ask = self._build(provider)
         plain, through = await bare(call), await ask(call)
-        assert edge.calls == 1, f"{edge.calls} calls for one"
-        assert edge.requests[0] == call.request, "the request was changed"
+        assert provider.calls == 1, f"{provider.calls} calls for one"
+        assert provider.requests[0] == call.request, "the request was changed"
         if isinstance(plain, Stream):
             assert isinstance(through, Stream), "a stream did not come back as a stream"
             expected, got = [delta async for delta in plain], [delta async for delta in through]
@@ -98,36 +99,36 @@ class LayerContract:
         else:
             assert (through.vectors == plain.vectors).all(), "the vectors were changed"
             assert through.space == plain.space, "the space id was lost"
-        await self._nothing_left(ask, edge, "a healthy call")
+        await self._nothing_left(ask, provider, "a healthy call")
 
     async def settles_once_on_success(self) -> None:
         """One settlement, complete."""
-        edge = Scripted("fine", latency_s=0.2, delta_gap_s=0.1)
-        ask, outcomes = self._build(edge), list[Outcome]()
+        provider = Scripted("fine", latency_s=0.2, delta_gap_s=0.1)
+        ask, outcomes = self._build(provider), list[Outcome]()
         await self._live(ask, outcomes)
-        assert [outcome.complete for outcome in outcomes] == [True], "not settled exactly once, complete"
-        await self._nothing_left(ask, edge, "success")
+        assert [outcome.complete for outcome in outcomes] == [True], "not finished exactly once, complete"
+        await self._nothing_left(ask, provider, "success")
 
     async def settles_once_on_failure(self) -> None:
         """One settlement, with the error the caller got."""
-        edge = Scripted(BadRequest("no such field"), latency_s=0.2)
-        ask, outcomes = self._build(edge), list[Outcome]()
+        provider = Scripted(BadRequest("no such field"), latency_s=0.2)
+        ask, outcomes = self._build(provider), list[Outcome]()
         error = await self._failure(ask, outcomes)
         assert isinstance(error, BadRequest), f"the caller's own mistake came out as {error!r}"
-        assert [outcome.error for outcome in outcomes] == [error], "not settled exactly once, with the caller's error"
-        await self._nothing_left(ask, edge, "a failure")
+        assert [outcome.error for outcome in outcomes] == [error], "not finished exactly once, with the caller's error"
+        await self._nothing_left(ask, provider, "a failure")
 
     async def settles_once_on_cancellation(self) -> None:
         """One settlement, cancelled; the cancellation comes out as itself."""
-        edge = Scripted(STALL)
-        ask, outcomes = self._build(edge), list[Outcome]()
+        provider = Scripted(STALL)
+        ask, outcomes = self._build(provider), list[Outcome]()
         task = asyncio.get_running_loop().create_task(self._live(ask, outcomes))
         await asyncio.sleep(1.0)
         task.cancel()
         await _ended(task)
         assert task.cancelled(), "the cancellation was swallowed"
-        assert [outcome.cancelled for outcome in outcomes] == [True], "not settled exactly once, cancelled"
-        await self._nothing_left(ask, edge, "a cancellation")
+        assert [outcome.cancelled for outcome in outcomes] == [True], "not finished exactly once, cancelled"
+        await self._nothing_left(ask, provider, "a cancellation")
 
     async def settles_once_when_abandoned(self) -> None:
         """A reader who leaves after one delta closes the connection, once."""
@@ -138,26 +139,26 @@ class LayerContract:
         await self._leave_after(0)
         if self.kind != "stream":
             return
-        edge = Scripted("one two three four", delta_gap_s=0.1)
-        ask, outcomes = self._build(edge), list[Outcome]()
-        stream = await settle(ask(self._call()), outcomes.append)
+        provider = Scripted("one two three four", delta_gap_s=0.1)
+        ask, outcomes = self._build(provider), list[Outcome]()
+        stream = await when_finished(ask(self._call()), outcomes.append)
         stream.abandon()
-        assert [outcome.abandoned for outcome in outcomes] == [True], "not settled exactly once when let go of"
-        await self._nothing_left(ask, edge, "a stream let go of")
+        assert [outcome.abandoned for outcome in outcomes] == [True], "not finished exactly once when let go of"
+        await self._nothing_left(ask, provider, "a stream let go of")
 
     async def _leave_after(self, deltas: int) -> None:
         if self.kind != "stream":
             return
-        edge = Scripted("one two three four", delta_gap_s=0.1, close_s=0.1)
-        ask, outcomes = self._build(edge), list[Outcome]()
-        stream = await settle(ask(self._call()), outcomes.append)
+        provider = Scripted("one two three four", delta_gap_s=0.1, close_s=0.1)
+        ask, outcomes = self._build(provider), list[Outcome]()
+        stream = await when_finished(ask(self._call()), outcomes.append)
         for _ in range(deltas):
             await stream.__anext__()
         await stream.aclose()
         await stream.aclose()
-        assert [outcome.abandoned for outcome in outcomes] == [True], "not settled exactly once, abandoned"
-        await self._nothing_left(ask, edge, f"leaving after {deltas} deltas")
-        assert edge.closed == 1, f"the connection was closed {edge.closed} times"
+        assert [outcome.abandoned for outcome in outcomes] == [True], "not finished exactly once, abandoned"
+        await self._nothing_left(ask, provider, f"leaving after {deltas} deltas")
+        assert provider.closed == 1, f"the connection was closed {provider.closed} times"
 
     async def gives_everything_back_when_cancelled_anywhere(self) -> None:
         """Cancelled at its k-th await, for every k: nothing held, and the cancellation comes out as itself."""
@@ -168,13 +169,13 @@ class LayerContract:
         await self._cancel_everywhere(twice=True)
 
     async def gives_everything_back_when_cancelled_at_any_time(self) -> None:
-        """Cancelled after every 40 ms: also what runs in tasks of the room's own is caught at each of its awaits."""
+        """Cancelled after every 40 ms: also what runs in tasks of the layer's own is caught at each of its awaits."""
         for script in self._scripts():
             step, is_over = 0, False
             while not is_over:
                 step += 1
-                edge = Scripted(*script, latency_s=0.2, delta_gap_s=0.1, close_s=0.1)
-                ask, outcomes = self._build(edge), list[Outcome]()
+                provider = Scripted(*script, latency_s=0.2, delta_gap_s=0.1, close_s=0.1)
+                ask, outcomes = self._build(provider), list[Outcome]()
                 task = asyncio.get_running_loop().create_task(self._live(ask, outcomes))
                 await asyncio.wait([task], timeout=0.04 * step)
                 is_over = task.done()
@@ -182,14 +183,14 @@ class LayerContract:
                 await _ended(task)
                 where = f"script {script}: cancelled after {40 * step} ms"
                 assert task.cancelled() or (is_over and isinstance(task.exception(), SurefootError | None)), f"{where}: it was swallowed"
-                assert len(outcomes) == 1, f"{where}: settled {len(outcomes)} times"
-                await self._nothing_left(ask, edge, where)
+                assert len(outcomes) == 1, f"{where}: finished {len(outcomes)} times"
+                await self._nothing_left(ask, provider, where)
 
     async def gives_everything_back_under_contention(self) -> None:
         """Three calls at once, the middle one cancelled at its k-th await, for every k; the other two end well."""
         for k in range(1, 500):
-            edge = Scripted("one two", latency_s=0.2, delta_gap_s=0.1)
-            ask = self._build(edge)
+            provider = Scripted("one two", latency_s=0.2, delta_gap_s=0.1)
+            ask = self._build(provider)
             loop = asyncio.get_running_loop()
             others = [loop.create_task(self._live(ask, []))]
             stepper = Stepper(self._live(ask, []), cancel_at=(k,))
@@ -200,7 +201,7 @@ class LayerContract:
                 other.result()
             if stepper.cancels:
                 assert middle.cancelled(), f"cancelled at await {k} of a contended call: the cancellation was swallowed"
-            await self._nothing_left(ask, edge, f"a contended call cancelled at await {k}")
+            await self._nothing_left(ask, provider, f"a contended call cancelled at await {k}")
             if not stepper.cancels:
                 return
         raise AssertionError("a call of more than 500 awaits")
@@ -208,8 +209,8 @@ class LayerContract:
     async def _cancel_everywhere(self, *, twice: bool) -> None:
         for script in self._scripts():
             for k in range(1, 500):
-                edge = Scripted(*script, latency_s=0.2, delta_gap_s=0.1, close_s=0.1)
-                ask, outcomes = self._build(edge), list[Outcome]()
+                provider = Scripted(*script, latency_s=0.2, delta_gap_s=0.1, close_s=0.1)
+                ask, outcomes = self._build(provider), list[Outcome]()
                 stepper = Stepper(self._live(ask, outcomes), cancel_at=(k, k + 1) if twice else (k,))
                 task = asyncio.get_running_loop().create_task(stepper.run())
                 await _ended(task)
@@ -218,15 +219,15 @@ class LayerContract:
                     assert task.cancelled(), f"{where}: the cancellation was swallowed"
                 elif not isinstance(task.exception(), SurefootError | None):
                     raise AssertionError(f"{where}: an error that is none of ours") from task.exception()
-                assert len(outcomes) == 1, f"{where}: settled {len(outcomes)} times"
-                await self._nothing_left(ask, edge, where)
+                assert len(outcomes) == 1, f"{where}: finished {len(outcomes)} times"
+                await self._nothing_left(ask, provider, where)
                 if not stepper.cancels:
                     break
             else:
                 raise AssertionError("a call of more than 500 awaits")
 
     def _scripts(self) -> list[Sequence[Any]]:
-        """What the edge does while it is cancelled."""
+        """What the provider does while it is cancelled."""
         scripts: list[Sequence[Any]] = [("one two three",), (ConnectionLost("reset"), "one two"), (BadRequest("no such field"),)]
         if self.kind == "stream":
             scripts.append((["one ", "two ", ConnectionLost("reset")],))
@@ -236,18 +237,18 @@ class LayerContract:
         """A stream that breaks after its first token is Interrupted, once, with what arrived."""
         if self.kind != "stream" or self._asks_again:
             return
-        edge = Scripted(["Hel", "lo", ConnectionLost("reset")], "another answer", delta_gap_s=0.1)
-        ask, outcomes = self._build(edge), list[Outcome]()
+        provider = Scripted(["Hel", "lo", ConnectionLost("reset")], "another answer", delta_gap_s=0.1)
+        ask, outcomes = self._build(provider), list[Outcome]()
         error = await self._failure(ask, outcomes)
         assert isinstance(error, Interrupted), f"a stream that broke after its first token ended with {error!r}"
         assert error.partial == "Hello", f"partial is {error.partial!r}"
-        assert edge.calls == 1, "asked again after the first token"
-        await self._nothing_left(ask, edge, "a broken stream")
+        assert provider.calls == 1, "asked again after the first token"
+        await self._nothing_left(ask, provider, "a broken stream")
 
     async def outlives_a_loop_that_died_in_mid_call(self) -> None:
-        """Three loops one after the other, each closed with a call in flight: the next one finds the room free."""
-        edge = Scripted("fine", latency_s=0.001)
-        ask = self._build(edge)
+        """Three loops one after the other, each closed with a call in flight: the next one finds the layer free."""
+        provider = Scripted("fine", latency_s=0.001)
+        ask = self._build(provider)
 
         outcomes: list[Outcome] = []
 
@@ -261,12 +262,12 @@ class LayerContract:
         for _ in range(3):
             await asyncio.to_thread(asyncio.run, one_life())
         assert sum(outcome.complete for outcome in outcomes) == 9, "a call of a later life failed"  # 3 lives of 3 calls
-        await self._nothing_left(ask, edge, "three loops")
+        await self._nothing_left(ask, provider, "three loops")
 
     def serves_threads(self, run: Callable[[Coroutine[Any, Any, Any]], Any], *, threads: int = 8, calls: int = 20) -> None:
         """Sync, in real time: `threads` threads ask `calls` times each through `run` (surefoot.runtime.run), which all share one loop."""
-        edge = Scripted("fine")
-        ask = self._build(edge)
+        provider = Scripted("fine")
+        ask = self._build(provider)
         outcomes: list[Outcome] = []
 
         def work(_: int) -> None:
@@ -276,17 +277,17 @@ class LayerContract:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(work, range(threads)))
         assert sum(outcome.complete for outcome in outcomes) == threads * calls, "a call from a thread got lost"
-        run(self._nothing_left(ask, edge, f"{threads} threads"))
+        run(self._nothing_left(ask, provider, f"{threads} threads"))
 
     # Nothing is left behind
 
-    async def _nothing_left(self, ask: Handler, edge: Scripted, after: str) -> None:
+    async def _nothing_left(self, ask: Handler, provider: Scripted, after: str) -> None:
         await drained()
-        assert edge.in_flight == 0, f"{edge.in_flight} calls still in flight after {after}"
-        assert edge.open_streams == 0, f"{edge.open_streams} streams still open after {after}"
-        for room in _rooms(ask):
-            idle = getattr(room, "idle", None)
-            assert idle is None or idle(), f"{type(room).__name__} still holds something after {after}"
+        assert provider.in_flight == 0, f"{provider.in_flight} calls still in flight after {after}"
+        assert provider.open_streams == 0, f"{provider.open_streams} streams still open after {after}"
+        for layer in _stack(ask):
+            idle = getattr(layer, "idle", None)
+            assert idle is None or idle(), f"{type(layer).__name__} still holds something after {after}"
 
 
 async def drained(*, within_s: float = 5.0) -> None:
@@ -300,20 +301,20 @@ async def drained(*, within_s: float = 5.0) -> None:
 
 
 async def _ended(*tasks: asyncio.Task[Any]) -> None:
-    """Wait until `tasks` are over; a room that swallowed a cancellation could go on for ever."""
+    """Wait until `tasks` are over; a layer that swallowed a cancellation could go on for ever."""
     _, late = await asyncio.wait(tasks, timeout=1000.0)
     for task in late:
         task.cancel()
     assert not late, "a call went on for 1000 s after it was cancelled, or waited for a place it never got"
 
 
-def _rooms(ask: Any) -> list[Any]:
-    """Every room inside `ask`, and `ask` itself."""
-    rooms = [ask, *getattr(ask, "layers", ())]
-    for inner in (getattr(ask, "edge", None), *getattr(ask, "handlers", ())):
+def _stack(ask: Any) -> list[Any]:
+    """Every layer inside `ask`, and `ask` itself."""
+    layers = [ask, *getattr(ask, "layers", ())]
+    for inner in (getattr(ask, "provider", None), *getattr(ask, "handlers", ())):
         if inner is not None:
-            rooms.extend(_rooms(inner))
-    return rooms
+            layers.extend(_stack(inner))
+    return layers
 
 
 class Stepper:

@@ -1,6 +1,6 @@
-"""What every provider promises, one coroutine a promise, the same for all vendors: run it over an edge and the server behind it.
+"""What every provider promises, one coroutine a promise, the same for all vendors: run it over a provider and the server behind it.
 
-    contract = ProviderContract(edge, sim=sim, cannot={"embed": "Anthropic offers no embeddings"})
+    contract = ProviderContract(provider, sim=sim, cannot={"embed": "Anthropic offers no embeddings"})
     for promise in PROVIDER_PROMISES:
         if not contract.excuse(promise):
             await contract.check(promise)
@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from surefoot.errors import Misconfigured
-from surefoot.testing._provider import CAPABILITIES, NOTICED_S, Promise, Promises, Provider
+from surefoot.testing._provider import CAPABILITIES, NOTICED_S, Promise, Promises, ProviderUnderTest
 from surefoot.testing._provider_chat import CHAT
 from surefoot.testing._provider_faults import FAULTS, fault_rows, tells_fault
 from surefoot.testing._provider_tools import TOOLS
@@ -33,7 +33,7 @@ PROVIDER_PROMISES: Promises = {**CHAT, **TOOLS, **VECTORS, **FAULTS}
 
 
 class ProviderContract:
-    """The promises of one provider: `ProviderContract(edge, sim=sim, cannot={...})`, to be used on the loop that `edge` lives on.
+    """The promises of one provider: `ProviderContract(provider, sim=sim, cannot={...})`, to be used on the loop that `provider` lives on.
 
     `cannot` names what it cannot do (a word of CAPABILITIES) with the reason, which must not be empty: promises that need it are
     excused, and that it is refused before sending is checked. `question` is what a plain call asks. `thinker` and `speaker` are the
@@ -43,7 +43,7 @@ class ProviderContract:
 
     def __init__(
         self,
-        edge: Any,
+        provider: Any,
         *,
         sim: WireSim | None = None,
         cannot: Mapping[str, str] | None = None,
@@ -60,8 +60,8 @@ class ProviderContract:
                 raise Misconfigured(f"cannot: say why {what!r} is impossible")
         if sim is None and "server" not in cannot:
             raise Misconfigured('cannot: without a simulator "server" belongs here, with the reason')
-        self._it = Provider(
-            edge, sim=sim, cannot=cannot, question=question, thinker=thinker or {}, speaker=speaker or {}, secrets=secrets
+        self._it = ProviderUnderTest(
+            provider, sim=sim, cannot=cannot, question=question, thinker=thinker or {}, speaker=speaker or {}, secrets=secrets
         )  # fmt: skip
 
     def excuse(self, promise: str) -> str:

@@ -1,8 +1,8 @@
-"""A provider that does what its script says: for tests of rooms, and of code that uses surefoot.
+"""A provider that does what its script says: for tests of layers, and of code that uses surefoot.
 
-    edge = Scripted(Overloaded("busy"), Overloaded("busy"), "fine")      # fails twice, then answers, and goes on answering
-    edge = Scripted(["Hel", "lo", ConnectionLost("reset")])              # a stream that breaks after two deltas
-    edge = Scripted(STALL, times=1)                                      # never answers the first call, answers later ones with "ok"
+    provider = Scripted(Overloaded("busy"), Overloaded("busy"), "fine")      # fails twice, then answers, and goes on answering
+    provider = Scripted(["Hel", "lo", ConnectionLost("reset")])              # a stream that breaks after two deltas
+    provider = Scripted(STALL, times=1)                                      # never answers the first call, answers later ones with "ok"
 
 It serves chat, streams and embeddings, counts what it holds, and waits by the loop's clock alone, so virtual time passes at once.
 """
@@ -19,9 +19,10 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from surefoot._documented import Documented
+from surefoot.core.deltas import from_deltas, to_deltas
+from surefoot.core.stream import Stream, open_stream
 from surefoot.errors import ConnectionLost, SurefootError
-from surefoot.settle import Stream, joined, prime, split
-from surefoot.types import Call, ChatReply, ChatRequest, Delta, EmbedReply, EmbedRequest, Message, Tally, Traits, Usage
+from surefoot.types import Call, CallState, ChatReply, ChatRequest, Delta, EmbedReply, EmbedRequest, Message, Traits, Usage
 
 
 class Pause(Struct, Documented, frozen=True):
@@ -31,19 +32,19 @@ class Pause(Struct, Documented, frozen=True):
     """Seconds of the loop's clock, at least 0."""
 
 
-class Cut(Struct, frozen=True):
+class StreamCut(Struct, frozen=True):
     """Inside a stream: it ends here, cleanly, without its terminal marker."""
 
 
 STALL = Pause(1e7)  # four months: no deadline reaches so far
-CUT = Cut()
+CUT = StreamCut()
 
-Piece: TypeAlias = "str | Delta | BaseException | Pause | Cut"
+Piece: TypeAlias = "str | Delta | BaseException | Pause | StreamCut"
 Step: TypeAlias = "Piece | ChatReply | EmbedReply | Sequence[Piece] | type[BaseException] | Callable[[Call[Any]], Any]"
 
 
 class Scripted:
-    """An Edge, and a Handler by itself: `Scripted(*steps, times=..., latency_s=..., delta_gap_s=...)`.
+    """A Provider, and a Handler by itself: `Scripted(*steps, times=..., latency_s=..., delta_gap_s=...)`.
 
     A step is a text, a reply, an error (instance or class: raised), a Pause or STALL (then "ok"), a sequence of pieces (a stream's deltas,
     pauses, an error in its middle, CUT), or a callable (sync or async) that takes the Call and gives a step. Steps are taken in order;
@@ -101,14 +102,14 @@ class Scripted:
         return await self.chat(call)
 
     async def chat(self, call: Call[ChatRequest]) -> ChatReply | Stream:
-        """The next step, as a reply or a primed Stream."""
+        """The next step, as a reply or an opened Stream."""
         pieces = await self._next(call)
         if not call.stream:
             deltas = [piece async for piece in _Running(self, pieces)]
             if not deltas or deltas[-1].finish_reason is None:
                 raise ConnectionLost("the answer ended in its middle, as the script says", target=self.name)
-            return joined(deltas, target=self.name)
-        return await prime(_Wire(self, pieces), target=self.name)
+            return from_deltas(deltas, target=self.name)
+        return await open_stream(_ScriptedExchange(self, pieces), target=self.name)
 
     async def embed(self, call: Call[EmbedRequest]) -> EmbedReply:
         """The next step; a text stands for vectors made from the request's texts, the same for the same text."""
@@ -149,7 +150,7 @@ class Scripted:
         if isinstance(step, EmbedReply):
             return [step]
         if isinstance(step, ChatReply | str):
-            return self._spaced(split(step) if isinstance(step, ChatReply) else [*_words(step), self._end()])
+            return self._spaced(to_deltas(step) if isinstance(step, ChatReply) else [*_words(step), self._end()])
         if isinstance(step, type):
             return [step(f"{step.__name__}, as the script says")]
         if isinstance(step, BaseException):
@@ -163,7 +164,7 @@ class Scripted:
     def _ended(self, pieces: list[Any]) -> list[Any]:
         """Pieces given one by one, with the terminal marker if they do not end by themselves."""
         last = pieces[-1] if pieces else None
-        by_itself = isinstance(last, Cut | BaseException) or (isinstance(last, Delta) and last.finish_reason is not None)
+        by_itself = isinstance(last, StreamCut | BaseException) or (isinstance(last, Delta) and last.finish_reason is not None)
         return self._spaced(pieces if by_itself else [*pieces, self._end()])
 
     def _spaced(self, pieces: Iterable[Any]) -> list[Any]:
@@ -188,18 +189,18 @@ class Scripted:
         self.in_flight -= 1
 
 
-class _Wire:
+class _ScriptedExchange:
     """One exchange under way: pieces, one after the other. Held in the books until it ended, failed or was closed."""
 
-    __slots__ = ("_counts_as_stream", "_edge", "_open", "_pieces")
+    __slots__ = ("_counts_as_stream", "_open", "_pieces", "_provider")
 
-    def __init__(self, edge: Scripted, pieces: list[Any], *, is_stream: bool = True) -> None:
-        self._edge = edge
+    def __init__(self, provider: Scripted, pieces: list[Any], *, is_stream: bool = True) -> None:
+        self._provider = provider
         self._pieces = deque(pieces)
         self._open = True
         self._counts_as_stream = is_stream
-        edge._enter()  # noqa: SLF001 - the edge's own books
-        edge.open_streams += is_stream
+        provider._enter()  # noqa: SLF001 - the provider's own books
+        provider.open_streams += is_stream
 
     async def __anext__(self) -> Delta:
         """The next delta, after its pauses. Raises the script's error in its place."""
@@ -211,28 +212,28 @@ class _Wire:
                 raise piece
             elif isinstance(piece, Delta):
                 return piece
-            elif isinstance(piece, Cut):
+            elif isinstance(piece, StreamCut):
                 break
         self._end()
-        self._edge.done += 1
+        self._provider.done += 1
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Hang up; takes `close_s`."""
         if not self._open:
             return
-        self._edge.closed += self._counts_as_stream
+        self._provider.closed += self._counts_as_stream
         try:
-            if self._edge._close_s:  # noqa: SLF001 - the edge's own setting
-                await asyncio.sleep(self._edge._close_s)  # noqa: SLF001
+            if self._provider._close_s:  # noqa: SLF001 - the provider's own setting
+                await asyncio.sleep(self._provider._close_s)  # noqa: SLF001
         finally:
             self._end()
 
     def _end(self) -> None:
         if self._open:
             self._open = False
-            self._edge._leave()  # noqa: SLF001 - the edge's own books
-            self._edge.open_streams -= self._counts_as_stream
+            self._provider._leave()  # noqa: SLF001 - the provider's own books
+            self._provider.open_streams -= self._counts_as_stream
 
 
 class _Running:
@@ -240,8 +241,8 @@ class _Running:
 
     __slots__ = ("_wire",)
 
-    def __init__(self, edge: Scripted, pieces: list[Any]) -> None:
-        self._wire = _Wire(edge, pieces, is_stream=False)
+    def __init__(self, provider: Scripted, pieces: list[Any]) -> None:
+        self._wire = _ScriptedExchange(provider, pieces, is_stream=False)
 
     def __aiter__(self) -> _Running:
         return self
@@ -276,7 +277,7 @@ def make_call(
     stream: bool = False,
     deadline_s: float | None = None,
     listeners: tuple[Callable[[Any], None], ...] = (),
-    tally: Tally | None = None,
+    state: CallState | None = None,
     **fields: Any,
 ) -> Call[Any]:
     """A Call: a text is a chat, a list of texts an embedding; `fields` are the Call's own (tenant, priority, others, ...)."""
@@ -287,4 +288,4 @@ def make_call(
         request = ChatRequest(messages=(Message.user(asked),))
     else:
         request = EmbedRequest(texts=tuple(asked))
-    return Call(request=request, tally=tally or Tally(listeners, "t"), stream=stream, deadline_s=deadline_s, **fields)
+    return Call(request=request, state=state or CallState(listeners, "t"), stream=stream, deadline_s=deadline_s, **fields)

@@ -9,8 +9,8 @@ from typing import Any
 from msgspec import Struct
 
 from surefoot._documented import Documented
+from surefoot.core.stream import Stream, open_stream
 from surefoot.errors import ConnectionLost, SurefootError
-from surefoot.settle import Stream, prime
 from surefoot.testing.scripted import vectors
 from surefoot.types import Call, ChatReply, ChatRequest, Delta, EmbedReply, EmbedRequest, Traits, Usage
 
@@ -44,11 +44,11 @@ class Serving(Struct, Documented, frozen=True, kw_only=True):
         return self.fault is not None or self.is_cut or self.stalls
 
 
-class Provider:
-    """An edge that serves as `serve(call)` says: `Provider("a:m", serve=lambda call: Serving(after_s=0.2))`.
+class ServingProvider:
+    """A provider that serves as `serve(call)` says: `ServingProvider("a:m", serve=lambda call: Serving(after_s=0.2))`.
 
     Each answer repeats what was asked, so that nobody gets another's; so do its vectors. `requests`, `started_s` (the loop's clock),
-    `in_flight`, `peak`, `open_streams` and `answered` are its books; `headers()` leaves rate-limit headers as a real edge does.
+    `in_flight`, `peak`, `open_streams` and `answered` are its books; `headers()` leaves rate-limit headers as a real provider does.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Provider:
         """One exchange."""
         serving = self._taken(call)
         if call.stream:
-            return await prime(_Wire(self, serving, _words(call)), target=self.name)
+            return await open_stream(_ServedStream(self, serving, _words(call)), target=self.name)
         await self._whole(call, serving)
         return ChatReply(text="".join(_words(call)), usage=self.usage, model=self.name, target=self.name)
 
@@ -108,7 +108,7 @@ class Provider:
                 await asyncio.sleep(1e9)
             await asyncio.sleep(serving.after_s)
             if self.headers is not None:
-                call.tally.memo["rate_headers"] = self.headers()
+                call.state.memo["rate_headers"] = self.headers()
             if serving.breaks:
                 raise serving.fault or ConnectionLost("the answer was cut", target=self.name)
         finally:
@@ -124,12 +124,12 @@ class Provider:
         """Nothing to close."""
 
 
-class _Wire:
+class _ServedStream:
     """A stream under way."""
 
     __slots__ = ("_at", "_open", "_provider", "_serving", "_words")
 
-    def __init__(self, provider: Provider, serving: Serving, words: list[str]) -> None:
+    def __init__(self, provider: ServingProvider, serving: Serving, words: list[str]) -> None:
         self._provider = provider
         self._serving = serving
         self._words = words

@@ -7,7 +7,7 @@
 
     virtual_run(scenario())
 
-A World puts the real rooms around its providers, in the order in which models do, draws all luck from its seed, and keeps the books.
+A World puts the real layers around its providers, in the order in which models do, draws all luck from its seed, and keeps the books.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ import msgspec
 from msgspec import Struct
 
 from surefoot._documented import Documented
+from surefoot.core.stack import Handler
+from surefoot.core.stream import Stream
 from surefoot.errors import BatchFailed, Exhausted, Interrupted, SurefootError
 from surefoot.events import AttemptEnded
-from surefoot.layers.cache import Cache
-from surefoot.rooms import Rooms
-from surefoot.settle import Stream
-from surefoot.stack import Handler
-from surefoot.target import Policy
+from surefoot.layers.reuse.cache import Cache
+from surefoot.models.build import ModelStack
+from surefoot.settings import Policy
 from surefoot.testing.scripted import vectors
-from surefoot.testing.serving import DIMENSIONS, Provider, Serving
+from surefoot.testing.serving import DIMENSIONS, Serving, ServingProvider
 from surefoot.testing.virtual import virtual_run
-from surefoot.types import Attempt, Call, ChatRequest, EmbedReply, EmbedRequest, Message, Store, Tally
+from surefoot.types import AttemptRecord, Call, CallState, ChatRequest, EmbedReply, EmbedRequest, Message, Store
 
-__all__ = ["Ended", "Provider", "Serving", "World", "failures_of", "rooms_of", "virtual_run"]
+__all__ = ["Ended", "Serving", "ServingProvider", "World", "failures_of", "layers_of", "virtual_run"]
 
 DRAIN_S = 3600.0  # virtual seconds for what is still under way to end
 SLACK_S = 0.010  # after its deadline a call may take so long to say so
@@ -45,7 +45,7 @@ EPOCH_S = 1_795_000_000.0  # the date at which each world begins, for what is ke
 class Ended(Struct, Documented, frozen=True, kw_only=True):
     """How one call ended, as its caller saw it. `late_s` is how long after its deadline, negative if before.
 
-    `trail` is the call's own list of wire attempts: it may grow while a shared flight goes on for others, and stays empty for an answer
+    `trail` is the call's own list of wire attempts: it may grow while a shared call goes on for others, and stays empty for an answer
     out of the cache or shared.
     """
 
@@ -61,7 +61,7 @@ class Ended(Struct, Documented, frozen=True, kw_only=True):
     """Seconds after its deadline, negative if before; minus infinity without a deadline."""
     target: str = ""
     """The target that answered, as "provider:model"; empty: none did."""
-    trail: Sequence[Attempt] = ()
+    trail: Sequence[AttemptRecord] = ()
     """The call's own list of wire attempts, which may grow while others wait for the same answer."""
 
     @property
@@ -71,18 +71,18 @@ class Ended(Struct, Documented, frozen=True, kw_only=True):
 
 
 class World:
-    """Providers, the rooms around them, and the books: `World(seed, provider, policy=Policy(attempts=6))`.
+    """Providers, the layers around them, and the books: `World(seed, provider, policy=Policy(attempts=6))`.
 
-    `targets` are providers in order of preference, or lists of equal ones; they serve chats, streams and embeddings. `tune(door)` may set
-    a target's shared rooms (`rate`, `concurrency`, ...) before they are put together. `counts` has the endings by kind ("" is success),
-    "lost" for each call that ended in anything but a right answer or one typed error before its deadline; `ended` is their number, `free`
-    that of the answers which cost no attempt (out of `cache`, or shared).
+    `targets` are providers in order of preference, or lists of equal ones; they serve chats, streams and embeddings. `tune(endpoint)` may
+    set a target's shared layers (`rate`, `concurrency`, ...) before they are put together. `counts` has the endings by kind ("" is
+    success), "lost" for each call that ended in anything but a right answer or one typed error before its deadline; `ended` is their
+    number, `free` that of the answers which cost no attempt (out of `cache`, or shared).
     """
 
     def __init__(
         self,
         seed: int,
-        *targets: Provider | Sequence[Provider],
+        *targets: ServingProvider | Sequence[ServingProvider],
         policy: Policy | None = None,
         tune: Callable[[Any], None] | None = None,
         cache: Store | None = None,
@@ -91,21 +91,21 @@ class World:
         self.seed = seed
         self.rng = Random(f"{seed}:world")  # noqa: S311 - a world by seed
         self.policy = policy or Policy()
-        self.providers = [one for given in targets for one in ([given] if isinstance(given, Provider) else given)]
+        self.providers = [one for given in targets for one in ([given] if isinstance(given, ServingProvider) else given)]
         self._targets = list(targets)
         self._cache = cache
-        self.rooms = Rooms(self._targets, policy=self.policy, cache=cache, kind="chat")
-        specs = [spec for group in self.rooms._groups for spec in group]  # noqa: SLF001 - its own rooms
-        self._leases = [spec.lease(self.policy) for spec in specs]  # held, so the rooms find the same doors
-        self.doors = [lease.door for lease in self._leases]
-        for door in self.doors:
+        self.stack = ModelStack(self._targets, policy=self.policy, cache=cache, kind="chat")
+        specs = [spec for group in self.stack._groups for spec in group]  # noqa: SLF001 - its own layers
+        self._leases = [spec.lease(self.policy) for spec in specs]  # held, so the layers find the same endpoints
+        self.endpoints = [lease.endpoint for lease in self._leases]
+        for endpoint in self.endpoints:
             if tune is not None:
-                tune(door)
-        self.handler: Handler = self.rooms.handler()
-        self._embed_handler: Handler | None = None  # the same doors, by other rooms; built when first needed
-        self.every_rooms = [self.rooms]
+                tune(endpoint)
+        self.handler: Handler = self.stack.handler()
+        self._embed_handler: Handler | None = None  # the same endpoints, by other layers; built when first needed
+        self.every_stack = [self.stack]
         self._seeded = set[int]()
-        self._seed_rooms(self.handler, "")
+        self._seed_layers(self.handler, "")
         self.counts: Counter[str] = Counter()
         self.free = 0
         self.attempts = 0
@@ -115,27 +115,27 @@ class World:
         self._hash = blake2b(digest_size=8)
         self._listeners = (self._hear,) if log else ()
 
-    def _seed_rooms(self, handler: Handler, which: str) -> None:
+    def _seed_layers(self, handler: Handler, which: str) -> None:
         """All luck from the seed, and the date from the loop."""
-        for i, room in enumerate(rooms_of(handler)):
-            if id(room) in self._seeded:
-                continue  # a target's own room, shared with the other handler
-            self._seeded.add(id(room))
-            if hasattr(room, "draw"):
-                room.draw = Random(f"{self.seed}:{which}{i}").random  # noqa: S311
-            if isinstance(room, Cache):
-                room.clock = _date_s
+        for i, layer in enumerate(layers_of(handler)):
+            if id(layer) in self._seeded:
+                continue  # a target's own layer, shared with the other handler
+            self._seeded.add(id(layer))
+            if hasattr(layer, "draw"):
+                layer.draw = Random(f"{self.seed}:{which}{i}").random  # noqa: S311
+            if isinstance(layer, Cache):
+                layer.clock = _date_s
 
     @property
     def handlers(self) -> list[Handler]:
-        """The outermost rooms: of chats, and of embeddings once one was asked for."""
+        """The outermost layers: of chats, and of embeddings once one was asked for."""
         return [self.handler] if self._embed_handler is None else [self.handler, self._embed_handler]
 
     def _embed(self) -> Handler:
         if self._embed_handler is None:
-            self.every_rooms.append(Rooms(self._targets, policy=self.policy, cache=self._cache, kind="embed"))
-            self._embed_handler = self.every_rooms[-1].handler()
-            self._seed_rooms(self._embed_handler, "embed:")
+            self.every_stack.append(ModelStack(self._targets, policy=self.policy, cache=self._cache, kind="embed"))
+            self._embed_handler = self.every_stack[-1].handler()
+            self._seed_layers(self._embed_handler, "embed:")
         return self._embed_handler
 
     def _hear(self, event: Any) -> None:
@@ -176,12 +176,12 @@ class World:
         """One call, read to its end; written into the books. With `texts` an embedding. A cancellation passes through and is counted."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        tally = Tally(self._listeners, f"{self.seed}-{number}")
+        state = CallState(self._listeners, f"{self.seed}-{number}")
         asked = text or f"question {number} of {self.seed}"
         request: Any = EmbedRequest(texts=tuple(texts))
         if not texts:
             request = ChatRequest(messages=(Message.user(asked),), temperature=temperature)
-        call: Call[Any] = Call(request=request, tally=tally, stream=stream, deadline_s=deadline_s, **fields)
+        call: Call[Any] = Call(request=request, state=state, stream=stream, deadline_s=deadline_s, **fields)
         expected = f"re: {asked} "
         error: BaseException | None = None
         target, is_right = "", True
@@ -198,7 +198,7 @@ class World:
             is_right = expected.startswith(partial)
         except asyncio.CancelledError:
             self.counts["CancelledError"] += 1
-            self.attempts += tally.attempts
+            self.attempts += state.attempts
             raise
         except Exception as failure:  # noqa: BLE001 - an error that is none of ours is a call lost
             error, is_right = failure, False
@@ -209,10 +209,10 @@ class World:
             number=number,
             error=error,
             seconds=seconds,
-            attempts=tally.attempts,
+            attempts=state.attempts,
             late_s=late_s,
             target=target,
-            trail=tally.trail,
+            trail=state.trail,
         )
         self._book(ended, is_lost=not is_right or late_s > SLACK_S)
         return ended
@@ -249,7 +249,7 @@ class World:
                 number += 1
 
     async def left_over(self) -> list[str]:
-        """What is still held once nothing is under way: tasks, rooms, connections. Empty is what it should be."""
+        """What is still held once nothing is under way: tasks, layers, connections. Empty is what it should be."""
         loop = asyncio.get_running_loop()
         until = loop.time() + DRAIN_S
         while loop.time() < until and len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110 - the clock is virtual
@@ -257,8 +257,10 @@ class World:
         await asyncio.sleep(0)  # the callbacks of whatever ended last
         left = [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         left += [f"{provider.name}: {provider.in_flight} in flight" for provider in self.providers if not provider.idle()]
-        held = {id(room): room for handler in self.handlers for room in rooms_of(handler) if hasattr(room, "idle") and not room.idle()}
-        return [*left, *(f"{type(room).__name__} holds something" for room in held.values())]
+        held = {
+            id(layer): layer for handler in self.handlers for layer in layers_of(handler) if hasattr(layer, "idle") and not layer.idle()
+        }
+        return [*left, *(f"{type(layer).__name__} holds something" for layer in held.values())]
 
 
 async def _read(stream: Stream) -> str:
@@ -280,17 +282,17 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-def rooms_of(handler: Any) -> list[Any]:
-    """Every room inside `handler`, outermost first."""
-    rooms: list[Any] = [handler]
+def layers_of(handler: Any) -> list[Any]:
+    """Every layer inside `handler`, outermost first."""
+    stack: list[Any] = [handler]
     for layer in getattr(handler, "layers", ()):
-        rooms.append(layer)
+        stack.append(layer)
         for inner in getattr(layer, "handlers", ()):
-            rooms.extend(rooms_of(inner))
-    for inner in (getattr(handler, "edge", None), *getattr(handler, "handlers", ())):
+            stack.extend(layers_of(inner))
+    for inner in (getattr(handler, "provider", None), *getattr(handler, "handlers", ())):
         if inner is not None:
-            rooms.extend(rooms_of(inner))
-    return rooms
+            stack.extend(layers_of(inner))
+    return stack
 
 
 def failures_of(error: BaseException | None) -> list[BaseException]:

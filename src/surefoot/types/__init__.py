@@ -4,7 +4,7 @@
 Attempt), `calls` (Call, Tally, Traits, and the protocols Edge and Store). All of them are imported from here, and Documented,
 which a record of your own derives from so that `help()` shows its fields' docstrings.
 
-`gc=False` on a record: plain data never refers back to itself; the garbage collector need not visit it. A Call, whose tally may hold
+`gc=False` on a record: plain data never refers back to itself; the garbage collector need not visit it. A Call, whose state may hold
 anything, is not.
 """
 
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from surefoot._documented import Documented
 from surefoot.secret import KeySource, Secret
 from surefoot.text import clean
-from surefoot.types.calls import Ask, Call, Edge, Listener, Priority, Store, Tally, Traits
+from surefoot.types.calls import Ask, Call, CallState, Listener, Priority, Provider, Store, Traits
 from surefoot.types.messages import File, Image, Message, Part, Reasoning, Role, Schema, Text, Tool, ToolCall
-from surefoot.types.replies import Attempt, ChatReply, Delta, EmbedReply, FinishReason, ToolCallDelta, Usage
+from surefoot.types.replies import AttemptRecord, ChatReply, Delta, EmbedReply, FinishReason, ToolCallDelta, Usage
 from surefoot.types.requests import ChatRequest, EmbedRequest, EmbedRole, Q
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Ask",
-    "Attempt",
+    "AttemptRecord",
     "Call",
+    "CallState",
     "ChatReply",
     "ChatRequest",
     "Delta",
     "Documented",
-    "Edge",
     "EmbedReply",
     "EmbedRequest",
     "EmbedRole",
@@ -46,13 +46,13 @@ __all__ = [
     "Message",
     "Part",
     "Priority",
+    "Provider",
     "Q",
     "Reasoning",
     "Role",
     "Schema",
     "Secret",
     "Store",
-    "Tally",
     "Text",
     "Tool",
     "ToolCall",

@@ -8,14 +8,14 @@ from typing import Any, Generic, Literal, Protocol, TypeAlias
 from msgspec import Struct
 
 from surefoot._documented import Documented
-from surefoot.types.replies import Attempt, EmbedReply
+from surefoot.types.replies import AttemptRecord, EmbedReply
 from surefoot.types.requests import ChatRequest, EmbedRequest, Q
 
 Priority = Literal["interactive", "batch"]
 
 
-class Tally:
-    """The one mutable record of a call, shared by all copies of it: attempts, hedges, the trail, who listens."""
+class CallState:
+    """The one mutable record of a call, shared by all copies of it: attempts, hedges, the list of attempts, listeners."""
 
     __slots__ = ("asked_s", "attempts", "call_id", "digest", "hedges", "listeners", "memo", "next_kind", "next_wait_s", "trail")
 
@@ -23,25 +23,25 @@ class Tally:
         self.asked_s: float | None = None  # when the caller asked, by time.monotonic(); None where that is when the call begins
         self.attempts = 0
         self.hedges = 0
-        self.trail: list[Attempt] = []
+        self.trail: list[AttemptRecord] = []
         self.listeners = listeners
         self.call_id = call_id
         self.digest = ""  # digest.of(request), computed once by whoever needs it first
-        self.memo: dict[str, Any] = {}  # per-call facts one room leaves for itself, keyed by its name
+        self.memo: dict[str, Any] = {}  # per-call facts one layer leaves for itself, keyed by its name
         self.next_kind: Literal["first", "retry", "fallback", "resume"] = "first"  # why the next attempt is made
         self.next_wait_s = 0.0  # what was waited for it
 
 
 class Call(Struct, Documented, Generic[Q], frozen=True, kw_only=True):
-    """HOW it is asked. Changed only by `msgspec.structs.replace`; `tally` is shared by all copies.
+    """HOW it is asked. Changed only by `msgspec.structs.replace`; `state` is shared by all copies.
 
     `deadline_s` is what the caller wants, in seconds from now (None: the policy's, infinity: none); `deadline` is the same as a moment of
-    the home loop's clock. `hedged` marks the second runner. `others` says whether another target stands behind this one.
+    the background loop's clock. `hedged` marks the second runner. `others` says whether another target stands behind this one.
     """
 
     request: Q
     """What is asked."""
-    tally: Tally
+    state: CallState
     """The one mutable record of the call, shared by all copies of it."""
     stream: bool = False
     """True if the answer is wanted as a stream."""
@@ -98,23 +98,23 @@ class Traits(Struct, Documented, frozen=True, kw_only=True, gc=False):
     """The provider can be told how long an answer may be. False: a budget that is nearly used up refuses instead of bounding answers."""
 
 
-class Edge(Protocol):
-    """One target's door to its provider: translate, send once, translate faults. Never retries, waits or caches."""
+class Provider(Protocol):
+    """What calls one target at its vendor: translates, sends once, translates faults. Never retries, waits or caches."""
 
     traits: Traits
 
     async def chat(self, call: Call[ChatRequest]) -> Any:
-        """One exchange: a ChatReply, or (call.stream) a primed Stream."""
+        """One exchange: a ChatReply, or (call.stream) an opened Stream."""
 
     async def embed(self, call: Call[EmbedRequest]) -> EmbedReply:
         """One exchange: the vectors, checked for count, order and numbers."""
 
     async def aclose(self) -> None:
-        """Close connections; called when the home loop ends."""
+        """Close connections; called when the background loop ends."""
 
 
 class Store(Protocol):
-    """Where bytes are kept. A store that is down is a miss, never an error. What else one may have: `surefoot.stores`."""
+    """Where bytes are kept. A store that is down is a miss, never an error. What else one may have: `surefoot.storage`."""
 
     async def get(self, key: str) -> bytes | None:
         """The bytes under `key`, or None (absent, expired, unreadable)."""

@@ -7,19 +7,19 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from surefoot.text import Record, clean, clean_fields, json_text
+from surefoot.text import TextRecord, clean, clean_fields, json_text
 
 Role = Literal["system", "user", "assistant", "tool"]
 
 
-class Text(Record, frozen=True, tag="text", gc=False):
+class Text(TextRecord, frozen=True, tag="text", gc=False):
     """A run of text inside a message of several parts."""
 
     text: str
     """The words."""
 
 
-class Image(Record, frozen=True, kw_only=True, tag="image", gc=False):
+class Image(TextRecord, frozen=True, kw_only=True, tag="image", gc=False):
     """A picture: its bytes with their media type, or an address the provider fetches itself."""
 
     data: bytes = b""
@@ -32,7 +32,7 @@ class Image(Record, frozen=True, kw_only=True, tag="image", gc=False):
     """OpenAI's resolution hint: "low", "high" or "auto". Empty: not sent, so the vendor decides; other vendors have none."""
 
 
-class File(Record, frozen=True, kw_only=True, tag="file", gc=False):
+class File(TextRecord, frozen=True, kw_only=True, tag="file", gc=False):
     """A document such as a PDF, or a sound: its bytes with media type and name."""
 
     data: bytes
@@ -43,7 +43,7 @@ class File(Record, frozen=True, kw_only=True, tag="file", gc=False):
     """The file name the model may see; empty: none is said, or a neutral one where the vendor demands a name."""
 
 
-class Reasoning(Record, frozen=True, kw_only=True, tag="reasoning", gc=False):
+class Reasoning(TextRecord, frozen=True, kw_only=True, tag="reasoning", gc=False):
     """What the model thought; `signature` is the vendor's own seal, sent back untouched."""
 
     text: str = ""
@@ -55,7 +55,7 @@ class Reasoning(Record, frozen=True, kw_only=True, tag="reasoning", gc=False):
 Part: TypeAlias = Text | Image | File | Reasoning
 
 
-class ToolCall(Record, frozen=True, kw_only=True, gc=False):
+class ToolCall(TextRecord, frozen=True, kw_only=True, gc=False):
     """A call the model wants made; `arguments` is the JSON text as it came. `error` is set when it is not valid JSON."""
 
     id: str
@@ -77,7 +77,7 @@ class ToolCall(Record, frozen=True, kw_only=True, gc=False):
         return value
 
 
-class Message(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Message(TextRecord, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One turn of a conversation."""
 
     role: Role
@@ -143,7 +143,7 @@ def _content(content: str | Sequence[Part | str]) -> str | tuple[Part, ...]:
     return content if isinstance(content, str) else tuple(Text(part) if isinstance(part, str) else part for part in content)
 
 
-class Tool(Record, frozen=True, kw_only=True, gc=False):
+class Tool(TextRecord, frozen=True, kw_only=True, gc=False):
     """A tool the model may call; `parameters` is its JSON Schema as text, key order kept as given."""
 
     name: str
@@ -165,7 +165,7 @@ class Tool(Record, frozen=True, kw_only=True, gc=False):
         return cls(name=name, description=description, parameters=json_text(parameters), strict=strict)
 
 
-class Schema(Record, frozen=True, kw_only=True, gc=False):
+class Schema(TextRecord, frozen=True, kw_only=True, gc=False):
     """The shape the answer must have; `schema` is JSON Schema text, or empty for any JSON object (JSON mode)."""
 
     name: str = "answer"

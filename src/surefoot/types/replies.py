@@ -82,7 +82,7 @@ class Delta(Struct, Documented, frozen=True, kw_only=True, omit_defaults=True, g
         return bool(self.text or self.tool_calls or self.reasoning)
 
 
-class Attempt(Struct, Documented, kw_only=True, gc=False):
+class AttemptRecord(Struct, Documented, kw_only=True, gc=False):
     """One wire attempt in a call's trail. Times are seconds of the loop's clock; `error` is the class name, "" for success."""
 
     number: int
@@ -138,7 +138,7 @@ class ChatReply(Struct, Documented, frozen=True, kw_only=True, omit_defaults=Tru
     """Wire attempts of the call; 0 for an answer from the cache or shared with an identical call."""
     cached: bool = False
     """True if it came from the cache."""
-    trail: tuple[Attempt, ...] = ()
+    trail: tuple[AttemptRecord, ...] = ()
     """The attempts in order, each with its target, time, error and cost."""
 
     @property
@@ -176,5 +176,5 @@ class EmbedReply(Struct, Documented, frozen=True, kw_only=True, gc=False):
     """Wire attempts of the call; 0 where all vectors came from the cache."""
     cached: bool = False
     """True if all vectors came from the cache."""
-    trail: tuple[Attempt, ...] = ()
+    trail: tuple[AttemptRecord, ...] = ()
     """The attempts in order, each with its target, time, error and cost."""

@@ -8,13 +8,13 @@ import msgspec
 from msgspec import Struct
 
 from surefoot._documented import Documented
-from surefoot.text import Record, clean, clean_fields
+from surefoot.text import TextRecord, clean, clean_fields
 from surefoot.types.messages import Message, Schema, Tool
 
 EmbedRole = Literal["document", "query"]
 
 
-class ChatRequest(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class ChatRequest(TextRecord, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """WHAT is asked of a chat model: hashable, digested. None means: the provider's own default."""
 
     messages: tuple[Message, ...]

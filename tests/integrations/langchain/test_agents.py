@@ -23,7 +23,7 @@ THREAD = {"configurable": {"thread_id": "1"}}
 ORDER = {"messages": [HumanMessage("Call weather(city='Izmir')")]}
 
 
-class Place(BaseModel):
+class Venue(BaseModel):
     """A place."""
 
     city: str
@@ -49,13 +49,13 @@ def llm(request: pytest.FixtureRequest, vendors: Any) -> ChatSurefoot:
     return ChatSurefoot(model=MODELS[request.param], base_url=address(request.param, sim), api_key="sk-simulated")
 
 
-@pytest.mark.parametrize("form", [Place, "ProviderStrategy", "ToolStrategy"])
+@pytest.mark.parametrize("form", [Venue, "ProviderStrategy", "ToolStrategy"])
 @pytest.mark.parametrize("tools", [[], [weather]], ids=["alone", "beside tools"])
 async def test_an_agent_answers_in_a_shape(llm, tools, form):
     """LangChain takes the vendor's own way where the profile names it; Anthropic wants its objects closed there."""
-    wanted = getattr(structured, form)(Place) if isinstance(form, str) else form
+    wanted = getattr(structured, form)(Venue) if isinstance(form, str) else form
     state = await agents.create_agent(llm, tools=tools, response_format=wanted).ainvoke({"messages": [HumanMessage("Where?")]})
-    assert isinstance(state["structured_response"], Place)
+    assert isinstance(state["structured_response"], Venue)
 
 
 async def test_a_human_may_change_or_refuse_a_call(llm):

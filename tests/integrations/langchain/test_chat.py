@@ -24,7 +24,7 @@ from pydantic import BaseModel, SecretStr
 
 from langchain_surefoot import ChatSurefoot
 from surefoot import ChatModel, Policy, Secret, Target, scope
-from surefoot._tool_calls import checked_tool_call
+from surefoot.core._tool_calls import checked_tool_call
 from surefoot.errors import BadRequest, Exhausted, Interrupted, Misconfigured, Overloaded
 from surefoot.testing import STALL, Scripted
 from surefoot.types import ChatReply, ToolCall, Traits
@@ -32,8 +32,8 @@ from surefoot.types import ChatReply, ToolCall, Traits
 
 def around(*steps: Any, **options: Any) -> tuple[ChatSurefoot, Scripted]:
     """A ChatSurefoot over a scripted provider that waits for nothing between attempts."""
-    edge = Scripted(*steps, **{name: options.pop(name) for name in ("traits", "usage", "delta_gap_s") if name in options})
-    return ChatSurefoot(chat=ChatModel(edge, policy=Policy(backoff_base_s=0.001)), **options), edge
+    provider = Scripted(*steps, **{name: options.pop(name) for name in ("traits", "usage", "delta_gap_s") if name in options})
+    return ChatSurefoot(chat=ChatModel(provider, policy=Policy(backoff_base_s=0.001)), **options), provider
 
 
 # --- one call, every way ---
@@ -41,7 +41,7 @@ def around(*steps: Any, **options: Any) -> tuple[ChatSurefoot, Scripted]:
 
 async def test_every_way_to_ask_gives_the_same_answer():
     """invoke, ainvoke, stream, astream, batch and abatch are one call in six dresses."""
-    llm, edge = around("hello there")
+    llm, provider = around("hello there")
     answers = [
         llm.invoke("hi").text,
         (await llm.ainvoke("hi")).text,
@@ -51,39 +51,39 @@ async def test_every_way_to_ask_gives_the_same_answer():
         (await llm.abatch(["hi"]))[0].text,
     ]
     assert answers == ["hello there"] * 6
-    assert edge.calls == 6
+    assert provider.calls == 6
 
 
 def test_the_fields_reach_the_request():
     """A temperature that gets lost on the way changes every answer."""
-    llm, edge = around(temperature=0.5, max_tokens=9, top_p=0.9, stop=["x"], seed=7, reasoning_effort="low", extra={"user": "u"})
+    llm, provider = around(temperature=0.5, max_tokens=9, top_p=0.9, stop=["x"], seed=7, reasoning_effort="low", extra={"user": "u"})
     llm.invoke("hi")
-    asked = edge.requests[0]
+    asked = provider.requests[0]
     assert (asked.temperature, asked.max_tokens, asked.top_p, asked.stop, asked.seed) == (0.5, 9, 0.9, ("x",), 7)
     assert (asked.reasoning_effort, asked.extra, asked.model) == ("low", '{"user":"u"}', "")
 
 
 def test_options_per_call_win():
     """bind() and invoke() override the fields; stop comes as LangChain's own argument."""
-    llm, edge = around(temperature=0.5, stop=["x"])
+    llm, provider = around(temperature=0.5, stop=["x"])
     llm.bind(temperature=0.0, model="other").invoke("hi", stop=["y"], deadline_s=5)
-    asked = edge.requests[0]
-    assert (asked.temperature, asked.stop, asked.model, edge.seen[0].deadline_s) == (0.0, ("y",), "other", 5)
+    asked = provider.requests[0]
+    assert (asked.temperature, asked.stop, asked.model, provider.seen[0].deadline_s) == (0.0, ("y",), "other", 5)
 
 
 def test_a_model_beside_chat_asks_the_same_provider_for_another_model():
     """chat= says who is asked; model= beside it says for what."""
-    edge = Scripted()
-    ChatSurefoot(chat=ChatModel(edge), model="scripted:small").invoke("hi")
-    assert edge.requests[0].model == "small"
+    provider = Scripted()
+    ChatSurefoot(chat=ChatModel(provider), model="scripted:small").invoke("hi")
+    assert provider.requests[0].model == "small"
 
 
 def test_scope_reaches_through_langchain():
     """Tenants and budgets are said once, outside."""
-    llm, edge = around()
+    llm, provider = around()
     with scope(tenant="acme", tags={"job": "nightly"}):
         llm.invoke("hi")
-    assert (edge.seen[0].tenant, edge.seen[0].tags) == ("acme", (("job", "nightly"),))
+    assert (provider.seen[0].tenant, provider.seen[0].tags) == ("acme", (("job", "nightly"),))
 
 
 def test_answers_carry_what_is_known_of_them():
@@ -103,19 +103,19 @@ def test_answers_carry_what_is_known_of_them():
 @pytest.mark.parametrize("way", ["invoke", "stream"])
 def test_two_failures_and_a_success_are_three_attempts(way):
     """LangChain must see one call, and the provider three."""
-    llm, edge = around(Overloaded("busy"), Overloaded("busy"), "fine")
+    llm, provider = around(Overloaded("busy"), Overloaded("busy"), "fine")
     text = llm.invoke("hi").text if way == "invoke" else "".join(chunk.text for chunk in llm.stream("hi"))
-    assert (text, edge.calls) == ("fine", 3)
+    assert (text, provider.calls) == ("fine", 3)
 
 
 def test_what_our_policy_has_retried_is_final():
     """is_retryable is LangChain's word for "ask again"; after three attempts of ours the truthful answer is no."""
-    llm, edge = around(Overloaded("busy", status=503))
+    llm, provider = around(Overloaded("busy", status=503))
     with pytest.raises(Exhausted) as caught:
         llm.invoke("hi")
     assert isinstance(caught.value, ModelAPIError)
     assert not caught.value.is_retryable
-    assert edge.calls == llm.surefoot.policy.attempts
+    assert provider.calls == llm.surefoot.policy.attempts
     assert caught.value.response.status_code == 503
 
 
@@ -132,9 +132,9 @@ def test_langchains_own_cache_and_limiter_are_off():
     """None would mean LangChain's global cache: two caches, two truths."""
     set_llm_cache(InMemoryCache())
     try:
-        llm, edge = around("one", "two")
+        llm, provider = around("one", "two")
         assert [llm.invoke("hi").text, llm.invoke("hi").text] == ["one", "two"]
-        assert (llm.cache, llm.rate_limiter, edge.calls) == (False, None, 2)
+        assert (llm.cache, llm.rate_limiter, provider.calls) == (False, None, 2)
     finally:
         set_llm_cache(None)
 
@@ -150,41 +150,41 @@ def test_surefoots_cache_is_asked_for_by_name():
 
 def test_a_broken_stream_says_what_had_arrived():
     """After the first token nobody asks again; the reader gets what there is."""
-    llm, edge = around(["Hel", "lo", Overloaded("reset")])
+    llm, provider = around(["Hel", "lo", Overloaded("reset")])
     read = []
     with pytest.raises(Interrupted) as caught:
         read.extend(chunk.text for chunk in llm.stream("hi"))
-    assert ("".join(read), caught.value.partial, edge.calls) == ("Hello", "Hello", 1)
+    assert ("".join(read), caught.value.partial, provider.calls) == ("Hello", "Hello", 1)
     assert caught.value.is_retryable is False
 
 
 async def test_a_reader_who_leaves_hangs_up():
     """A provider bills until its stream is dropped."""
-    llm, edge = around(["a", "b", STALL])
+    llm, provider = around(["a", "b", STALL])
     stream = llm.astream("hi")
     assert (await anext(stream)).text == "a"
     await stream.aclose()
     for _ in range(100):
-        if edge.idle():
+        if provider.idle():
             break
         await asyncio.sleep(0.001)
-    assert (edge.idle(), edge.closed) == (True, 1)
+    assert (provider.idle(), provider.closed) == (True, 1)
 
 
 async def test_cancelling_cancels_the_call():
     """A web request that is gone must not keep a provider busy."""
-    llm, edge = around(STALL)
+    llm, provider = around(STALL)
     task = asyncio.create_task(llm.ainvoke("hi"))
-    while not edge.seen:
+    while not provider.seen:
         await asyncio.sleep(0.001)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     for _ in range(100):
-        if edge.idle():
+        if provider.idle():
             break
         await asyncio.sleep(0.001)
-    assert edge.idle()
+    assert provider.idle()
 
 
 async def test_events_v2_and_v3_show_the_tokens():
@@ -247,9 +247,9 @@ def call(name: str, arguments: str) -> ChatReply:
 
 def test_bound_tools_reach_the_request():
     """Name, description and schema are what the model sees."""
-    llm, edge = around()
+    llm, provider = around()
     llm.bind_tools([weather], tool_choice="any", parallel_tool_calls=False, strict=True).invoke("hi")
-    asked = edge.requests[0]
+    asked = provider.requests[0]
     assert (asked.tools[0].name, asked.tools[0].description, asked.tools[0].strict) == ("weather", "The weather of a city.", True)
     assert (asked.tool_choice, asked.parallel_tool_calls) == ("required", False)
 
@@ -259,19 +259,19 @@ def test_bound_tools_reach_the_request():
 def test_structured_output_gives_the_shape(method, schema):
     """Three ways to the same object."""
     text = '{"name": "Izmir", "people": 3}'
-    llm, edge = around(call("City", text) if method == "function_calling" else text)
+    llm, provider = around(call("City", text) if method == "function_calling" else text)
     found = llm.with_structured_output(schema, method=method).invoke("hi")
     assert found == (City(name="Izmir", people=3) if schema is City else {"name": "Izmir", "people": 3})
-    asked = edge.requests[0]
+    asked = provider.requests[0]
     assert (bool(asked.tools), bool(asked.schema)) == (method == "function_calling", method != "function_calling")
 
 
 def test_strict_reaches_the_provider():
     """strict=True without the word on the wire would be a promise nobody keeps."""
-    llm, edge = around('{"name": "Izmir", "people": 3}')
+    llm, provider = around('{"name": "Izmir", "people": 3}')
     llm.with_structured_output(City, method="json_schema", strict=True).invoke("hi")
-    assert edge.requests[0].schema.strict is True
-    assert '"additionalProperties":false' in edge.requests[0].schema.schema
+    assert provider.requests[0].schema.strict is True
+    assert '"additionalProperties":false' in provider.requests[0].schema.schema
 
 
 @pytest.mark.parametrize("method", ["function_calling", "json_schema"])
@@ -302,55 +302,55 @@ def test_an_unknown_method_is_named():
 
 def test_a_conversation_is_remembered():
     """RunnableWithMessageHistory hands our own answers back to us."""
-    llm, edge = around("I am a model.")
+    llm, provider = around("I am a model.")
     memory = InMemoryChatMessageHistory()
     prompt = ChatPromptTemplate.from_messages([MessagesPlaceholder("history"), ("human", "{input}")])
     chain = RunnableWithMessageHistory(prompt | llm, lambda _: memory, input_messages_key="input", history_messages_key="history")
     for question in ("who?", "sure?"):
         chain.invoke({"input": question}, config={"configurable": {"session_id": "1"}})
-    assert [message.text for message in edge.requests[1].messages] == ["who?", "I am a model.", "sure?"]
+    assert [message.text for message in provider.requests[1].messages] == ["who?", "I am a model.", "sure?"]
 
 
 def test_configurable_fields_switch_the_model_and_keep_streaming():
     """LangChain rebuilds the object from all fields: a False that was only a default would turn streams off."""
-    llm, edge = around("hello there")
+    llm, provider = around("hello there")
     switched = llm.configurable_fields(temperature=ConfigurableField(id="t"), model=ConfigurableField(id="m"))
     chunks = list(switched.with_config(configurable={"t": 0.7, "m": "scripted:other"}).stream("hi"))
     assert len(chunks) == 3
-    assert (edge.requests[0].temperature, edge.requests[0].model) == (0.7, "other")
+    assert (provider.requests[0].temperature, provider.requests[0].model) == (0.7, "other")
 
 
 async def test_an_agent_uses_a_tool_and_answers():
     """create_agent: two calls, the tool's result between them."""
     agents = pytest.importorskip("langchain.agents")
-    llm, edge = around(call("weather", '{"city": "Izmir"}'), "Take an umbrella.")
+    llm, provider = around(call("weather", '{"city": "Izmir"}'), "Take an umbrella.")
     agent = agents.create_agent(llm, tools=[weather])
     state = await agent.ainvoke({"messages": [HumanMessage("weather in Izmir?")]})
     assert state["messages"][-1].text == "Take an umbrella."
-    assert edge.requests[1].messages[-1].text == "rain in Izmir"
-    assert edge.calls == 2
+    assert provider.requests[1].messages[-1].text == "rain in Izmir"
+    assert provider.calls == 2
 
 
 def test_retry_middleware_does_not_multiply_our_attempts():
     """ModelRetryMiddleware retries what says is_retryable: three of its rounds over three of ours would be nine calls."""
     middleware = pytest.importorskip("langchain.agents.middleware")
     agents = pytest.importorskip("langchain.agents")
-    llm, edge = around(Overloaded("busy", status=503))
+    llm, provider = around(Overloaded("busy", status=503))
     agent = agents.create_agent(
         llm, tools=[], middleware=[middleware.ModelRetryMiddleware(max_retries=3, initial_delay=0.0, on_failure="error")]
     )
     with pytest.raises(Exhausted):
         agent.invoke({"messages": [HumanMessage("hi")]})
-    assert edge.calls == llm.surefoot.policy.attempts
+    assert provider.calls == llm.surefoot.policy.attempts
 
 
 def test_an_agent_takes_the_shape_from_the_profile():
     """create_agent asks the profile whether the provider holds shapes itself."""
     agents = pytest.importorskip("langchain.agents")
-    llm, edge = around('{"name": "Izmir", "people": 3}')
+    llm, provider = around('{"name": "Izmir", "people": 3}')
     state = agents.create_agent(llm, tools=[], response_format=City).invoke({"messages": [HumanMessage("a city?")]})
     assert state["structured_response"] == City(name="Izmir", people=3)
-    assert edge.requests[0].schema.name == "City"
+    assert provider.requests[0].schema.name == "City"
 
 
 # --- construction ---
@@ -412,10 +412,10 @@ def test_bad_fields_are_told_at_once(fields, names):
 
 def test_bad_input_is_told_before_anything_is_sent():
     """No message is no question."""
-    llm, edge = around()
+    llm, provider = around()
     with pytest.raises(BadRequest, match="no messages"):
         llm.invoke([])
-    assert edge.calls == 0
+    assert provider.calls == 0
 
 
 @pytest.mark.parametrize("key", ["sk-secret", SecretStr("sk-secret"), Secret("sk-secret")], ids=["str", "SecretStr", "Secret"])

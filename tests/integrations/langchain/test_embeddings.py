@@ -12,47 +12,47 @@ from surefoot.testing import Scripted
 
 
 def around(*steps):
-    edge = Scripted(*steps)
-    return SurefootEmbeddings(embed=EmbedModel(edge, policy=Policy(backoff_base_s=0.001))), edge
+    provider = Scripted(*steps)
+    return SurefootEmbeddings(embed=EmbedModel(provider, policy=Policy(backoff_base_s=0.001))), provider
 
 
 async def test_sync_and_async_agree_and_are_lists_of_floats():
     """Vector stores take lists; numpy stays inside."""
-    embed, edge = around()
+    embed, provider = around()
     rows = embed.embed_documents(["a", "b"])
     assert rows == await embed.aembed_documents(["a", "b"])
     assert all(isinstance(value, float) for row in rows for value in row)
     assert embed.embed_query("a") == await embed.aembed_query("a")
-    assert edge.calls == 4
+    assert provider.calls == 4
 
 
 def test_queries_and_documents_are_told_apart():
     """Models such as E5 want a prefix each."""
-    embed, edge = around()
+    embed, provider = around()
     embed.embed_documents(["a"])
     embed.embed_query("a")
-    assert [request.role for request in edge.requests] == ["document", "query"]
+    assert [request.role for request in provider.requests] == ["document", "query"]
 
 
 def test_one_call_of_the_framework_is_one_call_of_ours():
     """Splitting belongs to surefoot, which knows the provider's limits."""
-    embed, edge = around()
+    embed, provider = around()
     embed.embed_documents([f"text {i}" for i in range(500)])
-    assert edge.calls == 1
+    assert provider.calls == 1
 
 
 def test_two_failures_and_a_success_are_three_attempts():
     """One retry owner."""
-    embed, edge = around(Overloaded("busy"), Overloaded("busy"), "ok")
+    embed, provider = around(Overloaded("busy"), Overloaded("busy"), "ok")
     assert len(embed.embed_query("a")) == 4
-    assert edge.calls == 3
+    assert provider.calls == 3
 
 
 async def test_nothing_to_embed_is_nothing_to_ask():
     """LangChain's stores call with an empty list."""
-    embed, edge = around()
+    embed, provider = around()
     assert embed.embed_documents([]) == await embed.aembed_documents([]) == []
-    assert edge.calls == 0
+    assert provider.calls == 0
 
 
 def test_errors_are_ours_and_langchains():
@@ -78,7 +78,7 @@ def test_a_key_is_shown_nowhere():
 
 
 def test_chroma_finds_what_was_put_in():
-    """The front door's own example."""
+    """The documentation's own example."""
     chroma = pytest.importorskip("langchain_chroma")
     from chromadb.config import Settings
 

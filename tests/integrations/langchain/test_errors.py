@@ -86,7 +86,7 @@ def test_errors_cross_processes(error):
 
 
 def test_translating_twice_changes_nothing():
-    """A chain inside a chain meets the door twice."""
+    """A chain inside a chain meets the error boundary twice."""
     twin = for_langchain(ours.RateLimited("x"))
     assert for_langchain(twin) is twin
 

@@ -43,8 +43,8 @@ def test_nothing_is_lost_on_the_way_out_and_in_again():
 
 def test_a_conversation_outlives_the_process_and_stays_short_in_the_prompt(tmp_path):
     """A thousand turns are on disk; what is asked fits the window and begins with a person's words."""
-    edge = Scripted("A short answer.")
-    llm = ChatSurefoot(chat=ChatModel(edge))
+    provider = Scripted("A short answer.")
+    llm = ChatSurefoot(chat=ChatModel(provider))
     prompt = ChatPromptTemplate.from_messages([MessagesPlaceholder("history"), ("human", "{input}")])
 
     def chain(history):
@@ -57,7 +57,7 @@ def test_a_conversation_outlives_the_process_and_stays_short_in_the_prompt(tmp_p
         asking = chain(History(path, window_tokens=150))  # a new process finds what the last one left
         for number in range(start, start + 20):
             asking.invoke({"input": f"question number {number}, with some words around it"}, config=config)
-    last = edge.requests[-1].messages
+    last = provider.requests[-1].messages
     assert len(last) < 20
     assert last[0].role == "user"
     assert last[-1].text.startswith("question number 39")

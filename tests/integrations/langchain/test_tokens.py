@@ -14,8 +14,8 @@ from langchain_surefoot import ChatSurefoot
 from surefoot import ChatModel
 from surefoot.errors import BadRequest
 from surefoot.testing import Scripted
-from surefoot.tokens import estimate_input
-from surefoot.vocabulary import count_text
+from surefoot.usage.tokens import estimate_input
+from surefoot.usage.vocabulary import count_text
 
 TEXT = "The harbour office opens at a quarter past eight."
 
@@ -39,15 +39,15 @@ def test_text_is_counted_without_a_tokenizer(llm):
 
 def test_messages_are_counted_as_our_limits_count_them():
     """Roles, calls, results and the tools themselves: one number for what is trimmed and what is reserved."""
-    edge = Scripted()
-    llm = ChatSurefoot(chat=ChatModel(edge))
+    provider = Scripted()
+    llm = ChatSurefoot(chat=ChatModel(provider))
     messages = [
         HumanMessage(TEXT),
         AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Izmir"}, "id": "c"}]),
         ToolMessage("rain", tool_call_id="c"),
     ]
     llm.bind_tools([weather]).invoke(messages)
-    assert llm.get_num_tokens_from_messages(messages, tools=[weather]) == estimate_input(edge.requests[0], model=llm.model)
+    assert llm.get_num_tokens_from_messages(messages, tools=[weather]) == estimate_input(provider.requests[0], model=llm.model)
     assert llm.get_num_tokens_from_messages(messages) < llm.get_num_tokens_from_messages(messages, tools=[weather])
     with pytest.raises(BadRequest, match="weird"):
         llm.get_num_tokens_from_messages([HumanMessage([{"type": "weird"}])])

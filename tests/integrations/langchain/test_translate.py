@@ -31,9 +31,9 @@ from langchain_surefoot._translate import (
     usage_out,
     wire_of,
 )
-from surefoot._tool_calls import checked_tool_call
+from surefoot.core._tool_calls import checked_tool_call
+from surefoot.core.deltas import to_deltas
 from surefoot.errors import BadRequest
-from surefoot.settle import split
 from surefoot.types import ChatReply, Delta, File, Image, Message, Reasoning, Text, ToolCall, ToolCallDelta, Usage
 
 PNG = b"\x89PNG"
@@ -345,7 +345,7 @@ def test_a_stream_joins_to_the_same_message_as_the_whole_answer():
         target="a:b",
         finish_reason="tool_calls",
     )
-    streamed, plain = joined(split(reply), reply), message_out(reply)
+    streamed, plain = joined(to_deltas(reply), reply), message_out(reply)
     assert streamed.content == plain.content
     assert streamed.tool_calls == plain.tool_calls
     assert streamed.usage_metadata == plain.usage_metadata

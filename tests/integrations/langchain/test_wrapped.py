@@ -33,8 +33,8 @@ class Person(BaseModel):
 
 
 def answering(*steps: Any) -> tuple[ChatSurefoot, Scripted]:
-    edge = Scripted(*steps)
-    return ChatSurefoot(chat=ChatModel(edge, policy=Policy(attempts=1, backoff_base_s=0.001))), edge
+    provider = Scripted(*steps)
+    return ChatSurefoot(chat=ChatModel(provider, policy=Policy(attempts=1, backoff_base_s=0.001))), provider
 
 
 def calls(name: str, arguments: str) -> ChatReply:
@@ -49,7 +49,7 @@ def test_with_fallbacks_binds_tools_to_every_model():
     bound = wrapped.bind_tools([add], tool_choice="any")
     assert isinstance(bound, RunnableWithFallbacks)
     assert bound.invoke("1 + 2").tool_calls[0]["args"] == {"a": 1, "b": 2}
-    assert [[one.name for one in edge.requests[0].tools] for edge in (tried, asked)] == [["add"], ["add"]]
+    assert [[one.name for one in provider.requests[0].tools] for provider in (tried, asked)] == [["add"], ["add"]]
     assert asked.requests[0].tool_choice == "required"
 
 

@@ -14,8 +14,8 @@ from surefoot.testing import Scripted
 
 
 def around(*steps, **fields):
-    edge = Scripted(*steps)
-    return SurefootEmbedding(embed=EmbedModel(edge, policy=Policy(backoff_base_s=0.001)), **fields), edge
+    provider = Scripted(*steps)
+    return SurefootEmbedding(embed=EmbedModel(provider, policy=Policy(backoff_base_s=0.001)), **fields), provider
 
 
 async def test_sync_and_async_agree_and_are_lists_of_floats():
@@ -30,25 +30,25 @@ async def test_sync_and_async_agree_and_are_lists_of_floats():
 
 async def test_one_batch_of_the_framework_is_one_call_of_ours():
     """LlamaIndex's default would make one call a text."""
-    embed, edge = around()
+    embed, provider = around()
     await embed.aget_text_embedding_batch([f"text {i}" for i in range(100)])
     embed.get_text_embedding_batch([f"text {i}" for i in range(100)])
-    assert edge.calls == 2
+    assert provider.calls == 2
 
 
 def test_queries_and_documents_are_told_apart():
     """Models such as E5 want a prefix each."""
-    embed, edge = around()
+    embed, provider = around()
     embed.get_text_embedding("a")
     embed.get_query_embedding("a")
-    assert [request.role for request in edge.requests] == ["document", "query"]
+    assert [request.role for request in provider.requests] == ["document", "query"]
 
 
 def test_two_failures_and_a_success_are_three_attempts():
     """One retry owner."""
-    embed, edge = around(Overloaded("busy"), Overloaded("busy"), "ok")
+    embed, provider = around(Overloaded("busy"), Overloaded("busy"), "ok")
     assert len(embed.get_query_embedding("a")) == 4
-    assert edge.calls == 3
+    assert provider.calls == 3
 
 
 def test_llamaindexs_own_cache_is_refused():
@@ -91,7 +91,7 @@ def test_serialised_and_loaded_it_is_the_same():
 
 def test_an_ingestion_pipeline_embeds_its_nodes():
     """The usual place of an embedding model."""
-    embed, edge = around()
+    embed, provider = around()
     nodes = IngestionPipeline(transformations=[embed]).run(nodes=[TextNode(text="one"), TextNode(text="two")])
     assert [len(node.embedding) for node in nodes] == [4, 4]
-    assert edge.calls == 1
+    assert provider.calls == 1

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from llama_index.llms.surefoot import Surefoot
 from surefoot import ChatModel, Policy, Target
-from surefoot._tool_calls import checked_tool_call
+from surefoot.core._tool_calls import checked_tool_call
 from surefoot.errors import BadRequest, Exhausted, Interrupted, InvalidOutput, Misconfigured, Overloaded
 from surefoot.testing import STALL, Scripted
 from surefoot.types import ChatReply, Delta, ToolCall, ToolCallDelta, Traits
@@ -28,8 +28,8 @@ HI = [ChatMessage("hi")]
 
 def around(*steps: Any, traits: Traits | None = None, **fields: Any) -> tuple[Surefoot, Scripted]:
     """A Surefoot over a scripted provider that waits for nothing between attempts."""
-    edge = Scripted(*steps, traits=traits)
-    return Surefoot(chat=ChatModel(edge, policy=Policy(backoff_base_s=0.001)), **fields), edge
+    provider = Scripted(*steps, traits=traits)
+    return Surefoot(chat=ChatModel(provider, policy=Policy(backoff_base_s=0.001)), **fields), provider
 
 
 class City(BaseModel):
@@ -50,7 +50,7 @@ def weather(city: str) -> str:
 
 async def test_every_way_to_ask_gives_the_same_answer():
     """Eight methods, one call."""
-    llm, edge = around("hello there")
+    llm, provider = around("hello there")
     answers = [
         llm.chat(HI).message.content,
         (await llm.achat(HI)).message.content,
@@ -62,55 +62,55 @@ async def test_every_way_to_ask_gives_the_same_answer():
         [response async for response in await llm.astream_complete("hi")][-1].text,
     ]
     assert answers == ["hello there"] * 8
-    assert edge.calls == 8
+    assert provider.calls == 8
 
 
 def test_the_fields_reach_the_request_and_options_win():
     """A temperature that gets lost on the way changes every answer."""
-    llm, edge = around(temperature=0.5, max_tokens=9, stop=["x"], seed=7, extra={"user": "u"})
+    llm, provider = around(temperature=0.5, max_tokens=9, stop=["x"], seed=7, extra={"user": "u"})
     llm.chat(HI, temperature=0.0, model="other", timeout=5)
-    asked = edge.requests[0]
+    asked = provider.requests[0]
     assert (asked.temperature, asked.max_tokens, asked.stop, asked.seed, asked.extra) == (0.0, 9, ("x",), 7, '{"user":"u"}')
-    assert (asked.model, edge.seen[0].deadline_s) == ("other", 5)
+    assert (asked.model, provider.seen[0].deadline_s) == ("other", 5)
 
 
 @pytest.mark.parametrize("way", ["complete", "stream_complete"])
 def test_two_failures_and_a_success_are_three_attempts(way):
     """LlamaIndex must see one call, and the provider three."""
-    llm, edge = around(Overloaded("busy"), Overloaded("busy"), "fine")
+    llm, provider = around(Overloaded("busy"), Overloaded("busy"), "fine")
     answer = getattr(llm, way)("hi")
     assert (answer.text if way == "complete" else [*answer][-1].text) == "fine"
-    assert edge.calls == 3
+    assert provider.calls == 3
 
 
 def test_a_persistent_failure_costs_the_policys_attempts_and_no_more():
     """LlamaIndex's own OpenAI class makes twelve calls of it."""
-    llm, edge = around(Overloaded("busy"))
+    llm, provider = around(Overloaded("busy"))
     with pytest.raises(Exhausted):
         llm.complete("hi")
-    assert edge.calls == llm.surefoot.policy.attempts
+    assert provider.calls == llm.surefoot.policy.attempts
 
 
 def test_a_broken_stream_says_what_had_arrived():
     """After the first token nobody asks again."""
-    llm, edge = around(["Hel", "lo", Overloaded("reset")])
+    llm, provider = around(["Hel", "lo", Overloaded("reset")])
     read = []
     with pytest.raises(Interrupted) as caught:
         read.extend(response.delta for response in llm.stream_chat(HI))
-    assert ("".join(read), caught.value.partial, edge.calls) == ("Hello", "Hello", 1)
+    assert ("".join(read), caught.value.partial, provider.calls) == ("Hello", "Hello", 1)
 
 
 async def test_a_reader_who_leaves_hangs_up():
     """A provider bills until its stream is dropped."""
-    llm, edge = around(["a", "b", STALL])
+    llm, provider = around(["a", "b", STALL])
     stream = await llm._astream_chat(HI)
     assert (await anext(stream)).delta == "a"
     await stream.aclose()
     for _ in range(100):
-        if edge.idle():
+        if provider.idle():
             break
         await asyncio.sleep(0.001)
-    assert (edge.idle(), edge.closed) == (True, 1)
+    assert (provider.idle(), provider.closed) == (True, 1)
 
 
 def test_metadata_is_what_the_provider_knows():
@@ -160,12 +160,12 @@ def test_token_counters_read_our_numbers():
 
 def test_tools_reach_the_request():
     """Offered, required, or by name; parallel calls only where allowed."""
-    llm, edge = around()
+    llm, provider = around()
     tool = FunctionTool.from_defaults(weather)
     llm.chat_with_tools([tool], user_msg="hi")
     llm.chat_with_tools([tool], user_msg="hi", tool_required=True, allow_parallel_tool_calls=True)
     llm.chat_with_tools([tool], chat_history=HI, tool_choice="weather")
-    asked = [(one.tools[0].name, one.tool_choice, one.parallel_tool_calls) for one in edge.requests]
+    asked = [(one.tools[0].name, one.tool_choice, one.parallel_tool_calls) for one in provider.requests]
     assert asked == [("weather", "auto", False), ("weather", "required", True), ("weather", "weather", False)]
 
 
@@ -193,7 +193,7 @@ async def test_structured_prediction_gives_the_object():
     ]
     streamed = [*pieces, Delta(finish_reason="tool_calls")]
     whole = call("City", '{"name": "Izmir", "people": 3}')
-    llm, edge = around(whole, whole, streamed, streamed)
+    llm, provider = around(whole, whole, streamed, streamed)
     prompt = PromptTemplate("A city in {country}")
     assert llm.structured_predict(City, prompt, country="Turkey") == City(name="Izmir", people=3)
     assert await llm.astructured_predict(City, prompt, country="Turkey") == City(name="Izmir", people=3)
@@ -202,25 +202,25 @@ async def test_structured_prediction_gives_the_object():
     assert seen[-1] == City(name="Izmir", people=3)
     again = [one async for one in await llm.astream_structured_predict(City, prompt, country="Turkey")]
     assert again[-1] == City(name="Izmir", people=3)
-    assert [request.tool_choice for request in edge.requests] == ["required"] * 4
+    assert [request.tool_choice for request in provider.requests] == ["required"] * 4
 
 
 async def test_a_function_agent_uses_a_tool_and_answers():
     """Two calls, the tool's result between them."""
-    llm, edge = around(call("weather", '{"city": "Izmir"}'), "Take an umbrella.")
+    llm, provider = around(call("weather", '{"city": "Izmir"}'), "Take an umbrella.")
     agent = FunctionAgent(tools=[FunctionTool.from_defaults(weather)], llm=llm)
     assert str(await agent.run("weather in Izmir?")) == "Take an umbrella."
-    assert edge.requests[1].messages[-1].text == "rain in Izmir"
-    assert edge.calls == 2
+    assert provider.requests[1].messages[-1].text == "rain in Izmir"
+    assert provider.calls == 2
 
 
 def test_a_chat_engine_remembers():
     """Memories hand our own answers back to us."""
-    llm, edge = around("I am a model.")
+    llm, provider = around("I am a model.")
     engine = SimpleChatEngine.from_defaults(llm=llm)
     engine.chat("who?")
     assert "".join(engine.stream_chat("sure?").response_gen) == "I am a model."
-    assert [message.text for message in edge.requests[1].messages] == ["who?", "I am a model.", "sure?"]
+    assert [message.text for message in provider.requests[1].messages] == ["who?", "I am a model.", "sure?"]
 
 
 @pytest.mark.parametrize(
@@ -246,10 +246,10 @@ def test_fields_beside_chat_that_would_be_ignored_are_told():
 
 def test_bad_input_is_told_before_anything_is_sent():
     """No message is no question."""
-    llm, edge = around()
+    llm, provider = around()
     with pytest.raises(BadRequest, match="no messages"):
         llm.chat([])
-    assert edge.calls == 0
+    assert provider.calls == 0
 
 
 def test_a_key_is_shown_nowhere():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from surefoot.testing.llama_index_suite import EmbeddingSuite, LLMSuite
+from llama_index_suite import EmbeddingSuite, LLMSuite
 from surefoot.testing.wire import OpenAISim
 
 openai_llm = pytest.importorskip("llama_index.llms.openai")

@@ -6,7 +6,7 @@ import pytest
 
 from llama_index.embeddings.surefoot import SurefootEmbedding
 from llama_index.llms.surefoot import Surefoot
-from surefoot.testing.llama_index_suite import EmbeddingSuite, LLMSuite
+from llama_index_suite import EmbeddingSuite, LLMSuite
 from surefoot.testing.wire import WireSim
 from tests.integrations.conftest import address
 

@@ -23,9 +23,9 @@ from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
 from llama_index.llms.surefoot._translate import Growing, messages_in, response_out, schema_in, selections_out, tool_choice_in, tool_in
-from surefoot._tool_calls import checked_tool_call
+from surefoot.core._tool_calls import checked_tool_call
+from surefoot.core.deltas import to_deltas
 from surefoot.errors import BadRequest, InvalidOutput
-from surefoot.settle import split
 from surefoot.types import ChatReply, Delta, File, Image, Message, Reasoning, Text, ToolCall, ToolCallDelta, Usage
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -222,7 +222,7 @@ def test_every_response_of_a_stream_carries_the_message_so_far():
 def test_a_stream_ends_with_the_same_message_as_the_whole_answer():
     """Chat engines store the last one."""
     reply = ChatReply(text="ab", reasoning="hm", tool_calls=(ToolCall(id="1", name="f", arguments='{"x":1}'),), finish_reason="tool_calls")
-    last = grown(split(reply), reply)[-1]
+    last = grown(to_deltas(reply), reply)[-1]
     assert last.message == response_out(reply).message
     assert last.raw == response_out(reply).raw
 

@@ -13,7 +13,7 @@ from surefoot.providers.http import connections
 from surefoot.providers.http.connections import Connector
 from surefoot.providers.http.session import Sender
 from surefoot.providers.http.transport import OPTIONS, Transport, transport_of
-from surefoot.target import Target
+from surefoot.settings import Target
 
 pytest.importorskip("aiolimiter", reason="without aiolimiter connections are opened without a pace")
 

@@ -16,19 +16,19 @@ from google.genai import types
 
 from surefoot import ChatModel, EmbedModel, Policy
 from surefoot.errors import AuthFailed, BadRequest, ConnectionLost, MalformedReply, Misconfigured, Overloaded, RateLimited, SurefootError
-from surefoot.providers.anthropic import AnthropicEdge
-from surefoot.providers.google import GoogleEdge
+from surefoot.providers.anthropic.endpoint import AnthropicProvider
+from surefoot.providers.google.endpoint import GoogleProvider
 from surefoot.providers.http.sdk import STAND_IN, http_module
-from surefoot.providers.openai import OpenAIEdge
+from surefoot.providers.openai.endpoint import OpenAIProvider
 from surefoot.secret import Secret
-from surefoot.target import Target
+from surefoot.settings import Target
 from surefoot.testing.wire import OK, AnthropicSim, GeminiSim, OpenAISim, fault
-from surefoot.types import Call, ChatRequest, Message, Tally
+from surefoot.types import Call, CallState, ChatRequest, Message
 from tests.providers.http.servers import serving
 
 HTTP = http_module(openai.DefaultAsyncHttpxClient)  # httpx or httpx2, as the SDK has it
 KEY = "sk-CANARY-0123456789abcdef"
-HELLO = Call(request=ChatRequest(messages=(Message.user("Hello"),)), tally=Tally())
+HELLO = Call(request=ChatRequest(messages=(Message.user("Hello"),)), state=CallState())
 ONCE = Policy(attempts=1, breaker=False)
 OPENAI = {"choices": [{"message": {"content": "fine"}, "finish_reason": "stop"}]}
 CLAUDE = {"content": [{"type": "text", "text": "fine"}], "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}}
@@ -57,21 +57,21 @@ async def by_google(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sim_class", "by_sdk", "edge_class", "name", "root"),
+    ("sim_class", "by_sdk", "provider_class", "name", "root"),
     [
-        (OpenAISim, by_openai, OpenAIEdge, "openai:gpt-4.1", "/v1"),
-        (AnthropicSim, by_anthropic, AnthropicEdge, "anthropic:claude-haiku-4-5", ""),
-        (GeminiSim, by_google, GoogleEdge, "google:gemini-3-flash", ""),
+        (OpenAISim, by_openai, OpenAIProvider, "openai:gpt-4.1", "/v1"),
+        (AnthropicSim, by_anthropic, AnthropicProvider, "anthropic:claude-haiku-4-5", ""),
+        (GeminiSim, by_google, GoogleProvider, "google:gemini-3-flash", ""),
     ],
 )
-async def test_a_request_carries_what_the_sdk_writes(sim_class, by_sdk, edge_class, name, root):
+async def test_a_request_carries_what_the_sdk_writes(sim_class, by_sdk, provider_class, name, root):
     """Versions, platform, headers of the target, the key: a provider sees its own SDK."""
     with sim_class() as sim:
         await by_sdk(sim.url)
         target = Target(name, base_url=f"{sim.url}{root}", api_key=Secret(KEY), headers=(("x-team", "blue"),), lane="sdk")
-        edge = edge_class(target, None)
-        await edge.chat(HELLO)
-        await edge.aclose()
+        provider = provider_class(target, None)
+        await provider.chat(HELLO)
+        await provider.aclose()
         theirs, ours = sim.requests
     # The length is the body's, timeouts and the wish for a raw answer are ours, and connections and encodings the HTTP library's.
     timeouts = {"x-stainless-read-timeout", "x-stainless-timeout"}
@@ -116,20 +116,20 @@ async def test_the_environments_proxy_is_found_once_and_for_all(monkeypatch):
     with OpenAISim() as proxy, OpenAISim() as sim:
         monkeypatch.setenv("no_proxy", sim.url.removeprefix("http://"))
         monkeypatch.setenv("http_proxy", proxy.url)
-        edge = OpenAIEdge(Target("openai:gpt-4.1", base_url=f"{sim.url}/v1", api_key=Secret(KEY), lane="sdk"), None)
-        assert (await edge.chat(HELLO)).text
-        await edge.aclose()
+        provider = OpenAIProvider(Target("openai:gpt-4.1", base_url=f"{sim.url}/v1", api_key=Secret(KEY), lane="sdk"), None)
+        assert (await provider.chat(HELLO)).text
+        await provider.aclose()
         assert len(sim.requests) + len(proxy.requests) == 1
 
 
 async def test_cookies_of_a_gateway_come_back():
     """Sticky sessions and bot filters tell clients apart by them."""
     with OpenAISim() as sim:
-        edge = OpenAIEdge(Target("openai:gpt-4.1", base_url=f"{sim.url}/v1", api_key=Secret(KEY), lane="sdk"), None)
+        provider = OpenAIProvider(Target("openai:gpt-4.1", base_url=f"{sim.url}/v1", api_key=Secret(KEY), lane="sdk"), None)
         sim.script([OK.but(headers=(("set-cookie", "node=one; Path=/"),))])
         for _ in range(2):
-            await edge.chat(HELLO)
-        await edge.aclose()
+            await provider.chat(HELLO)
+        await provider.aclose()
         first, second = (request.headers.get("cookie") for request in sim.requests)
     assert (first, second) == (None, "node=one")
 
@@ -140,9 +140,9 @@ async def test_auto_takes_the_sdk_where_it_is_installed(monkeypatch):
     for is_there in (True, False):
         monkeypatch.setattr("surefoot.providers.http.transport.is_installed", lambda _, is_there=is_there: is_there)
         async with serving(answer(OPENAI)) as served:
-            edge = OpenAIEdge(Target("openai:m", base_url=served.url, api_key="k"), None)
-            assert (await edge.chat(HELLO)).text == "fine"
-            await edge.aclose()
+            provider = OpenAIProvider(Target("openai:m", base_url=served.url, api_key="k"), None)
+            assert (await provider.chat(HELLO)).text == "fine"
+            await provider.aclose()
             agents.append(b"AsyncOpenAI" in served.heads[0])
     assert agents == [True, False]
 
@@ -237,10 +237,10 @@ async def test_a_clients_answers_are_read_up_to_the_limit(stream):
     """Also those that went well, streamed or not."""
     async with serving(answer(b" " * 100)) as served:
         client = openai.AsyncOpenAI(base_url=served.url, api_key="k")
-        edge = OpenAIEdge(Target("openai:m", client=client, options=(("max_body_bytes", 50),)), None)
+        provider = OpenAIProvider(Target("openai:m", client=client, options=(("max_body_bytes", 50),)), None)
         with pytest.raises(MalformedReply, match="longer than 50 bytes"):
-            await edge.chat(Call(request=HELLO.request, tally=Tally(), stream=stream))
-        await edge.aclose()
+            await provider.chat(Call(request=HELLO.request, state=CallState(), stream=stream))
+        await provider.aclose()
         await client.close()
 
 
@@ -248,10 +248,10 @@ async def test_closing_a_model_tells_a_call_on_the_callers_client():
     """The client goes on living, but nobody waits for an answer of a model that is closed."""
     async with serving(b"") as served:
         client = openai.AsyncOpenAI(base_url=served.url, api_key="k")
-        edge = OpenAIEdge(Target("openai:m", client=client), None)
-        asked = asyncio.ensure_future(edge.chat(HELLO))
+        provider = OpenAIProvider(Target("openai:m", client=client), None)
+        asked = asyncio.ensure_future(provider.chat(HELLO))
         await served.requests(1)
-        await edge.aclose()
+        await provider.aclose()
         async with asyncio.timeout(10):
             with pytest.raises(ConnectionLost, match="closed while"):
                 await asked
@@ -337,11 +337,11 @@ async def test_what_breaks_an_event_stream_of_bedrocks_is_told(tail, error):
     """Never an answer that only looks whole."""
     async with serving(answer(b"".join(map(chunk, BEDROCK[:2])) + tail, kind=EVENTS)) as served:
         client = bedrock(served.url)
-        edge = AnthropicEdge(Target("anthropic:m", client=client), None)
+        provider = AnthropicProvider(Target("anthropic:m", client=client), None)
         with pytest.raises(SurefootError) as caught:
-            await collect(await edge.chat(Call(request=HELLO.request, tally=Tally(), stream=True)))
+            await collect(await provider.chat(Call(request=HELLO.request, state=CallState(), stream=True)))
         assert isinstance(caught.value, error) or isinstance(caught.value.__cause__, error), repr(caught.value)
-        await edge.aclose()
+        await provider.aclose()
         await client.close()
 
 

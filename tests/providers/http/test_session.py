@@ -12,15 +12,15 @@ import pytest
 from yarl import URL
 
 from surefoot.errors import ConnectionLost, Interrupted, Misconfigured
-from surefoot.providers._faults import BodyTooLarge, Door, InFlight
 from surefoot.providers.http.connections import watch
 from surefoot.providers.http.direct import DirectLane
+from surefoot.providers.http.faults import BodyTooLarge, ErrorBoundary, InFlight
 from surefoot.providers.http.session import KEEPALIVE_S, MAX_HEAD_FIELD_BYTES, SUSPECT_S, Sender, Session
 from surefoot.providers.http.transport import Transport
-from surefoot.providers.openai import OpenAIEdge
+from surefoot.providers.openai.endpoint import OpenAIProvider
 from surefoot.secret import Secret
-from surefoot.target import Target
-from surefoot.types import Call, ChatRequest, Message, Tally
+from surefoot.settings import Target
+from surefoot.types import Call, CallState, ChatRequest, Message
 from tests.providers.http.servers import OK, serving
 
 MANY = 4 * 2**20
@@ -241,7 +241,7 @@ async def test_closing_tells_whoever_waits_or_reads():
         async with asyncio.timeout(10):
             with pytest.raises(aiohttp.ClientError):
                 await reading
-        with pytest.raises(ConnectionLost), Door("t"):
+        with pytest.raises(ConnectionLost), ErrorBoundary("t"):
             await answer.block()
 
 
@@ -253,11 +253,11 @@ async def test_whoever_waits_for_a_closed_target_is_told_at_once(lane, is_begun)
     begun = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 900\r\n\r\n" + event
     async with serving(begun if is_begun else b"", begun) as served:
         targets = [Target("openai:m", base_url=served.url, api_key="k", lane=lane) for _ in range(2)]
-        closed, other = (OpenAIEdge(target, None) for target in targets)
-        call = Call(request=ChatRequest(messages=(Message.user("hi"),)), tally=Tally(), stream=True)
+        closed, other = (OpenAIProvider(target, None) for target in targets)
+        call = Call(request=ChatRequest(messages=(Message.user("hi"),)), state=CallState(), stream=True)
 
-        async def read(edge: OpenAIEdge) -> None:
-            async for _ in await edge.chat(call):
+        async def read(provider: OpenAIProvider) -> None:
+            async for _ in await provider.chat(call):
                 pass
 
         reading = asyncio.ensure_future(read(closed))
@@ -281,14 +281,14 @@ async def test_a_callers_cancel_stays_one_while_its_target_is_closed():
     in_flight = InFlight()
 
     async def wait() -> None:
-        with Door("t", None, in_flight):
+        with ErrorBoundary("t", None, in_flight):
             await asyncio.Event().wait()
 
     waiting = asyncio.ensure_future(wait())
     await asyncio.sleep(0)
     waiting.cancel()
-    in_flight.tell()
-    in_flight.tell()
+    in_flight.emit()
+    in_flight.emit()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert not in_flight.waiting

@@ -9,7 +9,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field, PrivateAttr, SecretStr, field_serializer
 
 from surefoot import EmbedModel, Policy, Secret, Target
-from surefoot.adapter import OWN_FIELDS, Settings, embed_model, key_of, own_words, sharing, stored
+from surefoot.adapter import OWN_FIELDS, Settings, embed_model, key_of, normalise_kwargs, sharing, stored
 from surefoot.errors import Misconfigured
 from surefoot.secret import locals_cleared
 
@@ -55,7 +55,7 @@ class SurefootEmbedding(BaseEmbedding):
     def _begin(self, model_name: str, embed: EmbedModel | None, fields: dict[str, Any]) -> None:
         fields.pop("class_name", None)  # from_dict() passes it
         words = {"model_name": model_name or fields.pop("model", "") or (embed.targets[0] if embed is not None else ""), **fields}
-        values = own_words(words, known=type(self).model_fields, owner=type(self).__name__)
+        values = normalise_kwargs(words, known=type(self).model_fields, owner=type(self).__name__)
         if values.get("embeddings_cache") is not None:
             raise Misconfigured(NO_CACHE)
         key = values.get("api_key")

@@ -25,9 +25,9 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.tools import BaseTool
 
+from surefoot.core.tool_dicts import tool_of
 from surefoot.errors import BadRequest, InvalidOutput
 from surefoot.text import json_text, text_of
-from surefoot.tool_dicts import tool_of
 from surefoot.types import ChatReply, Delta, File, Image, Message, Part, Reasoning, Role, Schema, Text, Tool, ToolCall, ToolCallDelta, Usage
 
 ROLES: dict[MessageRole, Role] = {

@@ -38,7 +38,7 @@ from llama_index.core.types import PydanticProgramMode
 
 from llama_index.llms.surefoot._translate import CONVERSIONS, Growing, messages_in, response_out, selections_out
 from surefoot import ChatModel, Policy, Secret, Target
-from surefoot.adapter import OWN_FIELDS, Settings, chat_model, context_size_of, key_of, own_words, request_of, sharing, stored
+from surefoot.adapter import OWN_FIELDS, Settings, chat_model, context_size_of, key_of, normalise_kwargs, request_of, sharing, stored
 from surefoot.secret import locals_cleared
 from surefoot.types import ChatReply, ChatRequest
 
@@ -97,7 +97,7 @@ class Surefoot(FunctionCallingLLM):
     def _begin(self, model: str, chat: ChatModel | None, fields: dict[str, Any]) -> None:
         fields.pop("class_name", None)  # from_dict() passes it
         words = {"model": model or (chat.targets[0] if chat is not None else ""), **fields}
-        values = own_words(words, known=type(self).model_fields, owner=type(self).__name__)
+        values = normalise_kwargs(words, known=type(self).model_fields, owner=type(self).__name__)
         key = values.get("api_key")
         if isinstance(key, Secret):
             values["api_key"] = key.reveal()

@@ -15,7 +15,7 @@ from zlib import crc32
 
 import msgspec
 
-from surefoot.providers._sse import MAX_EVENT_BYTES, Answer
+from surefoot.providers.http.sse import MAX_EVENT_BYTES, UnreadBody
 
 CONTENT_TYPE = "application/vnd.amazon.eventstream"
 _PRELUDE = struct.Struct("!III")
@@ -33,7 +33,7 @@ class AwsEvents:
 
     __slots__ = ("_answer", "_rest", "headers", "status")
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: UnreadBody) -> None:
         self._answer = answer
         self._rest = b""
         self.status = answer.status

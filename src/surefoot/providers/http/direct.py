@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from surefoot.errors import Misconfigured
-from surefoot.providers._body import NO_EXTRA, Extra
-from surefoot.providers.http.session import Answer, Sender, checked
+from surefoot.providers.http.body import NO_EXTRA, Extra
+from surefoot.providers.http.session import Sender, SessionAnswer, checked
 from surefoot.providers.http.transport import Transport
 from surefoot.secret import Secret
 
@@ -40,8 +40,11 @@ class DirectLane:
         self._sender = Sender(transport)
         self._known: dict[str, tuple[Secret | None, Any, Any]] = {}  # by path: the key it was made with, the address, the signed headers
 
-    async def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> Answer:
-        """Send `body` once. An answer with any status is an answer; what the transport raises passes through (stand in a Door)."""
+    async def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> SessionAnswer:
+        """Send `body` once. An answer with any status is an answer.
+
+        What the transport raises passes through (call it inside an ErrorBoundary).
+        """
         if extra.headers or extra.query:
             return await self._sender.send(*self._ready(path, key, extra), body)
         known = self._known.get(path)

@@ -19,9 +19,9 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from surefoot.errors import Misconfigured
-from surefoot.providers._body import NO_EXTRA, Extra, checked_name
-from surefoot.providers._faults import BodyTooLarge
-from surefoot.providers.http.session import Answer, Sender, lowered
+from surefoot.providers.http.body import NO_EXTRA, Extra, checked_name
+from surefoot.providers.http.faults import BodyTooLarge
+from surefoot.providers.http.session import Sender, SessionAnswer, lowered
 from surefoot.secret import Secret
 
 STAND_IN = "key-of-surefoot-stands-here"
@@ -46,8 +46,11 @@ class SdkLane:
         self._response_type = http.Response
         self._options = {"headers": {**UNREAD, **(headers or {})}, "max_retries": 0}
 
-    async def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> Answer:
-        """Send `body` once. An answer with any status is an answer; what the SDK raises passes through (stand in a Door)."""
+    async def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> SessionAnswer:
+        """Send `body` once. An answer with any status is an answer.
+
+        What the SDK raises passes through (call it inside an ErrorBoundary).
+        """
         with keyed(key):
             try:
                 response = await self._client.post(
@@ -55,7 +58,7 @@ class SdkLane:
                 )
             except self._status_error as error:
                 response = error.response  # type: ignore[attr-defined]
-        answer: Answer = response.extensions[OURS]
+        answer: SessionAnswer = response.extensions[OURS]
         return answer
 
     async def aclose(self) -> None:
@@ -96,7 +99,10 @@ class OwnClientLane:
         self._options = {"headers": {**UNREAD, **headers}, "max_retries": 0}
 
     async def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> HttpAnswer:
-        """Send `body` once. An answer with any status is an answer; what the SDK raises passes through (stand in a Door)."""
+        """Send `body` once. An answer with any status is an answer.
+
+        What the SDK raises passes through (call it inside an ErrorBoundary).
+        """
         del key  # the client signs
         fields = msgspec.json.decode(body)
         if isinstance(fields.get("model"), str):  # Azure's, Bedrock's and Vertex' clients put it into the path, older ones as it is

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
-from surefoot.providers._faults import BodyTooLarge
+from surefoot.providers.http.faults import BodyTooLarge
 from surefoot.providers.http.transport import Transport
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ MAX_HEAD_FIELD_BYTES = 32 * 1024  # of one header; aiohttp takes 128 of them
 LARGE_BYTES = 1024 * 1024  # from here on aiohttp is given a file, which it writes piece by piece
 
 
-class Answer:
+class SessionAnswer:
     """An answer whose body is unread: status, headers with lower-case names, then `read()` or `block()`s.
 
     Both raise BodyTooLarge beyond `limit` bytes, counted after decompression, which aiohttp does in bounded pieces.
@@ -84,11 +84,11 @@ class Sender:
         del connections
         self._transport = transport
         self._session: Session | None = None
-        self._answers: WeakSet[Answer] = WeakSet()
+        self._answers: WeakSet[SessionAnswer] = WeakSet()
         self._settings: dict[str, Any] = {}
 
-    async def send(self, url: Any, headers: Any, body: bytes) -> Answer:
-        """POST once. An answer with any status is an answer; what aiohttp raises passes through (stand in a Door)."""
+    async def send(self, url: Any, headers: Any, body: bytes) -> SessionAnswer:
+        """POST once. An answer with any status is an answer; what aiohttp raises passes through (call it inside an ErrorBoundary)."""
         loop = asyncio.get_running_loop()
         session = self._session
         if session is None or session.loop is not loop or session.is_closed:
@@ -104,7 +104,7 @@ class Sender:
             if loop.time() - began > SUSPECT_S:
                 session.connector.drop_idle(url.host, url.port)
             raise
-        answer = Answer(response, self._transport.max_body_bytes)
+        answer = SessionAnswer(response, self._transport.max_body_bytes)
         self._answers.add(answer)
         return answer
 

@@ -20,7 +20,7 @@ from msgspec import Struct
 from surefoot._documented import Documented
 from surefoot.errors import Misconfigured
 from surefoot.rules.aimd import START, Limit
-from surefoot.target import Target
+from surefoot.settings import Target
 
 CONNECT_S = 5.0  # TCP and TLS take 3 round trips; 5 s is three SYN retransmissions
 MAX_BODY_BYTES = (

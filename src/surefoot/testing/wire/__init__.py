@@ -10,20 +10,41 @@
 `CATALOGUE` lists every fault; `fault(name)` picks one, `.but(cut_at=17)` bends it.
 """
 
-from surefoot.testing.wire._brain import Ask, Counts, Said, Tool, ToolCall, Turn
-from surefoot.testing.wire._draft import Billed, Refusal
-from surefoot.testing.wire._http import WireReply, WireRequest
-from surefoot.testing.wire._limits import Limits
-from surefoot.testing.wire._process import SimProcess
-from surefoot.testing.wire._recordings import RECORDINGS, recorded_stream
-from surefoot.testing.wire._sim import WireSim
+from surefoot.testing.wire._model._brain import Ask, Counts, PlainAnswer, PlainMessage, PlainTool, PlainToolCall
+from surefoot.testing.wire._model._draft import Billed, Rejection
+from surefoot.testing.wire._server._http import WireReply, WireRequest
+from surefoot.testing.wire._server._limits import Limits
+from surefoot.testing.wire._server._process import SimProcess
+from surefoot.testing.wire._server._recordings import RECORDINGS, recorded_stream
+from surefoot.testing.wire._server._sim import WireSim
 from surefoot.testing.wire.anthropic import AnthropicSim
 from surefoot.testing.wire.faults import CATALOGUE, OK, WireFault, fault, faults_for, mixture
 from surefoot.testing.wire.google import GeminiSim
 from surefoot.testing.wire.openai import OpenAISim
 
 __all__ = [
-    "CATALOGUE", "OK", "RECORDINGS", "AnthropicSim", "Ask", "Billed", "Counts", "GeminiSim", "Limits", "OpenAISim", "Refusal", "Said",
-    "SimProcess", "Tool", "ToolCall", "Turn", "WireFault", "WireReply", "WireRequest", "WireSim", "fault", "faults_for", "mixture",
+    "CATALOGUE",
+    "OK",
+    "RECORDINGS",
+    "AnthropicSim",
+    "Ask",
+    "Billed",
+    "Counts",
+    "GeminiSim",
+    "Limits",
+    "OpenAISim",
+    "PlainAnswer",
+    "PlainMessage",
+    "PlainTool",
+    "PlainToolCall",
+    "Rejection",
+    "SimProcess",
+    "WireFault",
+    "WireReply",
+    "WireRequest",
+    "WireSim",
+    "fault",
+    "faults_for",
+    "mixture",
     "recorded_stream",
 ]  # fmt: skip

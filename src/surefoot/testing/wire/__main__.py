@@ -12,7 +12,7 @@ import signal
 import sys
 
 from surefoot.testing.wire import GeminiSim, Limits, fault
-from surefoot.testing.wire._recordings import SIMS
+from surefoot.testing.wire._server._recordings import SIMS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,7 +70,7 @@ def main() -> None:
     """Serve, or measure."""
     given = parser().parse_args()
     if given.bench:
-        from surefoot.testing.wire._bench import measure
+        from surefoot.testing.wire._server._bench import measure
 
         for vendor, what, per_cpu_s, per_s in measure():
             sys.stdout.write(f"{vendor:10} {what:16} {per_cpu_s:9,.0f} requests per CPU-second  {per_s:9,.0f} per second\n")

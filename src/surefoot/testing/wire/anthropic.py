@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from surefoot.testing.wire._anthropic_body import MessagesBody, prefixes, to_ask
-from surefoot.testing.wire._anthropic_wire import SPOILERS, error_body, events, message, named
-from surefoot.testing.wire._brain import Counts, Said, think
-from surefoot.testing.wire._draft import Draft, Event, Refusal
-from surefoot.testing.wire._http import WireRequest
-from surefoot.testing.wire._limits import Quota
-from surefoot.testing.wire._schema import Json
-from surefoot.testing.wire._sim import ENCODE, WireSim
-from surefoot.testing.wire._spoil import spoil_events
+from surefoot.testing.wire._model._brain import Counts, PlainAnswer, think
+from surefoot.testing.wire._model._draft import Draft, Rejection, WireEvent
+from surefoot.testing.wire._model._schema import Json
+from surefoot.testing.wire._server._http import WireRequest
+from surefoot.testing.wire._server._limits import Quota
+from surefoot.testing.wire._server._sim import ENCODE, WireSim
+from surefoot.testing.wire._server._spoil import spoil_events
+from surefoot.testing.wire._vendors._anthropic_body import MessagesBody, prefixes, to_ask
+from surefoot.testing.wire._vendors._anthropic_wire import SPOILERS, error_body, events, message, named
 
 MODELS = ("claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5")
 
@@ -28,7 +28,7 @@ class AnthropicSim(WireSim):
     vendor = "anthropic"
     known_models = MODELS
 
-    def draft(self, request: WireRequest, said: Said | str | None) -> Draft:
+    def draft(self, request: WireRequest, said: PlainAnswer | str | None) -> Draft:
         """Answer a message or count its tokens."""
         if request.path.endswith("/messages"):
             return self._message(request, said)
@@ -36,16 +36,16 @@ class AnthropicSim(WireSim):
             body = _MESSAGES.decode(request.body)
             counts = think(to_ask(body, strict=False)).counts or Counts()
             return Draft(surface="count", payload={"input_tokens": counts.input}, counts=Counts(), model=body.model)
-        raise Refusal(404, "not_found", f"Not found: {request.path}")
+        raise Rejection(404, "not_found", f"Not found: {request.path}")
 
-    def _message(self, request: WireRequest, fixed: Said | str | None) -> Draft:
+    def _message(self, request: WireRequest, fixed: PlainAnswer | str | None) -> Draft:
         body = _MESSAGES.decode(request.body)
         if self.models is not None and body.model not in self.models:
-            raise Refusal(404, "not_found", f"model: {body.model}")
+            raise Rejection(404, "not_found", f"model: {body.model}")
         said = self.said(to_ask(body, strict=self.strict), fixed)
         counts = said.counts or Counts()
         if self.context_tokens is not None and counts.input > self.context_tokens:
-            raise Refusal(400, "context", f"prompt is too long: {counts.input} tokens > {self.context_tokens} maximum")
+            raise Rejection(400, "context", f"prompt is too long: {counts.input} tokens > {self.context_tokens} maximum")
         counts.cached, counts.cache_write = self._cached(body)
         counts.input = max(counts.input, counts.cached + counts.cache_write)
         draft = Draft(surface="stream" if body.stream else "chat", payload={}, model=body.model, counts=counts)
@@ -73,11 +73,11 @@ class AnthropicSim(WireSim):
         """GET /v1/models and /v1/models/{id}."""
         _, found, name = request.path.partition("/models")
         if not found:
-            raise Refusal(404, "not_found", f"Not found: {request.path}")
+            raise Rejection(404, "not_found", f"Not found: {request.path}")
         known = self.models or self.known_models
         if name.strip("/"):
             if self.models is not None and name.strip("/") not in known:
-                raise Refusal(404, "not_found", f"model: {name.strip('/')}")
+                raise Rejection(404, "not_found", f"model: {name.strip('/')}")
             return _model(name.strip("/"))
         return {"data": [_model(m) for m in known], "has_more": False, "first_id": known[0], "last_id": known[-1]}
 
@@ -86,7 +86,7 @@ class AnthropicSim(WireSim):
         headers = request.headers
         return headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ").strip() or None
 
-    def event_bytes(self, event: Event) -> bytes:
+    def event_bytes(self, event: WireEvent) -> bytes:
         """`event: name`, `data: {...}`, a blank line."""
         return event.data if isinstance(event.data, bytes) else b"event: %b\ndata: %b\n\n" % (event.name.encode(), ENCODE(event.data))
 
@@ -94,7 +94,7 @@ class AnthropicSim(WireSim):
         """Anthropic's error object; the hint as `retry-after`, in whole seconds."""
         return error_body(kind, message, request_id), "" if retry_in_s is None else f"retry-after: {math.ceil(retry_in_s)}\r\n"
 
-    def error_event(self) -> Event:
+    def error_event(self) -> WireEvent:
         """An `error` event that says overloaded."""
         return named(error_body("overloaded", ""))
 

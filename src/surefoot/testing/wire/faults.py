@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from surefoot._documented import Documented
-from surefoot.testing.wire._http import Ending
+from surefoot.testing.wire._server._http import Ending
 
 Vendor = Literal["openai", "anthropic", "google"]
 Surface = Literal["chat", "stream", "embed"]

@@ -7,16 +7,16 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from surefoot.testing.wire._brain import Counts, Said, tokens_in
-from surefoot.testing.wire._draft import Draft, Event, Refusal
-from surefoot.testing.wire._google_body import Content, EmbedBatch, EmbedOne, GenerateBody, read, to_ask
-from surefoot.testing.wire._google_wire import FULL_DIMENSION, SPOILERS, chunks, embedding, error_body, response
-from surefoot.testing.wire._http import WireRequest
-from surefoot.testing.wire._limits import Quota
-from surefoot.testing.wire._openai_wire import nan_json
-from surefoot.testing.wire._schema import Json
-from surefoot.testing.wire._sim import ENCODE, WireSim
-from surefoot.testing.wire._spoil import spoil_events
+from surefoot.testing.wire._model._brain import Counts, PlainAnswer, tokens_in
+from surefoot.testing.wire._model._draft import Draft, Rejection, WireEvent
+from surefoot.testing.wire._model._schema import Json
+from surefoot.testing.wire._server._http import WireRequest
+from surefoot.testing.wire._server._limits import Quota
+from surefoot.testing.wire._server._sim import ENCODE, WireSim
+from surefoot.testing.wire._server._spoil import spoil_events
+from surefoot.testing.wire._vendors._google_body import Content, EmbedBatch, EmbedOne, GenerateBody, read, to_ask
+from surefoot.testing.wire._vendors._google_wire import FULL_DIMENSION, SPOILERS, chunks, embedding, error_body, response
+from surefoot.testing.wire._vendors._openai_wire import nan_json
 
 MODELS = ("gemini-3-flash", "gemini-3-pro", "gemini-2.5-flash", "gemini-embedding-001", "gemini-embedding-2")
 MAX_BATCH = 100  # requests in one batchEmbedContents, as the API documents
@@ -37,27 +37,27 @@ class GeminiSim(WireSim):
         super().__init__(**options)
         self.signatures = signatures
 
-    def draft(self, request: WireRequest, said: Said | str | None) -> Draft:
+    def draft(self, request: WireRequest, said: PlainAnswer | str | None) -> Draft:
         """Answer by the verb after the colon."""
         path, _, verb = request.path.rpartition(":")
         model = path.rpartition("/models/")[2]
         answers = {"batchEmbedContents": self._batch, "embedContent": self._one, "countTokens": self._count}
         if self.models is not None and model not in self.models:
-            raise Refusal(404, "not_found", f"models/{model} is not found for API version v1beta, or is not supported for {verb}.")
+            raise Rejection(404, "not_found", f"models/{model} is not found for API version v1beta, or is not supported for {verb}.")
         if verb in ("generateContent", "streamGenerateContent"):
             return self._generate(request, model, said, stream=verb.startswith("stream"))
         if verb in answers:
             return answers[verb](request, model)
-        raise Refusal(404, "not_found", f"Not found: {request.path}")
+        raise Rejection(404, "not_found", f"Not found: {request.path}")
 
-    def _generate(self, request: WireRequest, model: str, fixed: Said | str | None, *, stream: bool) -> Draft:
+    def _generate(self, request: WireRequest, model: str, fixed: PlainAnswer | str | None, *, stream: bool) -> Draft:
         body = read(request.body, GenerateBody)
         ask = to_ask(body, model=model, stream=stream, strict=self.strict, signed=self.signatures)
         said = self.said(ask, fixed)
         counts = said.counts or Counts()
         if self.context_tokens is not None and counts.input > self.context_tokens:
             message = f"The input token count ({counts.input}) exceeds the maximum number of tokens allowed ({self.context_tokens})."
-            raise Refusal(400, "context", message)
+            raise Rejection(400, "context", message)
         counts.cached = self.seen_prefix(ask.prompt)
         thoughts = bool((body.generation_config.thinking_config or {}).get("includeThoughts"))
         shared = {"model": model, "request_id": request.id, "thoughts": thoughts}
@@ -81,7 +81,7 @@ class GeminiSim(WireSim):
     def _batch(self, request: WireRequest, model: str) -> Draft:
         wanted = read(request.body, EmbedBatch).requests
         if len(wanted) > MAX_BATCH:
-            raise Refusal(400, "bad_request", f"* BatchEmbedContentsRequest.requests: at most {MAX_BATCH} requests can be in one batch")
+            raise Rejection(400, "bad_request", f"* BatchEmbedContentsRequest.requests: at most {MAX_BATCH} requests can be in one batch")
         return self._embed(wanted, model, lambda found: {"embeddings": found})
 
     def _one(self, request: WireRequest, model: str) -> Draft:
@@ -90,11 +90,11 @@ class GeminiSim(WireSim):
     def _embed(self, wanted: list[EmbedOne], model: str, wrap: Any) -> Draft:
         texts = [_text(one.content) for one in wanted]
         if not texts or any(not text for text in texts):
-            raise Refusal(400, "bad_request", "* EmbedContentRequest.content contains an empty Part.")
+            raise Rejection(400, "bad_request", "* EmbedContentRequest.content contains an empty Part.")
         sizes = [tokens_in(text) for text in texts]
         if max(sizes) > self.embed_tokens:
             message = f"The input token count ({max(sizes)}) exceeds the maximum number of tokens allowed ({self.embed_tokens})."
-            raise Refusal(400, "context", message)
+            raise Rejection(400, "context", message)
         default = self.dimensions or FULL_DIMENSION
         found = [embedding(text, one.dimension or default, model=model) for one, text in zip(wanted, texts, strict=True)]
         counts = Counts(input=sum(sizes))
@@ -105,10 +105,10 @@ class GeminiSim(WireSim):
         """GET /models and /models/{id}."""
         _, found, name = request.path.partition("/models")
         if not found:
-            raise Refusal(404, "not_found", f"Not found: {request.path}")
+            raise Rejection(404, "not_found", f"Not found: {request.path}")
         if name.strip("/"):
             if self.models is not None and name.strip("/") not in self.models:
-                raise Refusal(404, "not_found", f"models/{name.strip('/')} is not found for API version v1beta.")
+                raise Rejection(404, "not_found", f"models/{name.strip('/')} is not found for API version v1beta.")
             return _model(name.strip("/"))
         return {"models": [_model(m) for m in self.models or self.known_models]}
 
@@ -122,12 +122,12 @@ class GeminiSim(WireSim):
         """Google answers 403 to no key and 400 to a wrong one."""
         try:
             return super().let_in(request)
-        except Refusal as refusal:
+        except Rejection as refusal:
             if refusal.kind == "no_key":
-                raise Refusal(403, "no_key", "") from None
-            raise Refusal(400, "bad_key", "") from None
+                raise Rejection(403, "no_key", "") from None
+            raise Rejection(400, "bad_key", "") from None
 
-    def event_bytes(self, event: Event) -> bytes:
+    def event_bytes(self, event: WireEvent) -> bytes:
         """`data: {...}` with CRLF line ends, as Google writes them."""
         return event.data if isinstance(event.data, bytes) else b"data: " + ENCODE(event.data) + b"\r\n\r\n"
 
@@ -135,9 +135,9 @@ class GeminiSim(WireSim):
         """Google's error object; the hint as RetryInfo in its details, no header."""
         return error_body(status, kind, message, retry_in_s), ""
 
-    def error_event(self) -> Event:
+    def error_event(self) -> WireEvent:
         """An error object as a data event."""
-        return Event(error_body(503, "unavailable", ""))
+        return WireEvent(error_body(503, "unavailable", ""))
 
     def head_lines(self, request_id: str) -> str:
         """Google names no request in its headers; the simulator does, under a name of its own."""

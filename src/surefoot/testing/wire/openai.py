@@ -6,15 +6,15 @@ import math
 
 import msgspec
 
-from surefoot.testing.wire._brain import Ask, Counts, Said, tokens_in
-from surefoot.testing.wire._draft import Draft, Event, Refusal
-from surefoot.testing.wire._http import WireRequest
-from surefoot.testing.wire._limits import Level, Quota
-from surefoot.testing.wire._openai_body import ChatBody, EmbedBody, to_ask
-from surefoot.testing.wire._openai_wire import CREATED, SPOILERS, chunks, completion, embeddings, error_body, nan_json
-from surefoot.testing.wire._schema import Json
-from surefoot.testing.wire._sim import ENCODE, WireSim
-from surefoot.testing.wire._spoil import spoil_events
+from surefoot.testing.wire._model._brain import Ask, Counts, PlainAnswer, tokens_in
+from surefoot.testing.wire._model._draft import Draft, Rejection, WireEvent
+from surefoot.testing.wire._model._schema import Json
+from surefoot.testing.wire._server._http import WireRequest
+from surefoot.testing.wire._server._limits import Level, Quota
+from surefoot.testing.wire._server._sim import ENCODE, WireSim
+from surefoot.testing.wire._server._spoil import spoil_events
+from surefoot.testing.wire._vendors._openai_body import ChatBody, EmbedBody, to_ask
+from surefoot.testing.wire._vendors._openai_wire import CREATED, SPOILERS, chunks, completion, embeddings, error_body, nan_json
 
 MODELS = (
     "gpt-5-mini", "gpt-5", "gpt-4.1", "gpt-4o-mini", "gpt-4o-audio-preview", "o4-mini", "text-embedding-3-small", "text-embedding-3-large",
@@ -33,15 +33,15 @@ class OpenAISim(WireSim):
     vendor = "openai"
     known_models = MODELS
 
-    def draft(self, request: WireRequest, said: Said | str | None) -> Draft:
+    def draft(self, request: WireRequest, said: PlainAnswer | str | None) -> Draft:
         """Answer a chat or an embeddings request."""
         if request.path.endswith("/chat/completions"):
             return self._chat(request, said)
         if request.path.endswith("/embeddings"):
             return self._embed(request)
-        raise Refusal(404, "not_found", f"Invalid URL (POST {request.path})")
+        raise Rejection(404, "not_found", f"Invalid URL (POST {request.path})")
 
-    def _chat(self, request: WireRequest, fixed: Said | str | None) -> Draft:
+    def _chat(self, request: WireRequest, fixed: PlainAnswer | str | None) -> Draft:
         body = _CHAT.decode(request.body)
         self._knows(body.model)
         ask = to_ask(body, strict=self.strict)
@@ -66,25 +66,25 @@ class OpenAISim(WireSim):
                 f"This model's maximum context length is {self.context_tokens} tokens. However, your messages resulted in {counts.input} "
                 "tokens. Please reduce the length of the messages."
             )
-            raise Refusal(400, "context", message)
+            raise Rejection(400, "context", message)
 
     def _embed(self, request: WireRequest) -> Draft:
         body = _EMBED.decode(request.body)
         self._knows(body.model)
         texts = body.texts
         if not texts or any(not text for text in texts):
-            raise Refusal(
+            raise Rejection(
                 400, "bad_request", "'$.input' is invalid. Please check the API reference: https://platform.openai.com/docs/api-reference."
             )
         if len(texts) > MAX_BATCH:
-            raise Refusal(400, "bad_request", f"'$.input' is too long: expected at most {MAX_BATCH} items, got {len(texts)}.")
+            raise Rejection(400, "bad_request", f"'$.input' is too long: expected at most {MAX_BATCH} items, got {len(texts)}.")
         sizes = [tokens_in(text) for text in texts]
         if max(sizes) > self.embed_tokens:
             message = (
                 f"This model's maximum context length is {self.embed_tokens} tokens, however you requested {max(sizes)} tokens. "
                 "Please reduce your prompt."
             )
-            raise Refusal(400, "context", message)
+            raise Rejection(400, "context", message)
         counts = Counts(input=sum(sizes))
         dim = body.dimensions or self.dimensions or DIMENSIONS.get(body.model, DEFAULT_DIMENSION)
         payload = embeddings(texts, dim, model=body.model, counts=counts, base64=body.encoding_format == "base64")
@@ -92,13 +92,13 @@ class OpenAISim(WireSim):
 
     def _knows(self, model: str) -> None:
         if self.models is not None and model not in self.models:
-            raise Refusal(404, "not_found", f"The model `{model}` does not exist or you do not have access to it.")
+            raise Rejection(404, "not_found", f"The model `{model}` does not exist or you do not have access to it.")
 
     def listing(self, request: WireRequest) -> Json:
         """GET /models and /models/{id}."""
         _, found, name = request.path.partition("/models")
         if not found:
-            raise Refusal(404, "not_found", f"Invalid URL (GET {request.path})")
+            raise Rejection(404, "not_found", f"Invalid URL (GET {request.path})")
         entries = [{"id": m, "object": "model", "created": CREATED, "owned_by": "surefoot"} for m in self.models or self.known_models]
         if name.strip("/"):
             self._knows(name.strip("/"))
@@ -110,7 +110,7 @@ class OpenAISim(WireSim):
         headers = request.headers
         return headers.get("authorization", "").removeprefix("Bearer ").strip() or headers.get("api-key")
 
-    def event_bytes(self, event: Event) -> bytes:
+    def event_bytes(self, event: WireEvent) -> bytes:
         """`data: {...}` and a blank line."""
         return event.data if isinstance(event.data, bytes) else b"data: " + ENCODE(event.data) + b"\n\n"
 
@@ -123,9 +123,9 @@ class OpenAISim(WireSim):
             return body, ""
         return body, f"retry-after-ms: {math.ceil(retry_in_s * 1000)}\r\nretry-after: {math.ceil(retry_in_s)}\r\n"
 
-    def error_event(self) -> Event:
+    def error_event(self) -> WireEvent:
         """An error object as a data event."""
-        return Event(error_body("unavailable", ""))
+        return WireEvent(error_body("unavailable", ""))
 
     def head_lines(self, request_id: str) -> str:
         """`x-request-id` and OpenAI's constants."""

@@ -1,1 +1,0 @@
-"""The evaluation harness and the benchmarks: python -m eval."""

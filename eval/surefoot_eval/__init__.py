@@ -1,0 +1,1 @@
+"""The evaluation harness and the benchmarks: python -m surefoot_eval."""

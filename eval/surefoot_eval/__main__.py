@@ -1,0 +1,149 @@
+"""`python -m surefoot_eval ...`: measure, and say what was measured."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+SECTIONS = ("overhead", "transport", "streams", "cache", "embed", "goodput", "tail", "outage", "import", "scale", "torture")
+MODULES = {"import": "imports"}  # where a section's name is no name of a module
+
+COMMANDS = {  # where each command's main() stands
+    "run": "run_suite", "compare": "gate.compare", "power": "gate.power", "report": "report.report", "judge": "run.judge",
+    "selfcheck": "studies.selfcheck", "semantic": "studies.semantic", "tune": "studies.tune", "tokens": "studies.tokens",
+    "index": "studies.index", "poison": "studies.poison",
+}  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m surefoot_eval")
+    commands = parser.add_subparsers(dest="command", required=True)
+    bench = commands.add_parser("bench", help="speed and memory beside the peers, in one run, as ratios")
+    bench.add_argument("section", nargs="*", default=list(SECTIONS), help=f"of {', '.join(SECTIONS)}; left out: all")
+    bench.add_argument("--rounds", type=int, default=5)
+    bench.add_argument("--seeds", type=int, default=200, help="of the torture section")
+    bench.add_argument("--jobs", type=int, default=1, help="processes of the torture section")
+    bench.add_argument("--json", type=Path, help="write the figures here as well, and keep those of other sections already there")
+    bench.add_argument("--markdown", type=Path, help="write the tables here as well")
+    bench.add_argument("--plots", type=Path, help="folder for a chart (SVG) a section")
+    _register(commands)
+    args = parser.parse_args(argv)
+    if args.command != "bench":
+        return _measure(args)
+    unknown = sorted(set(args.section) - set(SECTIONS))
+    if unknown:
+        parser.error(f"unknown section {', '.join(unknown)}; known are {', '.join(SECTIONS)}")
+    return _bench(args)
+
+
+def _bench(args: argparse.Namespace) -> int:
+    """Run the sections; then the goals of speed, for what has been measured."""
+    from surefoot_eval.bench import goals
+
+    results: dict[str, Any] = json.loads(args.json.read_text(encoding="utf-8")) if args.json and args.json.exists() else {}
+    pages: list[str] = []
+    for name in args.section:
+        section = import_module(f"surefoot_eval.bench.sections.{MODULES.get(name, name)}")
+        found = section.run(rounds=args.seeds, jobs=args.jobs) if name == "torture" else section.run(rounds=args.rounds)
+        results[name] = json.loads(json.dumps(found))
+        pages.append(f"## {name}\n\n{section.table(results[name])}\n")
+        print(f"\n{pages[-1]}", flush=True)
+        if args.json:
+            args.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+        if args.plots and hasattr(section, "plots"):
+            args.plots.mkdir(parents=True, exist_ok=True)
+            for title, chart in section.plots(results[name]).items():
+                (args.plots / f"{title}.svg").write_text(chart, encoding="utf-8")
+    if set(args.section) - {"torture"}:
+        pages.append(f"## goals\n\n{goals.table(results)}\n")
+        print(f"\n{pages[-1]}")
+    if args.markdown:
+        args.markdown.write_text("\n".join(pages), encoding="utf-8")
+    return 0
+
+
+def _register(commands: Any) -> None:
+    """The commands that run and compare suites, those that read public data, and the gate's own examination."""
+    _suites(commands)
+    check = commands.add_parser("selfcheck", help="reproduce published numbers: proof that the harness measures right")
+    check.add_argument("--all", action="store_true", help="fail also where something could not be measured")
+    check.add_argument("--only", choices=("lexical", "dense", "groundedness"), help="one part; left out: all three")
+    power = commands.add_parser("power", help="how often the gate alarms, by simulation")
+    power.add_argument("--runs", type=int, default=1000)
+    power.add_argument("--seed", type=int, default=1)
+    semantic = commands.add_parser("semantic", help="false and useful hits of the semantic cache, over paraphrases and attacks")
+    semantic.add_argument("--model", default="local:multilingual-e5-small", help="embedding model")
+    semantic.add_argument("--threshold", type=float, help="left out: the default of the model, else the one chosen on the tuning half")
+    semantic.add_argument("--data", type=Path, help="folder of public data sets: also XQuAD's questions, no two of which may hit")
+    semantic.add_argument("--alone", action="store_true", help="also what the cosine alone would do")
+    semantic.add_argument("--show", action="store_true", help="also the paraphrases that were missed")
+    tune = commands.add_parser("tune", help="weights of the fusion on a dev split, figures on the other; the retriever doctor")
+    tune.add_argument("--model", action="append", help="embedding model; several times for several")
+    tune.add_argument("--set", action="append", help="scifact, xquad-en, xquad-tr, limit-small; left out: all")
+    tokens = commands.add_parser("tokens", help="error of the token estimates, by language and family of models")
+    tokens.add_argument("--data", type=Path, required=True, help="folder of public data sets")
+    tokens.add_argument("--packages", type=Path, help="folder of packages that carry vocabularies")
+    tokens.add_argument("--texts", type=Path, help="further languages: LANGUAGE/*.txt")
+    tokens.add_argument("--fit", action="store_true", help="print the weights anew instead")
+    index = commands.add_parser("index", help="time of indexing beside encoding alone, and of indexing again with nothing changed")
+    index.add_argument("--documents", type=int, help="only so many; left out: all 5,183 of SciFact")
+    index.add_argument("--framework", choices=("langchain", "llamaindex", "both"), default="langchain")
+    index.add_argument("--data", type=Path, required=True, help="folder of public data sets")
+    poison = commands.add_parser("poison", help="poisoned documents and a model that obeys them: what gets out")
+    poison.add_argument("--documents", type=int, default=200)
+    poison.add_argument("--seed", type=int, default=1)
+    for one in (check, tune):
+        one.add_argument("--data", type=Path, required=True, help="folder of public data sets")
+        one.add_argument("--cache", type=Path, help="folder where vectors are kept")
+
+
+def _suites(commands: Any) -> None:
+    run = commands.add_parser("run", help="run a suite: answers, metrics with intervals, reports; goes on after a kill")
+    run.add_argument("suite", type=Path, help="a suite, such as eval/surefoot_eval/suites/rag.toml")
+    run.add_argument("--data", type=Path, help="folder of public data sets, for suites that name one")
+    run.add_argument("--out", type=Path, help="folder of the results; left out: one named by the fingerprints, below .surefoot/eval/runs")
+    run.add_argument("--fresh", action="store_true", help="begin another run instead of going on with the one that is there")
+    run.add_argument("--only-failed", action="store_true", help="ask again what failed, and nothing else")
+    run.add_argument("--tape", type=Path, help="file of recorded answers, with the latency and cost they had")
+    run.add_argument(
+        "--tape-mode", choices=("auto", "replay", "refresh"), default="auto", help="replay asks nobody; refresh asks all again"
+    )
+    compare = commands.add_parser("compare", help="did it get worse? 0 pass, 1 fail, 3 inconclusive, 2 not comparable")
+    compare.add_argument("baseline", help="a run's folder; FOLDER:SYSTEM for one system of it")
+    compare.add_argument("candidate")
+    compare.add_argument("--margin", type=float, default=0.03, help="a drop smaller than this may pass")
+    compare.add_argument("--changed", default="", help="what was changed on purpose: prompts, models, versions (comma between)")
+    compare.add_argument("--rebaseline", action="store_true", help="accept other data: compare the questions that both runs share")
+    compare.add_argument("--gate-slices", action="store_true", help="a slice that is worse fails too; half the error rate each")
+    compare.add_argument("--out", type=Path, help="folder for compare.md and junit.xml")
+    report = commands.add_parser("report", help="write a run's reports once more")
+    report.add_argument("run", type=Path, help="a run's folder")
+    judge = commands.add_parser("judge", help="how far a model's verdicts on groundedness can be trusted: its card, against people")
+    judge.add_argument("--data", type=Path, required=True, help="folder of public data sets, begin-wow among them")
+    judge.add_argument("--chat", action="append", required=True, help="who judges; several times for fallbacks")
+    judge.add_argument("--models", type=Path, help="a surefoot.toml, of which --chat then is an entry")
+    judge.add_argument("--answers", type=int, default=200, help="labelled answers to grade")
+    judge.add_argument("--repeats", type=int, default=3, help="times the same answer is graded, for self-consistency")
+    judge.add_argument("--tape", type=Path, help="file of recorded verdicts")
+    judge.add_argument("--card", type=Path, help="write the card here")
+
+
+def _measure(args: argparse.Namespace) -> int:
+    from surefoot.errors import Misconfigured
+
+    try:
+        code: int = import_module(f"surefoot_eval.{COMMANDS[args.command]}").main(args)
+    except Misconfigured as why:
+        print(f"eval {args.command}: {why}", file=sys.stderr)
+        return 2
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Suites, questions and documents."""

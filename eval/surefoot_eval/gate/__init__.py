@@ -1,0 +1,1 @@
+"""Decides whether a candidate is worse than a baseline."""

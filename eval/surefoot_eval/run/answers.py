@@ -1,0 +1,183 @@
+"""The systems under examination, opened: a pipeline with its index and its models, asked one question at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from surefoot import ChatModel, EmbedModel, Message, Policy, load, scope
+from surefoot.errors import Misconfigured, SurefootError
+from surefoot_eval.data.dataset import Dataset, LabelledQuestion
+from surefoot_eval.data.formats import TextSpan
+from surefoot_eval.data.records import Cost, Record, Shown
+from surefoot_eval.data.suite import System
+from surefoot_eval.run.recording import TAG, Recording, Taped
+from surefoot_rag.answers.prompting import citations, is_refusal, render
+from surefoot_rag.answers.refusals import without_no_answer
+from surefoot_rag.answers.thinking import without_thinking
+from surefoot_rag.documents import corpus
+from surefoot_rag.records import Answer, Passage
+from surefoot_rag.retrieval.lexical import Lexical
+from surefoot_rag.retrieval.library import Library
+
+__all__ = ["OpenedSystem", "mark_of", "models", "open_system"]
+
+MODULES = {"langchain": "surefoot_rag.langchain_chroma", "llamaindex": "surefoot_rag.llama_index_chroma"}
+SAID = 300  # characters of an error's message that a record keeps
+
+
+class SystemModels(NamedTuple):
+    """A system's models; `embed` is None where nothing is embedded, `chat` where nothing is answered."""
+
+    chat: ChatModel | None
+    embed: EmbedModel | None
+
+
+def models(system: System, *, near: Path, answers: bool = True) -> SystemModels:
+    """Build them, which checks names, keys and extras and asks nobody. Raises Misconfigured."""
+    policy = msgspec.convert(system.policy, Policy)
+    wants_vectors = system.framework != "lexical"
+    if not system.models:
+        embed = _embedder(system.embed) if wants_vectors else None
+        return SystemModels(ChatModel(*system.chat, policy=policy) if answers else None, embed)
+    loaded = load(near / system.models)
+    if len(system.chat) != 1 or (wants_vectors and len(system.embed) != 1):
+        raise Misconfigured(f"{system.name}: with models = {system.models!r}, chat and embed name one entry of it each")
+    return SystemModels(loaded.chat(system.chat[0]) if answers else None, loaded.embed(system.embed[0]) if wants_vectors else None)
+
+
+@cache
+def _embedder(targets: tuple[str, ...]) -> EmbedModel:
+    """One for all systems that name the same: each text is then embedded once a run."""
+    return EmbedModel(*targets, policy=Policy(deadline_s=None, first_token_s=None), cache="memory")
+
+
+def mark_of(found: SystemModels, system: System) -> str:
+    """Digest of what answers and embeds, and how; no secret is in it."""
+    said = [found.chat.describe() if found.chat else "", found.embed.space if found.embed else "", str(system.temperature)]
+    said += [str(system.max_tokens), str(system.k), system.framework, ",".join(found.chat.targets if found.chat else ())]
+    return hashlib.sha256("\0".join(said).encode()).hexdigest()
+
+
+class OpenedSystem:
+    """A system ready to be asked; `ask` may be called from several threads."""
+
+    def __init__(self, system: System, found: SystemModels, tape: Recording) -> None:
+        self.system = system
+        self.name = system.name
+        self.taped = Taped(found.chat, tape, mark=mark_of(found, system)) if found.chat else None
+        options: dict[str, Any] = {"temperature": system.temperature, "max_tokens": system.max_tokens}
+        self.options: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+
+    def retrieve(self, question: str) -> list[Passage]:
+        """The best passages."""
+        raise NotImplementedError
+
+    def answer(self, question: str) -> Answer:
+        """The pipeline's answer."""
+        raise NotImplementedError
+
+    def ask(self, asked: LabelledQuestion, seed: int, *, tries: int = 1) -> Record:
+        """Ask one question; a failure is a record too, never an exception (but for what is yours to mend, and bugs)."""
+        tag = f"{self.name}/{asked.query.id}#{seed}"
+        started = time.perf_counter()
+        said: dict[str, Any] = {}
+        try:
+            with scope(tags={TAG: tag}):
+                said = _of_answer(self.answer(asked.query.text)) if self.taped else _of_passages(self.retrieve(asked.query.text))
+        except Misconfigured:
+            raise
+        except SurefootError as error:
+            said = {"error": f"{type(error).__name__}: {error}"[:SAID]}
+        seconds = time.perf_counter() - started
+        return Record(
+            system=self.name,
+            question=asked.query.id,
+            seed=seed,
+            pipeline_s=seconds,
+            tries=tries,
+            cost=self.taped.take(tag) if self.taped else Cost(),
+            **said,
+        )
+
+
+class _Lexical(OpenedSystem):
+    """BM25 and a chat model, nothing else: what vectors and a framework must beat."""
+
+    def __init__(self, system: System, found: SystemModels, tape: Recording, material: Dataset) -> None:
+        super().__init__(system, found, tape)
+        self.passages = {one.id: one for document in material.documents for one in corpus.passages(document)}
+        self.index = Lexical(list(self.passages.values()))
+
+    def retrieve(self, question: str) -> list[Passage]:
+        return [self.passages[key] for key in self.index.search(question, k=self.system.k)]
+
+    def answer(self, question: str) -> Answer:
+        assert self.taped is not None
+        started = time.perf_counter()
+        found = self.retrieve(question)
+        system, user = render(question, found)
+        reply = self.taped.model.invoke([Message.system(system), Message.user(user)], **self.options)
+        refused = is_refusal(reply.text)
+        text = without_no_answer(without_thinking(reply.text))
+        return Answer(
+            text=text,
+            citations=() if refused else citations(text, found),
+            passages=tuple(found),
+            refused=refused,
+            model=reply.target,
+            input_tokens=reply.usage.input_tokens,
+            output_tokens=reply.usage.output_tokens,
+            seconds=time.perf_counter() - started,
+            cost_usd=reply.cost_usd,
+            attempts=reply.attempts,
+            framework="lexical",
+        )
+
+
+class _Framework(OpenedSystem):
+    """A reference pipeline by its public functions: index(), retrieve(), answer()."""
+
+    def __init__(self, system: System, found: SystemModels, tape: Recording, material: Dataset, *, place: Path, progress: bool) -> None:
+        super().__init__(system, found, tape)
+        assert found.embed is not None
+        self.pipeline = import_module(MODULES[system.framework])
+        self.library = Library(place, framework=system.framework, embed=found.embed, create=True)
+        self.pipeline.index(self.library, list(material.documents), progress=progress)
+        _ = self.library.lexical  # built once, before threads ask for it
+
+    def retrieve(self, question: str) -> list[Passage]:
+        found: Sequence[Passage] = self.pipeline.retrieve(self.library, question, k=self.system.k)
+        return list(found)
+
+    def answer(self, question: str) -> Answer:
+        assert self.taped is not None
+        answer: Answer = self.pipeline.answer(self.library, question, self.taped.model, k=self.system.k, **self.options)
+        return answer
+
+
+def open_system(
+    system: System, found: SystemModels, tape: Recording, material: Dataset, *, place: Path, progress: bool = False
+) -> OpenedSystem:
+    """Index the material and stand ready. `place` is a folder for indexes; equal corpora and embedding spaces share one."""
+    if system.framework == "lexical":
+        return _Lexical(system, found, tape, material)
+    assert found.embed is not None
+    mark = hashlib.sha256(f"{material.corpus_mark}\0{found.embed.space}\0{system.framework}".encode()).hexdigest()[:16]
+    return _Framework(system, found, tape, material, place=place / mark, progress=progress)
+
+
+def _of_answer(answer: Answer) -> dict[str, Any]:
+    cited = tuple(dict.fromkeys(TextSpan(one.document_id, one.start, one.end) for one in answer.citations))
+    return {**_of_passages(answer.passages), "answer": answer.text, "refused": answer.refused, "citations": cited, "model": answer.model}
+
+
+def _of_passages(found: Sequence[Passage]) -> dict[str, Any]:
+    return {"passages": tuple(Shown(id=one.id, document=one.document_id, start=one.start, end=one.end, score=one.score) for one in found)}

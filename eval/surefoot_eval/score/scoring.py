@@ -1,0 +1,186 @@
+"""From records to columns of scores: each metric of each question is a value, not applicable, or an error, and errors stay errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from surefoot_eval.data.formats import Query, TextSpan
+from surefoot_eval.data.records import Record, Shown
+from surefoot_eval.metric_names import METRICS, needs_depth
+from surefoot_eval.score import metrics as m
+from surefoot_eval.score.scores import Column, Score, column, failed, not_applicable, score
+
+if TYPE_CHECKING:
+    from surefoot_eval.data.dataset import Dataset, LabelledQuestion
+
+__all__ = ["METRICS", "ScoredRow", "columns", "judged_passages", "judgements", "needs_depth", "outcomes", "ranking", "rows", "spoken"]
+
+HALF = 0.5  # a passage is relevant if it holds half of a gold span: one cut between two passages then still has one
+_MARKS = re.compile(r"\s*\[\d+(?:\s*[,\u2013-]\s*\d+)*\]")
+
+
+class ScoredRow(NamedTuple):
+    """A question of one seed with its record; None where it was not asked yet."""
+
+    key: str
+    asked: LabelledQuestion
+    record: Record | None
+
+
+def rows(records: Iterable[Record], material: Dataset, system: str, seeds: Sequence[int]) -> list[ScoredRow]:
+    """Every question that was to be asked of `system`; several seeds of a question are rows of one group."""
+    last = {record.key: record for record in records if record.system == system}
+    return [
+        ScoredRow(one.query.id if len(seeds) == 1 else f"{one.query.id}#{seed}", one, last.get((system, one.query.id, seed)))
+        for one in material.questions
+        for seed in seeds
+    ]
+
+
+def columns(
+    found: Sequence[ScoredRow], material: Dataset, metrics: Sequence[str], *, judge: Callable[[ScoredRow], Score] | None = None
+) -> dict[str, Column]:
+    """A column a metric, in the order asked for."""
+    by_key = {row.key: row for row in found}
+    table = _retrieved(found, material, [name for name in metrics if needs_depth(name)])
+    for name in metrics:
+        if name not in table:
+            measure = judge if name == "judged" else ANSWERS[name]
+            assert measure is not None
+            table[name] = column(name, list(by_key), lambda key, it=measure, name=name: _of_answer(name, it, by_key[key], material))  # type: ignore[misc]
+    return {name: table[name] for name in metrics}
+
+
+def judgements(query: Query, passages: Iterable[Shown]) -> dict[str, int]:
+    """Which passages are relevant, however the documents were cut: those that hold at least half of a gold span.
+
+    Without spans every passage of a relevant document is.
+    """
+    if not query.gold:
+        return {one.id: query.relevant[one.document] for one in passages if query.relevant.get(one.document, 0) > 0}
+    return {one.id: 1 for one in passages if any(_shared(one.window, gold) >= HALF * (gold.end - gold.start) for gold in query.gold)}
+
+
+def outcomes(found: Sequence[ScoredRow]) -> tuple[dict[str, str], m.Refusals]:
+    """Each question's cell of the refusal matrix, and their counts."""
+    cells: dict[str, str] = {}
+    for row in found:
+        record = row.record
+        if record is None or record.error:
+            cells[row.key] = "error"
+        else:
+            cells[row.key] = m.outcome(row.asked.query, refused=record.refused, right=_answered_right(record, row.asked))
+    counted = m.refusals(
+        RuntimeError(row.record.error if row.record else "not asked")
+        if row.record is None or row.record.error
+        else (row.asked.query, row.record.refused, cells[row.key] == "answered_right")
+        for row in found
+    )
+    return cells, counted
+
+
+def spoken(answer: str) -> str:
+    """An answer without its citation marks."""
+    return _MARKS.sub("", answer).strip()
+
+
+def judged_passages(row: ScoredRow, material: Dataset) -> dict[str, int]:
+    """What is relevant to a row's question: passages of the documents as they are cut now, or documents where no span is known."""
+    query = row.asked.query
+    if not query.gold:
+        return dict(query.relevant)
+    return judgements(query, [piece for key in query.relevant for piece in material.pieces(key)])
+
+
+def ranking(row: ScoredRow) -> dict[str, float] | Exception:
+    """The order in which passages (or, without gold spans, their documents) were found, as falling scores; or why there is none."""
+    record = row.record
+    if record is None or record.error:
+        return RuntimeError(record.error if record else "not asked")
+    by_span = bool(row.asked.query.gold)
+    keys = dict.fromkeys(one.id if by_span else one.document for one in record.passages)
+    return {key: float(-rank) for rank, key in enumerate(keys, 1)}
+
+
+def _retrieved(found: Sequence[ScoredRow], material: Dataset, measures: Sequence[str]) -> dict[str, Column]:
+    if not measures:
+        return {}
+    queries = [Query(id=row.key, text=row.asked.query.text, relevant=judged_passages(row, material)) for row in found]
+    return m.retrieval({row.key: ranking(row) for row in found}, queries, measures)
+
+
+def _shared(one: TextSpan, other: TextSpan) -> int:
+    return max(0, min(one.end, other.end) - max(one.start, other.start)) if one.document == other.document else 0
+
+
+def _of_answer(name: str, measure: Callable[..., Score], row: ScoredRow, material: Dataset) -> Score:
+    record = row.record
+    if name == "served":
+        return failed("not asked") if record is None else score(float(not record.error))
+    if record is None or record.error:
+        return failed(record.error if record else "not asked")
+    return measure(row) if name == "judged" else measure(record, row.asked, material)
+
+
+def _exact(record: Record, asked: LabelledQuestion, _: Dataset) -> Score:
+    return m.exact_match(spoken(record.answer), asked.query, language=asked.language, refused=record.refused)
+
+
+def _f1(record: Record, asked: LabelledQuestion, _: Dataset) -> Score:
+    return m.token_f1(spoken(record.answer), asked.query, language=asked.language, refused=record.refused)
+
+
+def _covered(record: Record, asked: LabelledQuestion, _: Dataset) -> Score:
+    if not asked.query.answerable or not asked.query.answers:
+        return not_applicable("nothing answers it" if not asked.query.answerable else "no accepted answer is known")
+    return score(float(not record.refused and _holds(record.answer, asked)))
+
+
+def _precision(record: Record, asked: LabelledQuestion, _: Dataset) -> Score:
+    return m.citation_precision(record.citations, asked.query, refused=record.refused)
+
+
+def _recall(record: Record, asked: LabelledQuestion, _: Dataset) -> Score:
+    return m.citation_recall(record.citations, asked.query, refused=record.refused)
+
+
+def _grounded(record: Record, _: LabelledQuestion, material: Dataset) -> Score:
+    texts = [material.text[one.document][one.start : one.end] for one in record.passages]
+    return m.groundedness(spoken(record.answer), texts, refused=record.refused)
+
+
+def _refusal(record: Record, asked: LabelledQuestion, _: Dataset) -> Score:
+    return score(float(record.refused != asked.query.answerable))
+
+
+def _right(record: Record, asked: LabelledQuestion, _: Dataset) -> Score:
+    if record.refused or not asked.query.answerable:
+        return score(float(record.refused and not asked.query.answerable))
+    return score(float(_answered_right(record, asked)))
+
+
+def _answered_right(record: Record, asked: LabelledQuestion) -> bool:
+    """It holds an accepted answer; or, being worded otherwise than the gold, cites a sentence that does."""
+    if _holds(record.answer, asked):
+        return True
+    return any(_shared(cited, gold) >= HALF * (gold.end - gold.start) for cited in record.citations for gold in asked.query.gold)
+
+
+def _holds(answer: str, asked: LabelledQuestion) -> bool:
+    said = f" {m.normalise(spoken(answer), asked.language)} "
+    return any(f" {m.normalise(gold, asked.language)} " in said for gold in asked.query.answers)
+
+
+ANSWERS: Mapping[str, Callable[..., Score]] = {
+    "exact_match": _exact,
+    "answer_f1": _f1,
+    "covered": _covered,
+    "citation_precision": _precision,
+    "citation_recall": _recall,
+    "groundedness": _grounded,
+    "refusal": _refusal,
+    "right": _right,
+    "served": _of_answer,
+}

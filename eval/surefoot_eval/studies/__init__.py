@@ -1,0 +1,1 @@
+"""Studies of single parts; they stay in the repository."""

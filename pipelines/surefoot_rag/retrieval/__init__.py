@@ -1,0 +1,1 @@
+"""From texts to an index, and from a question to passages."""

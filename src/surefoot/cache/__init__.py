@@ -1,0 +1,1 @@
+"""Cache keys, entries, vectors, and the single flight between processes."""

@@ -1,0 +1,1 @@
+"""What a call goes through: the stack of layers, streams, deadlines."""

@@ -1,0 +1,1 @@
+"""Layers that hold something until the call is finished: concurrency, rate, breaker, budget."""

@@ -1,0 +1,259 @@
+"""Refuses before money is spent: reserves what an attempt may cost, settles what it did cost once the attempt is finished.
+
+It stands inside retry and hedge, because each attempt is paid for and a hedge pays twice; a cache hit is free and never gets here. A
+stream that is cut or left early settles with what was used, by the provider's count or, flagged, by ours.
+
+A hard limit is never passed: what is reserved is what the attempt costs at most. Where that does not fit any more, and the request does
+not say how long its answer may be, the answer is bounded to what the money left pays for, and the bound is sent to the provider. Where the
+money is held by calls under way only, a call waits for them. It holds nothing while it waits, so no two calls wait for each other; and a
+hedge's second runner does not wait at all, as it would wait for the first one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+from msgspec.structs import replace
+
+from surefoot.core.deadlines import deadline_of
+from surefoot.core.stack import Handler
+from surefoot.core.stream import Outcome, Stream
+from surefoot.errors import BudgetExceeded, Misconfigured
+from surefoot.events import BudgetWarning, emit
+from surefoot.rules.spending import NANO, Claim, nano
+from surefoot.settings import SpendLimit
+from surefoot.types import Call, Usage
+from surefoot.usage.billing import Guess, may_be_billed, used
+from surefoot.usage.bounds import model_asked
+from surefoot.usage.quotes import Quote
+from surefoot.usage.spend import Busy, Hold, LocalSpendStore, Place, SpendStore
+
+WARN_SHARE = 0.8  # of a limit: late enough to matter, early enough to act
+WARNED = 1000  # accounts of which it is remembered that a warning was given
+WAIT_S = 600.0  # for calls under way, where no deadline says less: vendors' SDKs give up a call after so long
+WAIT_SHARE = 0.9  # of the time to the deadline: an answer needs some, and a refusal says more than a deadline passed
+POLL_S = 0.25  # how often somebody else's settlement is looked for, where accounts are shared by many processes
+
+Note: TypeAlias = Callable[[Any, Usage], None]  # learns from a request and what it came to
+
+_log = logging.getLogger(__name__)
+
+
+class _Booking:
+    """What one attempt has set aside."""
+
+    __slots__ = ("holds", "quote", "usd")
+
+    def __init__(self, quote: Quote, holds: list[Hold], usd: float) -> None:
+        self.quote = quote
+        self.holds = holds
+        self.usd = usd  # what it may cost at most
+
+
+class Budget:
+    """Keeps spending within `limits`: `Budget(target="openai:m", limits=(SpendLimit(usd=5),), quote=..., price=...)`.
+
+    `quote(request)` is what an attempt may cost, `price(usage, model)` what it did cost in US dollars, None if the price is unknown (then
+    what was likely counts, and a BudgetWarning says so once). `guess(request, text)` counts tokens where the provider did not, `note`
+    learns from what it counted. `clock` gives seconds since 1970, needed for periods: a day on a bill is a calendar's day, not the loop's.
+    Raises BudgetExceeded: nothing sent, nothing spent.
+    """
+
+    def __init__(  # noqa: PLR0913 - what is asked of the target's prices, one each
+        self,
+        *,
+        target: str = "",
+        limits: Sequence[SpendLimit] = (),
+        spend_store: SpendStore | None = None,
+        quote: Callable[[Any], Quote] | None = None,
+        price: Callable[[Any, str], float | None] | None = None,
+        guess: Guess | None = None,
+        note: Note | None = None,
+        clock: Callable[[], float] | None = None,
+        ready: Callable[[str], Coroutine[Any, Any, None] | None] | None = None,
+    ) -> None:
+        if clock is None and any(limit.period != "ever" for limit in limits):
+            raise Misconfigured("a budget by day or month needs a clock that knows the date: clock=...")
+        self.target = target
+        self.limits = tuple(dict.fromkeys(limits))  # one said twice is one
+        self.spend_store: SpendStore = LocalSpendStore() if spend_store is None else spend_store
+        self._hold = getattr(self.spend_store, "hold", None)  # of accounts in this process, which nobody has to wait for
+        self._ready = ready
+        self._quote = quote or (lambda _: Quote.exactly(0.0))
+        self._price = price or (lambda _usage, _model: None)
+        self._guess = guess
+        self._note = note
+        self._clock = clock or (lambda: 0.0)
+        self._warned: set[str] = set()
+
+    def describe(self) -> str:
+        """The limits, for `describe()`."""
+        if not self.limits:
+            return "budget: none"
+        return "budget: " + ", ".join(
+            f"${one.usd:g} {one.scope}{'' if one.period == 'ever' else ' a ' + one.period} ({one.mode})" for one in self.limits
+        )
+
+    def idle(self) -> bool:
+        """True if nothing is reserved here."""
+        return self.spend_store.idle()
+
+    async def __call__(self, call: Call[Any], inner: Handler) -> Any:
+        """Set aside what the attempt may cost in every account it concerns; ask, with the answer bounded where that is needed; settle."""
+        if not self.limits:
+            return await inner(call)
+        model = model_asked(call.request)
+        if model and self._ready is not None and (reading := self._ready(model)) is not None:
+            await reading
+        booking = await self._book(call)
+        try:
+            answer = await inner(self._bounded(call, booking))
+        except BaseException as error:
+            self._settle(call, booking, Outcome(error=error))
+            raise
+        if isinstance(answer, Stream):
+            answer.watch(partial(self._settle, call, booking))
+        else:
+            self._settle(call, booking, Outcome(reply=answer))
+        return answer
+
+    # Before
+
+    async def _book(self, call: Call[Any]) -> _Booking:
+        """Reserve, and wait for it where calls under way hold the money. Raises BudgetExceeded."""
+        loop = asyncio.get_running_loop()
+        waiters, poll_s = self.spend_store.waiters, None if self._hold is not None else POLL_S
+        full = next((account for _, account in self._concerned(call) if waiters.any(account)), "")  # whoever waits already comes first
+        place: Place | None = None
+        begun_s = until_s = loop.time()
+        try:
+            while True:
+                if not full:
+                    quote = self._quote(call.request)  # anew after each wait: what was settled meanwhile may have taught something
+                    booking, full = await self._try(call, quote)
+                    if booking is not None:
+                        if place is not None:
+                            place.leave()
+                        return booking
+                if place is None:
+                    deadline = deadline_of(call)
+                    until_s += WAIT_S if deadline is None else min(WAIT_S, WAIT_SHARE * (deadline - begun_s))
+                left_s = until_s - loop.time()
+                if call.hedged or left_s <= 0:
+                    raise self._held(full, loop.time() - begun_s)  # noqa: TRY301 - its place is given up below
+                if place is None or place.account != full:
+                    if place is not None:
+                        place.leave()
+                    place = waiters.join(full)
+                await place.turn(left_s, poll_s=poll_s)
+                full = ""
+        except BaseException as error:
+            if place is not None:
+                place.leave(in_vain=isinstance(error, BudgetExceeded))
+            raise
+
+    async def _try(self, call: Call[Any], quote: Quote) -> tuple[_Booking | None, str]:
+        """What was set aside, in all accounts or in none; and the account that calls under way fill, if one does."""
+        claim, holds = quote.claim, list[Hold]()
+        try:
+            for limit, account in self._concerned(call):
+                is_soft = limit.mode == "soft"
+                asked = Claim.exactly(nano(quote.likely_usd)) if is_soft else claim
+                if self._hold is not None:
+                    hold = self._hold(account, asked, limit_usd=limit.usd, force=is_soft)
+                else:
+                    hold = await self.spend_store.reserve(account, asked, limit_usd=limit.usd, force=is_soft)
+                if isinstance(hold, Busy):
+                    self._give_back(holds)
+                    return None, account
+                if hold is None:
+                    raise self._refusal(limit, account, quote)  # noqa: TRY301 - what was reserved is given back below
+                holds.append(hold)
+                self._warn(call, limit, hold, quote)
+                if not is_soft:
+                    claim = claim.within(nano(hold.amount_usd))
+        except BaseException:
+            self._give_back(holds)
+            raise
+        return _Booking(quote, holds, claim.worst / NANO), ""
+
+    def _concerned(self, call: Call[Any]) -> list[tuple[SpendLimit, str]]:
+        """The limits that concern `call`, each with its account."""
+        now_s = self._clock()
+        spend_store = [(limit, limit.account(call, now_epoch_s=now_s)) for limit in self.limits]
+        return [(limit, account) for limit, account in spend_store if account is not None]
+
+    def _bounded(self, call: Call[Any], booking: _Booking) -> Call[Any]:
+        """`call`, with its answer bounded to what was set aside for it, unless that is the worst case."""
+        quote = booking.quote
+        if booking.usd >= quote.claim.worst / NANO:
+            return call
+        tokens = quote.tokens_for(booking.usd)
+        _log.debug("%s: the budget is nearly used up, so the answer is bounded to %d tokens", self.target, tokens)
+        return replace(call, request=replace(call.request, max_tokens=tokens))
+
+    def _refusal(self, limit: SpendLimit, account: str, quote: Quote) -> BudgetExceeded:
+        return BudgetExceeded(
+            f"{self.target}: the budget of ${limit.usd:g} for {_shown(account)} has no room for about ${quote.least_usd:.6f}; nothing was "
+            "sent. Raise the limit, wait for its next period, or ask a cheaper target"
+        )
+
+    def _held(self, account: str, waited_s: float) -> BudgetExceeded:
+        return BudgetExceeded(
+            f"{self.target}: calls under way hold what is left of the budget for {_shown(account)}, and after {waited_s:.1f} s there "
+            "is still no room; nothing was sent. Ask again once they have ended, raise the limit, or set max_tokens",
+            retry_after_s=1.0,
+        )
+
+    def _warn(self, call: Call[Any], limit: SpendLimit, hold: Hold, quote: Quote) -> None:
+        """Tell, once an account, when little of its limit is left."""
+        spent_usd = hold.spent_usd + quote.likely_usd
+        share = WARN_SHARE if limit.mode != "soft" else 1.0
+        if spent_usd > share * limit.usd and hold.account not in self._warned:
+            if len(self._warned) >= WARNED:
+                self._warned.clear()
+            self._warned.add(hold.account)
+            emit(call, BudgetWarning, what=_shown(hold.account), spent_usd=spent_usd, limit_usd=limit.usd)
+
+    # After
+
+    def _settle(self, call: Call[Any], booking: _Booking, outcome: Outcome) -> None:
+        """The attempt is finished: what it did cost takes the place of what it might have cost."""
+        if not booking.holds:
+            return
+        actual_usd = 0.0
+        try:
+            actual_usd = self._actual_usd(call, booking, outcome)
+        finally:
+            for hold in booking.holds:
+                self.spend_store.settle(hold, actual_usd)
+
+    def _actual_usd(self, call: Call[Any], booking: _Booking, outcome: Outcome) -> float:
+        likely_usd = min(booking.quote.likely_usd, booking.usd)
+        usage = used(call, outcome, self._guess)
+        if usage is None:
+            return likely_usd if may_be_billed(outcome) else 0.0
+        if self._note is not None and not usage.estimated:
+            self._note(call.request, usage)
+        if usage.estimated and (not usage.total_tokens or outcome.reply is None):
+            return likely_usd  # nobody counted, and there is no text to count
+        cost = self._price(usage, model_asked(call.request))
+        if cost is None:
+            if "price" not in self._warned:
+                self._warned.add("price")
+                emit(call, BudgetWarning, what=f"{self.target}: price unknown, the estimate stands", spent_usd=likely_usd)
+            return likely_usd
+        return cost
+
+    def _give_back(self, holds: Sequence[Hold]) -> None:
+        for hold in holds:
+            self.spend_store.settle(hold, 0.0)
+
+
+def _shown(account: str) -> str:
+    """An account as messages name it: what is added up in it."""
+    return account.partition("|")[0]

@@ -1,0 +1,1 @@
+"""Layers that ask again until there is an answer: retry, hedge, fallback, balance, resume."""

@@ -1,0 +1,79 @@
+"""A model's calls end when the model is closed, and keep what they need until then.
+
+Connections are shared with other models and stay open for them, as does a client that the caller gave. So closing connections would not
+reach a model's own calls: they are told here, whatever they are waiting for.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import math
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from surefoot.core.deadlines import CancelScope
+from surefoot.core.stack import Handler
+from surefoot.core.stream import Outcome, Stream
+from surefoot.errors import ConnectionLost, Refused, SurefootError
+from surefoot.types import Call
+
+
+class Lifetime:
+    """Ends every call under way at `end()`: `Lifetime(*held)`. What is `held` lives as long as any call inside does, streams included.
+
+    A call that was sent, or may have been, raises ConnectionLost; a stream that has begun, Interrupted with what arrived; one that comes
+    after the end, or had not been sent, Refused (nothing spent).
+    """
+
+    def __init__(self, *held: object) -> None:
+        self._held = held
+        self._waiting: set[CancelScope] = set()  # calls that have no answer yet
+        self._streams: WeakKeyDictionary[Stream, contextvars.Context] = WeakKeyDictionary()  # weak: a stream nobody holds is no call
+        self._has_ended = False
+
+    def idle(self) -> bool:
+        """True if nothing is under way."""
+        return not self._waiting and not self._streams
+
+    def describe(self) -> str:
+        """One line for `describe()`."""
+        return "lifetime: calls end when the model is closed"
+
+    async def __call__(self, call: Call[Any], inner: Handler) -> Any:
+        """Ask, unless the model has been closed."""
+        if self._has_ended:
+            raise _closed(call)
+        scope = CancelScope(math.inf, math.inf, _closed, call)
+        self._waiting.add(scope)
+        try:
+            answer = await inner(call)
+        except BaseException as error:
+            self._waiting.discard(scope)
+            scope.raised(error)
+            raise
+        self._waiting.discard(scope)
+        scope.answered(answer, until_finished=False)
+        if isinstance(answer, Stream) and answer.outcome is None:
+            self._streams[answer] = contextvars.copy_context()
+            answer.watch(self._finished)  # by which the stream holds us
+            if self._has_ended:  # in the very step in which the answer came
+                answer.fail(_closed(call))
+        return answer
+
+    def _finished(self, outcome: Outcome) -> None:
+        if outcome.stream is not None:
+            self._streams.pop(outcome.stream, None)
+
+    def end(self) -> None:
+        """Tell every call under way, at once. On the loop they run on."""
+        self._has_ended = True
+        for scope in list(self._waiting):
+            scope.fire()
+        for stream, context in list(self._streams.items()):
+            context.run(stream.fail, ConnectionLost("the model was closed while the stream was being read", target=stream.target))
+
+
+def _closed(call: Call[Any], _seconds: float = 0.0, _target: str = "") -> SurefootError:
+    if call.state.attempts == 0:
+        return Refused("the model was closed before the call was sent; nothing was spent, and asking it again opens it again")
+    return ConnectionLost("the model was closed while the call was under way; asking it again opens it again")

@@ -1,0 +1,1 @@
+"""ChatModel and EmbedModel: what users say becomes a request, targets become a stack."""

@@ -1,0 +1,161 @@
+"""ChatModel and EmbedModel: what a user holds. Sync is a view of async; every call runs on the one background loop.
+
+chat = ChatModel("openai:gpt-5-mini", "local:extractive")      in order of preference
+chat = ChatModel([a, b], c)                                    a and b share the load as equals, c is the fallback
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
+
+from surefoot import runtime
+from surefoot.errors import BatchFailed, SurefootError
+from surefoot.models._gather import gather
+from surefoot.models.requests import call_of, chat_request
+from surefoot.models.streams import ChatStream, ChatStreamSync
+from surefoot.secret import Secret
+from surefoot.settings import Policy, Semantic
+from surefoot.types import ChatReply, ChatRequest, Message, Schema, Store, Tool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from surefoot.usage.ledger import Ledger
+from surefoot.models.base import TargetLike, _asked, _Model
+from surefoot.models.embed import EmbedModel
+
+ChatInput: TypeAlias = "str | Message | Sequence[Message] | ChatRequest"
+
+
+class ChatOptions(TypedDict, total=False):
+    """What may be said per call; the same words as ChatRequest's fields, and `deadline_s`, `tags`, `tenant`, `priority`.
+
+    `deadline_s=None` is no deadline, whatever the policy's is; one of an enclosing `scope` holds all the same.
+    """
+
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    stop: str | Sequence[str] | None
+    seed: int | None
+    reasoning_effort: str
+    tools: Sequence[Tool | Mapping[str, Any]]
+    tool_choice: str
+    parallel_tool_calls: bool | None
+    schema: Schema | None
+    model: str
+    extra: Mapping[str, Any] | str
+    deadline_s: float | None
+    tenant: str
+    priority: str
+    tags: Mapping[str, str]
+
+
+class ChatModel(_Model):
+    """A chat model that stays on its feet. Targets in order of preference; a list among them shares the load as equals.
+
+    `cache` is None, "memory", "sqlite:PATH", "redis://...", or a Store; `semantic=Semantic()` answers from it the same question in other
+    words too. Raises Misconfigured for an unknown provider, a missing extra or key.
+    """
+
+    def __init__(
+        self,
+        *targets: TargetLike | Sequence[TargetLike],
+        policy: Policy | None = None,
+        cache: str | Secret | Store | None = None,
+        ledger: str | Path | Ledger | None = None,
+        semantic: Semantic | None = None,
+    ) -> None:
+        """Check everything that can be checked without asking anybody; raises Misconfigured naming the remedy."""
+        cache = Secret(cache) if isinstance(cache, str) else cache  # an address may hold a password
+        super().__init__(*targets, policy=policy, cache=cache, ledger=ledger)
+        if semantic is not None:
+            given = isinstance(semantic.embed, EmbedModel)
+            self._stack.recognise(semantic, semantic.embed if given else EmbedModel(semantic.embed), owned=not given)
+
+    def invoke(self, prompt: ChatInput, /, **options: Unpack[ChatOptions]) -> ChatReply:
+        """Ask and wait, from any thread, also where a loop is running (Jupyter).
+
+        Raises a Refused (nothing spent), a Fault, Exhausted (each attempt's failure in order) or DeadlineExceeded.
+        """
+        return runtime.run(self._ask(chat_request(prompt, options), options))
+
+    async def ainvoke(self, prompt: ChatInput, /, **options: Unpack[ChatOptions]) -> ChatReply:
+        """Ask, from any event loop. Errors as for `invoke`."""
+        asked = self._ask(chat_request(prompt, options), options)
+        if not runtime.is_home():
+            return await runtime.arun(asked)
+        try:  # as `arun`, without a coroutine of its own between every caller and every call
+            return await asked
+        except asyncio.CancelledError as cancelled:
+            runtime.check_stray(cancelled)
+            raise
+
+    def stream(self, prompt: ChatInput, /, **options: Unpack[ChatOptions]) -> ChatStreamSync:
+        """Ask for a stream of Delta; iterate it, then read its `.reply`. Leaving early drops the connection.
+
+        Raises Interrupted (with `.partial`) if it breaks after the first token; before it, retries and fallbacks stay invisible.
+        """
+        call = _asked(self._call(chat_request(prompt, options), options, stream=True))
+        return ChatStreamSync(runtime.pipe_sync(self._handle(call)), call)
+
+    def astream(self, prompt: ChatInput, /, **options: Unpack[ChatOptions]) -> ChatStream:
+        """`stream` for async callers: `async for delta in chat.astream(...)`."""
+        call = self._call(chat_request(prompt, options), options, stream=True)
+        return ChatStream(lambda: runtime.pipe(self._handle(_asked(call))), call)
+
+    def batch(
+        self,
+        prompts: Iterable[ChatInput],
+        /,
+        *,
+        max_in_flight: int = 64,
+        return_exceptions: bool = False,
+        progress: bool = False,
+        **options: Unpack[ChatOptions],
+    ) -> list[Any]:
+        """`abatch` for sync callers."""
+        return runtime.run(self._batch(self._calls(prompts, options), max_in_flight, return_exceptions, progress))
+
+    async def abatch(
+        self,
+        prompts: Iterable[ChatInput],
+        /,
+        *,
+        max_in_flight: int = 64,
+        return_exceptions: bool = False,
+        progress: bool = False,
+        **options: Unpack[ChatOptions],
+    ) -> list[Any]:
+        """Ask all, at most `max_in_flight` at once; replies in order. One bad prompt does not lose the others.
+
+        With `return_exceptions` a failed one is its error in the list; without, BatchFailed is raised after all have been asked: its
+        `.replies` holds the same list, so nothing that was paid for is lost.
+        """
+        return await runtime.arun(self._batch(self._calls(prompts, options), max_in_flight, return_exceptions, progress))
+
+    def _call(self, request: ChatRequest, options: Mapping[str, Any], *, stream: bool = False) -> Any:
+        return call_of(request, options, stream=stream, listeners=self._listeners)
+
+    def _ask(self, request: ChatRequest, options: Mapping[str, Any]) -> Coroutine[Any, Any, ChatReply]:
+        call, handler = _asked(self._call(request, options)), self._stack.ready()
+        return self._handle(call) if handler is None else handler(call)  # type: ignore[return-value]  # the first layer is a coroutine
+
+    def _calls(self, prompts: Iterable[ChatInput], options: Mapping[str, Any]) -> list[Any]:
+        """One Call a prompt; a prompt that cannot be asked at all is its error, in its place."""
+        calls: list[Any] = []
+        for prompt in prompts:
+            try:
+                calls.append(self._call(chat_request(prompt, options), options))
+            except SurefootError as error:
+                calls.append(error)
+        return calls
+
+    async def _batch(self, calls: list[Any], max_in_flight: int, return_exceptions: bool, progress: bool) -> list[Any]:  # noqa: FBT001
+        replies = await gather(calls, self._handle, max_in_flight=max_in_flight, progress=progress)
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
+        if errors and not return_exceptions:
+            raise BatchFailed(f"{len(errors)} of {len(replies)} failed; .replies holds the others", errors, replies=replies)
+        return replies

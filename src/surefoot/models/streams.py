@@ -1,0 +1,88 @@
+"""The streams that `astream` and `stream` give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Self
+
+from surefoot.types import ChatReply, Delta
+
+
+class ChatStream:
+    """A streamed answer for async callers: iterate once, then read `.reply`. Also an async context manager."""
+
+    def __init__(self, open_stream: Callable[[], Coroutine[Any, Any, Any]], call: Any) -> None:
+        self._open = open_stream
+        self._call = call
+        self._inner: Any = None
+        self._ended = False  # the background loop reads ahead of us; the reply is shown when this reader has seen the end
+
+    def __aiter__(self) -> Self:
+        """The stream itself."""
+        return self
+
+    async def __anext__(self) -> Delta:
+        """The next delta; the first one is asked for here."""
+        if self._inner is None:
+            self._inner = await self._open()
+        try:
+            return await self._inner.__anext__()  # type: ignore[no-any-return]
+        except StopAsyncIteration:
+            self._ended = True
+            raise
+
+    @property
+    def reply(self) -> ChatReply | None:
+        """The whole reply with usage, cost and attempts, once the stream has ended; None before."""
+        return self._call.state.memo.get("reply") if self._ended else None
+
+    async def aclose(self) -> None:
+        """Stop reading and drop the connection."""
+        if self._inner is not None:
+            await self._inner.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Nothing is asked before the first delta."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Drop the connection if the end was not reached."""
+        await self.aclose()
+
+
+class ChatStreamSync(Iterator[Delta]):
+    """A streamed answer for sync callers: iterate once, then read `.reply`. Also a context manager."""
+
+    def __init__(self, inner: Any, call: Any) -> None:
+        self._inner = inner
+        self._call = call
+        self._ended = False
+
+    def __iter__(self) -> Self:
+        """The stream itself."""
+        return self
+
+    def __next__(self) -> Delta:
+        """The next delta."""
+        try:
+            return next(self._inner)  # type: ignore[no-any-return]
+        except StopIteration:
+            self._ended = True
+            raise
+
+    @property
+    def reply(self) -> ChatReply | None:
+        """The whole reply, once the stream has ended; None before."""
+        return self._call.state.memo.get("reply") if self._ended else None
+
+    def close(self) -> None:
+        """Stop reading and drop the connection."""
+        self._inner.close()
+
+    def __enter__(self) -> Self:
+        """The stream itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Drop the connection if the end was not reached."""
+        self.close()

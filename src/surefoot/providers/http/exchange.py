@@ -1,0 +1,197 @@
+"""One target's exchange with its provider: the key in, one request out, one answer back, every fault through the error boundary."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Protocol
+
+from surefoot.core.stream import Source, Stream, open_stream
+from surefoot.errors import AuthFailed, Fault, MalformedReply, Misconfigured, SurefootError, Transient
+from surefoot.providers.http import aws_events
+from surefoot.providers.http.body import NO_EXTRA, Extra, extra_of
+from surefoot.providers.http.faults import BodyTooLarge, ErrorBoundary, InFlight, fault, rate_headers
+from surefoot.providers.http.redact import snippet
+from surefoot.providers.http.sse import EventReader, EventSource, UnreadBody
+from surefoot.secret import KEY_CHARS, KeySource, Secret, guard_logs, in_use
+from surefoot.settings import Target
+from surefoot.types import Call, ChatRequest, EmbedRequest
+
+# Loggers that show signed requests, or whatever a server says, at DEBUG.
+LOUD = ("anthropic._base_client", "openai._base_client", "httpx", "httpx2", "httpcore.http11", "httpcore2.http11", "httpcore2.http2")
+
+
+class Lane(Protocol):
+    """How bytes travel: as the SDK writes them, or directly."""
+
+    async def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> UnreadBody:
+        """Send once, with the headers and the query of `extra`; an answer with any status is an answer."""
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+
+
+class Exchange:
+    """Asks for the key at each attempt, sends once, and turns whatever goes wrong into one of our errors.
+
+    After the provider refused a key its source is asked once for a newer one. If there is one, the error is a Transient: nothing was
+    answered, and the retry layer (the one owner of retries) sends again with the new key. If there is none, it is AuthFailed.
+    """
+
+    __slots__ = ("_in_flight", "_key_in_use", "_keys", "_lane", "_missing", "_signs", "target")
+
+    def __init__(self, target: Target, keys: KeySource | None, lane: Lane, *, variable: str) -> None:
+        guard_logs(*LOUD)
+        self.target = target.name
+        self._lane = lane
+        self._signs = target.client is not None
+        self._in_flight = InFlight()
+        self._key_in_use: Secret | None = None
+        self._keys: KeySource | None = keys
+        if keys is None and isinstance(target.api_key, Secret):
+            self._keys = _Given(target.api_key)
+        elif keys is None and target.base_url:
+            self._keys = _Given(Secret("not-needed"))  # servers on one's own machine want some key and look at none
+        self._missing = f"{target.name}: no API key; set the environment variable {variable} or pass api_key"
+
+    async def _key(self) -> Secret | None:
+        if self._signs:
+            return None
+        key = await self._keys.get() if self._keys is not None else None
+        if not key:
+            raise Misconfigured(self._missing)
+        if key is self._key_in_use:
+            return key
+        if not (key.reveal().isascii() and key.reveal().isprintable()):
+            raise Misconfigured(f"{self.target}: the API key holds characters that no header carries (a line break, a letter beyond ASCII)")
+        self._key_in_use = key
+        in_use(key)
+        return key
+
+    async def send(self, path: str, body: bytes, call: Call[Any]) -> tuple[UnreadBody, ErrorBoundary]:
+        """Send once; an answer with a good status comes back unread, with the error boundary to read it through.
+
+        Raises a Fault otherwise.
+        """
+        key = await self._key()
+        boundary = ErrorBoundary(self.target, key, self._in_flight)
+        with boundary:
+            answer = await self._lane.post(path, body, key, extra_of(call.request.extra) if call.request.extra else NO_EXTRA)
+        call.state.memo["rate_headers"] = rate_headers(answer.headers)
+        if 200 <= answer.status < 300:
+            return answer, boundary
+        body, note = await self._refusal(answer, boundary)
+        refused = fault(self.target, answer.status, answer.headers, body, key=key, private=texts(call.request), note=note)
+        if isinstance(refused, AuthFailed) and key is not None:
+            refused = await self._after_refusal(refused, key)
+        raise refused
+
+    async def _after_refusal(self, refused: AuthFailed, key: Secret) -> Fault:
+        newer = None
+        with suppress(SurefootError):  # a source that cannot be reached has no newer key; the refusal is the news
+            newer = await self._keys.renew(key) if self._keys is not None else None
+        if not newer or newer == key:
+            return refused
+        return Transient(
+            f"{self.target}: the provider refused the key (HTTP {refused.status}); a newer one has been found",
+            status=refused.status, code=refused.code, retry_after_s=0.0, request_id=refused.request_id, target=self.target,
+        )  # fmt: skip
+
+    async def _refusal(self, answer: UnreadBody, boundary: ErrorBoundary) -> tuple[bytes, str]:
+        """The body of a failed answer; or, of one that is too long, what to say of it: the status counts all the same."""
+        try:
+            return await self._read(answer, boundary), ""
+        except MalformedReply as error:
+            if not isinstance(error.__cause__, BodyTooLarge):
+                raise
+            return b"", str(error.__cause__)
+
+    async def _read(self, answer: UnreadBody, boundary: ErrorBoundary) -> bytes:
+        """The whole body; the connection is dropped if that fails."""
+        try:
+            with boundary:
+                body = await answer.read()
+                # A server that repeats the key would put it into the locals of whoever reads the body.
+                if boundary.key is None or len(boundary.key.reveal()) < KEY_CHARS:
+                    return body
+                return body.replace(boundary.key.reveal().encode(), b"****")
+        except BaseException:
+            with suppress(SurefootError), boundary:
+                await answer.aclose()
+            raise
+
+    async def whole(self, path: str, body: bytes, call: Call[Any]) -> tuple[bytes, UnreadBody, ErrorBoundary]:
+        """Send once and read the whole answer."""
+        answer, boundary = await self.send(path, body, call)
+        return await self._read(answer, boundary), answer, boundary
+
+    async def stream(
+        self,
+        path: str,
+        body: bytes,
+        call: Call[Any],
+        *,
+        reader: Callable[[UnreadBody, ErrorBoundary], EventReader],
+        whole: Callable[[bytes, UnreadBody, ErrorBoundary], Source],
+    ) -> Stream:
+        """Send once and return the opened stream. `whole` reads the answer of a server that does not stream: it sent JSON."""
+        answer, boundary = await self.send(path, body, call)
+        content_type = answer.headers.get("content-type", "")
+        if content_type.startswith(aws_events.CONTENT_TYPE):
+            return await open_stream(EventSource(aws_events.AwsEvents(answer), reader(answer, boundary), boundary), target=self.target)
+        if content_type.startswith("text/event-stream") or not content_type:
+            return await open_stream(EventSource(answer, reader(answer, boundary), boundary), target=self.target)
+        return await open_stream(whole(await self._read(answer, boundary), answer, boundary), target=self.target)
+
+    async def aclose(self) -> None:
+        """Close all connections; whoever waits for an answer is told at once."""
+        self._in_flight.emit()
+        await self._lane.aclose()
+
+
+class _Given:
+    """A key that came with the target."""
+
+    def __init__(self, key: Secret) -> None:
+        self._key = key
+
+    async def get(self) -> Secret | None:
+        """The key."""
+        return self._key
+
+    async def renew(self, bad: Secret) -> Secret | None:
+        """There is no other."""
+        del bad
+        return None
+
+
+def texts(request: ChatRequest | EmbedRequest) -> Iterator[str]:
+    """What the caller wrote, which no message of ours may repeat."""
+    if isinstance(request, EmbedRequest):
+        yield from request.texts
+        return
+    for message in request.messages:
+        yield message.text
+        yield from (call.arguments for call in message.tool_calls)
+
+
+def options_of(target: Target, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The target's options over their defaults. Raises Misconfigured for an unknown one, naming the nearest known."""
+    given = dict(target.options)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise Misconfigured(f"target {target.name}: unknown option {name!r}; {hint}known are {', '.join(sorted(known))}")
+    return {**known, **given}
+
+
+def missing_extra(target: Target, package: str, extra: str) -> Misconfigured:
+    """What to say when a vendor's package is not installed."""
+    return Misconfigured(f'target {target.name} needs the package {package}, not installed here: run  pip install "surefoot[{extra}]"')
+
+
+def no_stream(body: bytes, content_type: str, *, key: Secret | None) -> str:
+    """What to say of an answer that should have been a stream."""
+    return f"a stream was asked for; the answer is {snippet(body, content_type, key=key)}"

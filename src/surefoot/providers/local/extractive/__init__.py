@@ -1,0 +1,1 @@
+"""A reader that answers with sentences of the passages it is given."""

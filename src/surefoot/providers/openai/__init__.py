@@ -1,0 +1,1 @@
+"""OpenAI's Chat Completions and embeddings, and servers compatible with them."""

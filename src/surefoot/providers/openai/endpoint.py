@@ -1,0 +1,271 @@
+"""OpenAI, and every server that speaks its protocol: vLLM, Ollama, llama.cpp, Azure, OpenRouter, ... by `base_url`.
+
+Chat Completions and Embeddings. The SDK sends (`lane="sdk"`), or the caller's own client of it (`client=`), or nothing but an aiohttp
+session (`lane="direct"`); bodies, answers and event streams are our own functions' either way.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from surefoot.core.deltas import Replay, to_deltas
+from surefoot.core.stream import Stream
+from surefoot.errors import BadRequest, Misconfigured, SurefootError
+from surefoot.facts import ModelFacts, model_of
+from surefoot.providers._parameters import LeftOutNotes
+from surefoot.providers.http.direct import DirectLane
+from surefoot.providers.http.exchange import Exchange, Lane, missing_extra, no_stream, options_of, texts
+from surefoot.providers.http.faults import ErrorBoundary, fault_of, malformed, request_id
+from surefoot.providers.http.reading import ReadingContext
+from surefoot.providers.http.sdk import STAND_IN, OwnClientLane, SdkLane, http_client, http_module, timeouts
+from surefoot.providers.http.session import Sender
+from surefoot.providers.http.sse import UnreadBody
+from surefoot.providers.http.transport import OPTIONS as TRANSPORT_OPTIONS
+from surefoot.providers.http.transport import Transport, address_of, check_client, lane_of, transport_of
+from surefoot.providers.openai import facts
+from surefoot.providers.openai.requests import UNSET, OpenAIDialect, chat_body, embed_body
+from surefoot.providers.openai.responses import OpenAIChatReader, chat_reply, vectors
+from surefoot.secret import KeySource
+from surefoot.settings import Target
+from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedRequest, Traits
+
+logger = logging.getLogger(__name__)
+
+FACTS = facts.PROVIDERS["openai"]
+MAX_BATCH_TEXTS = 2048  # texts of one embeddings request, the API reference says
+MAX_BATCH_TOKENS = 300_000  # tokens of one embeddings request over all texts, ibid.
+
+OPTIONS: dict[str, Any] = {
+    "organization": None,  # left out, OPENAI_ORG_ID and OPENAI_PROJECT_ID count
+    "project": None,
+    "api_version": None,  # Azure's dated API: sent as ?api-version=
+    "auth_header": None,  # "authorization" or "api-key"; None: api-key at Azure, unless the key is a token
+    **TRANSPORT_OPTIONS,
+    "max_tokens_field": None,  # None: max_completion_tokens at OpenAI, max_tokens elsewhere
+    "stream_usage": True,  # False for servers that do not know stream_options
+    "sampling": None,  # True or False: always or never send temperature and top_p; None: unless OpenAI's model refuses them
+    "refused": (),  # further parameters that are never sent: ("stop", "seed")
+    "base_model": "",  # the model behind an Azure deployment of another name: decides which parameters are sent
+    "document_prefix": "",  # put before each text to embed (e5, nomic and others want "passage: ", "query: ")
+    "query_prefix": "",
+    "max_batch_texts": None,
+    "max_batch_tokens": None,
+    "max_text_tokens": None,
+}
+
+
+UNKNOWN = ModelFacts(begins="")
+
+
+class OpenAIProvider:
+    """`openai:MODEL`, at OpenAI or at `target.base_url`. Sends once, never retries or waits; lives on one loop.
+
+    `target.options` may hold the keys of OPTIONS. Raises Misconfigured for an unknown option or a missing package.
+    """
+
+    def __init__(self, target: Target, keys: KeySource | None) -> None:
+        options = options_of(target, OPTIONS)
+        if options["auth_header"] not in {None, "authorization", "api-key"}:
+            raise Misconfigured(f"target {target.name}: auth_header = {options['auth_header']!r} must be 'authorization' or 'api-key'")
+        address = address_of(target) or FACTS.address
+        host = urlsplit(address).hostname or ""
+        is_openai = facts.is_openai(host)
+        self.target = target
+        self._notes = LeftOutNotes(target.name, logger)
+        self.dialect = OpenAIDialect(
+            target=target.name,
+            is_openai=is_openai,
+            max_tokens_field=options["max_tokens_field"] or ("max_completion_tokens" if is_openai else "max_tokens"),
+            stream_usage=options["stream_usage"],
+            sampling=options["sampling"],
+            refused=refused_of(target, options["refused"]),
+            base_model=options["base_model"],
+            document_prefix=options["document_prefix"],
+            query_prefix=options["query_prefix"],
+        )
+        known = self._embedder = model_of("openai", target.model) or UNKNOWN
+        self.traits = Traits(
+            context_tokens=target.context_tokens,
+            space=self._space(target.dimensions, is_unit=True),
+            host="" if is_openai else urlsplit(address).netloc.rpartition("@")[2],
+            max_batch_texts=options["max_batch_texts"] or MAX_BATCH_TEXTS,
+            max_batch_tokens=options["max_batch_tokens"] or (MAX_BATCH_TOKENS if known.text_tokens else None),
+            max_text_tokens=options["max_text_tokens"] or known.text_tokens,
+            can_bound="max_tokens" not in self.dialect.refused,
+        )
+        self._exchange = Exchange(target, keys, _lane(target, options), variable=FACTS.key_variables[0])
+
+    def _space(self, dimensions: int | None, *, is_unit: bool) -> str:
+        """provider/model/dimension/normalisation/prefix; a dimension nobody asked for is the model's own."""
+        model = self.target.model
+        size = dimensions or self._embedder.dimensions or "default"
+        prefixes = (self.dialect.document_prefix, self.dialect.query_prefix)
+        prefix = "|".join(quote(text, safe=" :") for text in prefixes) if any(prefixes) else "no-prefix"
+        return f"openai/{model}/{size}/{'unit' if is_unit else 'as-is'}/{prefix}"
+
+    async def chat(self, call: Call[ChatRequest]) -> ChatReply | Stream:
+        """One exchange. Raises Unsupported or Misconfigured (nothing sent), or a Fault."""
+        left_out: list[str] = []
+        body = chat_body(call.request, self.target.model, stream=call.stream, dialect=self.dialect, left_out=left_out)
+        self._notes.emit(call, call.request.model or self.target.model, left_out)
+        with remedy(self.target.name):
+            return await self._chat(call, body)
+
+    async def _chat(self, call: Call[ChatRequest], body: bytes) -> ChatReply | Stream:
+        if not call.stream:
+            data, answer, endpoint = await self._exchange.whole("/chat/completions", body, call)
+            return chat_reply(data, answer.headers.get("content-type", ""), self._asked(call, answer, endpoint))
+
+        def reader(answer: UnreadBody, endpoint: ErrorBoundary) -> OpenAIChatReader:
+            return OpenAIChatReader(self._asked(call, answer, endpoint))
+
+        def whole(data: bytes, answer: UnreadBody, endpoint: ErrorBoundary) -> Replay:
+            content_type = answer.headers.get("content-type", "")
+            if "json" not in content_type:
+                raise malformed(self.target.name, no_stream(data, content_type, key=endpoint.key), request_id=request_id(answer.headers))
+            return Replay(to_deltas(chat_reply(data, content_type, self._asked(call, answer, endpoint))))
+
+        return await self._exchange.stream("/chat/completions", body, call, reader=reader, whole=whole)
+
+    def _asked(self, call: Call[ChatRequest], answer: UnreadBody, endpoint: ErrorBoundary) -> ReadingContext:
+        number = request_id(answer.headers)
+
+        def emit(error: Any) -> SurefootError:
+            return fault_of(self.target.name, error, request_id=number, key=endpoint.key, private=texts(call.request))
+
+        return ReadingContext(self.target.name, number, call.request, emit)
+
+    async def embed(self, call: Call[EmbedRequest]) -> EmbedReply:
+        """One exchange: the vectors of all texts, in order, checked. Raises MalformedReply if one is missing, torn, zero or no number."""
+        request = call.request
+        name = self.target.name
+        dimensions = request.dimensions or self.target.dimensions
+        body = embed_body(request, self.target.model, dimensions=dimensions, dialect=self.dialect)
+        data, answer, endpoint = await self._exchange.whole("/embeddings", body, call)
+        number = request_id(answer.headers)
+
+        def emit(error: Any) -> SurefootError:
+            return fault_of(name, error, request_id=number, key=endpoint.key, private=texts(request))
+
+        content_type = answer.headers.get("content-type", "")
+        matrix, usage, model = vectors(data, content_type, count=len(request.texts), target=name, request_id=number, emit=emit)
+        expected = dimensions or (self._embedder.dimensions if self.dialect.is_openai else None)
+        if expected is not None and matrix.shape[1] != expected:
+            raise malformed(name, f"vectors of {matrix.shape[1]} numbers came back, {expected} were expected", request_id=number)
+        if request.unit_length:
+            import numpy as np
+
+            matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+        return EmbedReply(
+            vectors=matrix,
+            usage=usage,
+            model=model or self.target.model,
+            target=name,
+            space=self._space(dimensions, is_unit=request.unit_length),
+            request_id=number,
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._exchange.aclose()
+
+
+def _lane(target: Target, options: dict[str, Any]) -> Lane:
+    kind = lane_of(target, "openai")
+    if kind == "client":
+        return _own_client(target, options)
+    transport = transport_of(target, options, target.base_url or FACTS.address)
+    return _direct(target, options, transport) if kind == "direct" else _sdk(target, options, transport)
+
+
+def _sdk(target: Target, options: dict[str, Any], transport: Transport) -> SdkLane:
+    try:
+        import openai
+    except ImportError as error:
+        raise missing_extra(target, "openai", "openai") from error
+    http = http_module(openai.DefaultAsyncHttpxClient)
+    sender = Sender(transport)
+    version = options["api_version"]
+    client = openai.AsyncOpenAI(
+        api_key=STAND_IN,
+        base_url=transport.address,  # given, so that the SDK reads no environment of its own
+        organization=options["organization"],
+        project=options["project"],
+        max_retries=0,
+        timeout=timeouts(http, connect_s=transport.connect_s),  # of which it writes a header
+        default_headers=dict(target.headers),
+        default_query={"api-version": version} if version else None,
+        http_client=http_client(http, sender, sign=_sign(options, transport.address)),
+    )
+    return SdkLane(client, sender, http=http, status_error=openai.APIStatusError)
+
+
+def _own_client(target: Target, options: dict[str, Any]) -> OwnClientLane:
+    import openai
+
+    check_client(target, openai.AsyncOpenAI)
+    return OwnClientLane(
+        target.client, status_error=openai.APIStatusError, headers=dict(target.headers), limit=options["max_body_bytes"], target=target.name
+    )  # fmt: skip
+
+
+def _sign(options: dict[str, Any], address: str) -> Callable[[str], dict[str, str]]:
+    """A key as one header. Azure takes keys as `api-key`, and Entra's tokens (three parts of base64, the first an object) as bearers."""
+    wanted = options["auth_header"]
+    is_azure = bool(options["api_version"]) or facts.is_azure(urlsplit(address).hostname or "")
+
+    def sign(key: str) -> dict[str, str]:
+        header = wanted or ("api-key" if is_azure and not (key.startswith("eyJ") and key.count(".") == 2) else "authorization")
+        return {header: f"Bearer {key}" if header == "authorization" else key}
+
+    return sign
+
+
+REMEDIES = {
+    **dict.fromkeys(("temperature", "top_p"), 'options=(("sampling", False),)'),
+    "max_tokens": 'options=(("max_tokens_field", "max_completion_tokens"),)',
+    **{name: f'options=(("refused", ("{name}",)),)' for name in ("stop", "seed", "parallel_tool_calls", "reasoning_effort")},
+}
+
+
+@contextmanager
+def remedy(target: str) -> Iterator[None]:
+    """Add to a refusal of a parameter what to say so that it is not sent: nobody can tell a deployment's model by its name."""
+    try:
+        yield
+    except BadRequest as refused:
+        named = next((name for name in REMEDIES if f"'{name}'" in str(refused)), None)
+        if named is None or refused.code not in {"unsupported_parameter", "unsupported_value"}:
+            raise
+        raise BadRequest(
+            f"{refused}; if this target's model never takes it, give it {REMEDIES[named]}, or say which model it is: "
+            'options=(("base_model", "gpt-5-mini"),)',
+            status=refused.status, code=refused.code, request_id=refused.request_id, target=target,
+        ) from refused  # fmt: skip
+
+
+def refused_of(target: Target, given: Any) -> tuple[str, ...]:
+    """The option `refused`, checked."""
+    names = (given,) if isinstance(given, str) else tuple(given or ())
+    for name in names:
+        if name not in UNSET:
+            raise Misconfigured(f"target {target.name}: refused = {name!r} is no parameter that can be left out: {', '.join(UNSET)}")
+    return names
+
+
+def _direct(target: Target, options: dict[str, Any], transport: Transport) -> DirectLane:
+    version = options["api_version"]
+    headers = dict(target.headers)
+    for name, header in (("organization", "openai-organization"), ("project", "openai-project")):
+        if options[name]:
+            headers[header] = options[name]
+    return DirectLane(
+        transport,
+        sign=_sign(options, transport.address),
+        headers=headers,
+        query=f"?api-version={quote(version)}" if version else "",
+    )

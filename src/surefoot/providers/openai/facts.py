@@ -1,0 +1,127 @@
+"""What is known of OpenAI's models and hosts: data alone, each row with its sources."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Literal
+
+from surefoot import facts
+
+SOURCES = {
+    "reference": 'OpenAI API reference, "Create chat completion" (stop is not for o3 and o4-mini) and the reasoning guide, 2026-11-30',
+    "parallel": "langchain#29416, #29704: parallel_tool_calls and the o-series, 2026-11-30",
+    "stop": "litellm#10080, dify#18971, smolagents#1210, 2026-11-30",
+    "tools-5.4": "pipecat#4043, openai-openapi#541: gpt-5.4 takes tools beside an effort in the Responses API only, 2026-11-30",
+    "tools-5.6": 'litellm#34569, livekit/agents#7169: gpt-5.6 wants effort "none" said beside tools, 2026-11-30',
+    "thinks-5.5": "CopilotKit#7191, llmcomp#69: gpt-5.5 and later think unless told not to, and then take no temperature, 2026-11-30",
+    "azure": 'voideditor#936, #937, clarity-agent#16, opencode#37964, Microsoft\'s "Azure OpenAI v1 API": hosts and headers, 2026-11-30',
+    "embeddings": 'OpenAI API reference, "Create embeddings", 2026-11-30',
+    "models.dev": "models.dev as of langchain-openai 1.7.4: windows and outputs, read 2026-11-30",
+    "litellm": "model_prices_and_context_window.json of LiteLLM 1.110.2: windows, outputs, APIs, efforts, read 2026-11-30",
+}
+
+OPENAI_HOSTS = ("api.openai.com",)  # and its regions: eu.api.openai.com
+AZURE_HOSTS = (  # with a resource's name or a region before them; public, US government and China
+    ".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com", ".api.cognitive.microsoft.com",
+    ".openai.azure.us", ".services.ai.azure.us", ".cognitiveservices.azure.us", ".api.cognitive.microsoft.us",
+    ".openai.azure.cn", ".cognitiveservices.azure.cn", ".api.cognitive.azure.cn",
+)  # fmt: skip
+
+SAMPLING = frozenset({"temperature", "top_p"})
+STOP = frozenset({"stop"})
+ONE_TOOL = frozenset({"parallel_tool_calls"})
+
+
+class OpenAIModelFacts(facts.ModelFacts, frozen=True, kw_only=True):
+    """What the models whose names begin with `begins` refuse in Chat Completions."""
+
+    refused: frozenset[str] = frozenset()
+    """Parameters that are answered with a 400."""
+    refused_thinking: frozenset[str] = frozenset()
+    """Refused only while the model thinks: unless its effort is "none"."""
+    thinks: bool = True
+    """Whether it thinks where no effort is asked for."""
+    tools: Literal["any", "unless_effort", "say_none"] = "any"
+    """Function tools: with any effort, with no effort or "none" alone, or with "none" said in so many words."""
+
+
+def _rows(*begins: str, limits: tuple[int, int] | None = None, sources: str = "", **given: Any) -> list[OpenAIModelFacts]:
+    """One row for each beginning: `limits` are window and output in tokens, `sources` keys of SOURCES, the limits' own apart."""
+    window, output = limits or (None, None)
+    cited = (*sources.split(), *(("models.dev", "litellm") if limits else ()))
+    return [OpenAIModelFacts(begins=one, window=window, output=output, sources=cited, **given) for one in begins]
+
+
+_O_SERIES = (200_000, 100_000)
+_GPT5: dict[str, Any] = {"limits": (400_000, 128_000), "question": 272_000}
+_LARGE: dict[str, Any] = {"limits": (1_050_000, 128_000), "question": 922_000}
+_OPT_IN: dict[str, Any] = {"refused": STOP, "refused_thinking": SAMPLING, "thinks": False, "sources": "reference stop"}
+_BY_DEFAULT: dict[str, Any] = {"refused": STOP, "refused_thinking": SAMPLING, "tools": "say_none", "sources": "tools-5.6 thinks-5.5"}
+
+MODELS: tuple[OpenAIModelFacts, ...] = (
+    *_rows("gpt-3.5-turbo", limits=(16_385, 4096), thinks=False),
+    *_rows("gpt-4", limits=(8192, 8192), thinks=False),
+    *_rows("gpt-4-turbo", "gpt-4-1106", "gpt-4-0125", "gpt-4o-2024-05-13", limits=(128_000, 4096), thinks=False),
+    *_rows("gpt-4o", "gpt-audio", "gpt-5-chat", "gpt-5.1-chat", "gpt-5.2-chat", "gpt-5.3-chat", limits=(128_000, 16_384), thinks=False),
+    *_rows("gpt-4.1", limits=(1_047_576, 32_768), thinks=False),
+    *_rows("gpt-4o-search-preview", "gpt-4o-mini-search-preview", limits=(128_000, 16_384), refused=SAMPLING, sources="reference"),
+    *_rows("o1", limits=_O_SERIES, refused=SAMPLING | ONE_TOOL, sources="reference parallel"),
+    *_rows("o3-mini", limits=_O_SERIES, refused=SAMPLING | ONE_TOOL, sources="parallel stop"),  # it takes stop
+    *_rows("o3", "o4", limits=_O_SERIES, refused=SAMPLING | ONE_TOOL | STOP, sources="reference parallel stop"),
+    *_rows("gpt-5", **_GPT5, refused=SAMPLING | STOP, sources="reference stop"),
+    *_rows("gpt-5-pro", limits=(400_000, 272_000), refused=SAMPLING | STOP, sources="reference stop"),
+    *_rows("gpt-5.1", "gpt-5.2", "gpt-5.3", **_GPT5, **_OPT_IN),
+    *_rows("gpt-5.4", **_LARGE, **_OPT_IN | {"sources": "tools-5.4"}, tools="unless_effort"),
+    *_rows("gpt-5.4-mini", "gpt-5.4-nano", **_GPT5, **_OPT_IN | {"sources": "tools-5.4"}, tools="unless_effort"),
+    *_rows("gpt-5.5", "gpt-5.6", "gpt-6", **_LARGE, **_BY_DEFAULT),
+    *_rows("gpt-5.7", "gpt-5.8", "gpt-5.9", "gpt-7", **_BY_DEFAULT),  # those to come are taken for alike; their limits are not known
+)
+OTHER = OpenAIModelFacts(begins="", thinks=False)  # models of other servers take everything
+
+EMBEDDERS = tuple(
+    facts.ModelFacts(begins=begins, dimensions=dimensions, text_tokens=8192, sources=("embeddings",))
+    for begins, dimensions in (("text-embedding-3-small", 1536), ("text-embedding-3-large", 3072), ("text-embedding-ada-002", 1536))
+)
+
+PROVIDERS = {
+    "openai": facts.ProviderFacts(
+        path="surefoot.providers.openai.endpoint:OpenAIProvider",
+        needs=("aiohttp",),
+        sdk="openai",
+        package="openai",
+        versions=((2, 45), (4, 0)),
+        extra="openai",
+        address="https://api.openai.com/v1",
+        address_variable="OPENAI_BASE_URL",
+        headers_variable="OPENAI_CUSTOM_HEADERS",
+        option_variables=(("organization", "OPENAI_ORG_ID"), ("project", "OPENAI_PROJECT_ID")),
+        key_variables=("OPENAI_API_KEY",),
+        key_starts=("sk-",),
+        default_chat="gpt-5-mini",
+        embedders=("text-embedding-",),
+        talkers=("gpt-", "chatgpt-", "o1", "o3", "o4"),
+        families=(
+            ("text-embedding-", "cl100k"), ("gpt-3.5", "cl100k"), ("gpt-4o", "o200k"), ("gpt-4.", "o200k"), ("gpt-4", "cl100k"),
+            ("gpt-", "o200k"), ("o1", "o200k"), ("o3", "o200k"), ("o4", "o200k"),
+        ),
+        models=(*MODELS, *EMBEDDERS),
+        sources=SOURCES,
+    )
+}  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def model_of(name: str) -> OpenAIModelFacts:
+    """The row of a chat model, OTHER where there is none."""
+    found = facts.model_of("openai", name)
+    return found if isinstance(found, OpenAIModelFacts) else OTHER
+
+
+def is_azure(host: str) -> bool:
+    """Whether `host` is one of Azure's for OpenAI's models."""
+    return host.endswith(AZURE_HOSTS)
+
+
+def is_openai(host: str) -> bool:
+    """Whether OpenAI's own models answer at `host`: at OpenAI or at Azure."""
+    return host in OPENAI_HOSTS or host.endswith(tuple(f".{one}" for one in OPENAI_HOSTS)) or is_azure(host)

@@ -1,0 +1,228 @@
+"""The OpenAI protocol: our records to its JSON, and the request side of it only. Pure functions; nothing is sent here.
+
+Schemas and extras are embedded as they were written, byte for byte: key order carries meaning for some models, and re-encoding costs more
+than the call's own work. Source: the OpenAI API reference, "Create chat completion" and "Create embeddings".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.structs import replace
+
+from surefoot.errors import Unsupported
+from surefoot.providers.http.body import Fields, base64_text, encoded, image_type, own_tool, raw
+from surefoot.providers.openai.facts import OTHER, SAMPLING, model_of
+from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Part, Reasoning, Schema, Text, Tool, clean
+
+SOUNDS = {
+    "audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/vnd.wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3",
+}  # fmt: skip
+
+
+class OpenAIDialect(Struct, frozen=True, kw_only=True):
+    """What differs between servers of the protocol.
+
+    `max_tokens_field`: OpenAI's own models want `max_completion_tokens`, most other servers know only `max_tokens`. `stream_usage`: ask for
+    usage at a stream's end. `sampling`: whether temperature and top_p may be sent; None: unless OpenAI's reasoning models refuse them.
+    `refused`: parameters never to be sent. `base_model`: the model behind a deployment of another name.
+    `prefixes`: put before each text to embed, for documents and for queries.
+    """
+
+    target: str
+    is_openai: bool = False
+    max_tokens_field: str = "max_tokens"
+    stream_usage: bool = True
+    sampling: bool | None = None
+    refused: tuple[str, ...] = ()
+    base_model: str = ""
+    document_prefix: str = ""
+    query_prefix: str = ""
+
+
+def chat_body(request: ChatRequest, model: str, *, stream: bool, dialect: OpenAIDialect, left_out: list[str] | None = None) -> bytes:
+    """The body of POST /chat/completions. What the model refuses is not sent; `left_out` is given the names of what had a meaning.
+
+    Raises Unsupported for parts the protocol does not carry and for tools beside an effort that shuts them out, Misconfigured for schemas
+    or extras that are no JSON, BadRequest for text that is no Unicode.
+    """
+    model = request.model or model
+    request = fitted(request, request.model or dialect.base_model or model, dialect, left_out)
+    body: Fields = {"model": model, "messages": [_message(message, dialect.target) for message in request.messages]}
+    settings: tuple[tuple[str, float | None], ...] = (
+        (dialect.max_tokens_field, request.max_tokens),
+        ("seed", request.seed),
+        ("temperature", request.temperature),
+        ("top_p", request.top_p),
+    )
+    body.update({name: value for name, value in settings if value is not None})
+    if request.stop:
+        body["stop"] = request.stop
+    if request.reasoning_effort:
+        body["reasoning_effort"] = request.reasoning_effort
+    if request.tools:
+        _tools(body, request, dialect)
+    if request.schema is not None:
+        body["response_format"] = _shape(request.schema)
+    if stream:
+        body["stream"] = True
+        if dialect.stream_usage:
+            body["stream_options"] = {"include_usage": True}
+    return encoded(body, request.extra, dialect.target)
+
+
+def embed_body(request: EmbedRequest, model: str, *, dimensions: int | None, dialect: OpenAIDialect) -> bytes:
+    """The body of POST /embeddings; vectors come back as base64 of float32, a third of the size of numbers in text."""
+    prefix = dialect.query_prefix if request.role == "query" else dialect.document_prefix
+    texts = [prefix + clean(text) for text in request.texts]
+    body: Fields = {"model": model, "input": texts, "encoding_format": "base64"}
+    if dimensions is not None:
+        body["dimensions"] = dimensions
+    return encoded(body, request.extra, dialect.target)
+
+
+UNSET: dict[str, Any] = {
+    "temperature": None, "top_p": None, "stop": (), "parallel_tool_calls": None, "seed": None, "max_tokens": None, "reasoning_effort": "",
+}  # fmt: skip
+WITHOUT_LOSS = {("temperature", 1), ("top_p", 1), ("parallel_tool_calls", True), ("parallel_tool_calls", False)}  # OpenAI's own defaults
+
+
+def fitted(request: ChatRequest, model: str, dialect: OpenAIDialect, left_out: list[str] | None = None) -> ChatRequest:
+    """`request` without what `model` answers with a 400, so that one setting serves a row of fallbacks; see `_openai_facts`.
+
+    The names of what was left out and meant something are added to `left_out`. Models that refuse parallel_tool_calls call one tool at a
+    time. Raises Unsupported (nothing is sent) for tools beside an effort that the model does not take together.
+    """
+    row = model_of(model) if dialect.is_openai else OTHER
+    changes: dict[str, Any] = {}
+    effort = request.reasoning_effort
+    if request.tools and row.tools != "any" and effort != "none":
+        if effort:
+            raise Unsupported(
+                f"{dialect.target}: {model} takes function tools in Chat Completions with reasoning_effort='none' only, not {effort!r}: "
+                "leave the effort out, or ask another model"
+            )
+        if row.tools == "say_none":
+            changes["reasoning_effort"] = effort = "none"
+            _note(left_out, "reasoning_effort")
+    refused = {*row.refused, *dialect.refused}
+    if effort != "none" if effort else row.thinks:
+        refused |= row.refused_thinking
+    if dialect.sampling is not None:
+        refused = refused - SAMPLING if dialect.sampling else refused | SAMPLING
+    for name in refused & UNSET.keys():
+        value = getattr(request, name)
+        if value != UNSET[name]:
+            changes[name] = UNSET[name]
+            if (name, value) not in WITHOUT_LOSS:
+                _note(left_out, name)
+    return replace(request, **changes) if changes else request
+
+
+def _note(left_out: list[str] | None, name: str) -> None:
+    if left_out is not None:
+        left_out.append(name)
+
+
+def _tool(tool: Tool, dialect: OpenAIDialect) -> Fields | Raw:
+    """A function; or a server's own tool, as it is. OpenAI's own Chat Completions knows none of its built-in tools."""
+    own = own_tool(tool, "openai", dialect.target)
+    if own is None:
+        return {"type": "function", "function": _function(tool)}
+    kind = msgspec.json.decode(own).get("type")
+    if kind == "custom":  # the call of one is free text, which none of the frameworks could run
+        raise Unsupported(f"{dialect.target}: tool {tool.name!r} takes free text; give it as a function with one text parameter")
+    if dialect.is_openai and kind != "function":
+        raise Unsupported(f"{dialect.target}: the tool {kind!r} exists in OpenAI's Responses API only, not in Chat Completions")
+    return own
+
+
+def _tools(body: Fields, request: ChatRequest, dialect: OpenAIDialect) -> None:
+    body["tools"] = [_tool(tool, dialect) for tool in request.tools]
+    choice = request.tool_choice
+    if choice:
+        body["tool_choice"] = choice if choice in {"auto", "none", "required"} else {"type": "function", "function": {"name": choice}}
+    if request.parallel_tool_calls is not None:
+        body["parallel_tool_calls"] = request.parallel_tool_calls
+
+
+def _shape(schema: Schema) -> Fields:
+    if not schema.schema:
+        return {"type": "json_object"}
+    shape: Fields = {"name": schema.name, "schema": raw(schema.schema, f"schema {schema.name!r}")}
+    if schema.strict is not None:
+        shape["strict"] = schema.strict
+    return {"type": "json_schema", "json_schema": shape}
+
+
+def _function(tool: Tool) -> Fields:
+    function: Fields = {"name": tool.name}
+    if tool.description:
+        function["description"] = clean(tool.description)
+    function["parameters"] = raw(tool.parameters, f"the parameters of tool {tool.name!r}")
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    return function
+
+
+def _message(message: Message, target: str) -> Fields:
+    role = message.role
+    content = message.content
+    if role == "tool":
+        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": _result(message, target)}
+    if role == "assistant":
+        # Thoughts are not sent back: the protocol has no place for them. A call's raw arguments are, also when they are no JSON.
+        said: Fields = {"role": "assistant", "content": message.text or (None if message.tool_calls else "")}
+        if message.tool_calls:
+            said["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": clean(call.arguments)}}
+                for call in message.tool_calls
+            ]
+    elif isinstance(content, str):
+        said = {"role": role, "content": content}
+    else:
+        said = {"role": role, "content": [_part(part, target) for part in content if not isinstance(part, Reasoning)]}
+    if message.name:
+        said["name"] = message.name
+    return said
+
+
+def _result(message: Message, target: str) -> str:
+    """A tool's result; the protocol has no flag for a failed one, so its text says so."""
+    if any(isinstance(part, Image | File) for part in message.parts):
+        raise Unsupported(f"{target}: this protocol carries text only in a tool's result; put the file into the next user message")
+    text = clean(message.text)
+    return f"Error: {text}" if message.is_error and not text.lower().startswith("error") else text
+
+
+def _part(part: Part, target: str) -> Fields:
+    if isinstance(part, Text):
+        return {"type": "text", "text": clean(part.text)}
+    if isinstance(part, Image):
+        picture = {"url": part.url or data_url(part.data, part.media_type or image_type(part.data, target))}
+        if part.detail:
+            picture["detail"] = part.detail
+        return {"type": "image_url", "image_url": picture}
+    assert isinstance(part, File)
+    if part.media_type.startswith("image/"):
+        return {"type": "image_url", "image_url": {"url": data_url(part.data, part.media_type)}}
+    if part.media_type.startswith("audio/"):
+        return _sound(part, target)
+    if part.media_type.startswith("video/"):
+        raise Unsupported(f"{target}: {part.media_type} cannot be sent to a chat model here; send pictures of it, or a transcript")
+    return {"type": "file", "file": {"filename": part.name or "document.pdf", "file_data": data_url(part.data, part.media_type)}}
+
+
+def _sound(part: File, target: str) -> Fields:
+    """A recording; the protocol knows two formats. Models that cannot hear answer it with a 400."""
+    form = SOUNDS.get(part.media_type.partition(";")[0])
+    if form is None:
+        raise Unsupported(f"{target}: {part.media_type} cannot be sent here; sounds go as audio/wav or audio/mpeg, or as a transcript")
+    return {"type": "input_audio", "input_audio": {"data": base64_text(part.data), "format": form}}
+
+
+def data_url(data: bytes, media_type: str) -> str:
+    """`data` as a URL that carries it."""
+    return f"data:{media_type};base64,{base64_text(data)}"

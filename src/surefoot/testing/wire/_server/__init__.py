@@ -1,0 +1,1 @@
+"""The loopback server beneath the vendors' simulators."""

@@ -1,0 +1,1 @@
+"""The vendors' bodies and streams, written and checked."""

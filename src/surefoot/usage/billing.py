@@ -1,0 +1,56 @@
+"""What an attempt did cost, in tokens, however it ended.
+
+The provider's own count comes first. Where it sent none, or was cut off while it was counting, the text that arrived is counted and the
+usage flagged as estimated. An error that the provider answered with costs nothing, nor does a broken connection. What was cancelled or
+waited for in vain may have been billed: the provider was at work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from msgspec.structs import replace
+
+from surefoot.core.stream import Outcome
+from surefoot.errors import AttemptTimedOut
+from surefoot.types import Call, ChatReply, Usage
+
+Guess: TypeAlias = Callable[[Any, str | None], Usage]  # a request and the text that arrived (None: unknown) -> tokens, flagged as estimated
+
+NOT_CONNECTED = {"ConnectionTimeoutError", "ConnectTimeout", "PoolTimeout"}  # aiohttp's and httpx's timeouts before anything is sent
+
+
+def used(call: Call[Any], outcome: Outcome, guess: Guess | None) -> Usage | None:
+    """The provider's count; ours, flagged, where it sent none or was cut off while counting; None for an error instead of an answer."""
+    usage = outcome.usage
+    is_cut = outcome.stream is not None and not outcome.complete and outcome.stream.finish_reason is None
+    counted = usage is not None and (usage.total_tokens > 0 or not usage.estimated)
+    if guess is None or (counted and not is_cut) or (usage is None and outcome.stream is None and not outcome.cancelled):
+        return usage
+    reply = outcome.reply
+    guessed = guess(call.request, _said(reply) if isinstance(reply, ChatReply) else "" if outcome.stream is not None else None)
+    if usage is None or not counted:
+        return guessed
+    return replace(usage, output_tokens=max(usage.output_tokens, guessed.output_tokens), estimated=True)
+
+
+def may_be_billed(outcome: Outcome) -> bool:
+    """Whether an attempt without any answer may be on the bill: it was cancelled, or nothing came in time."""
+    error = outcome.error
+    if outcome.cancelled or error is None:
+        return True
+    return isinstance(error, AttemptTimedOut) and not _is_unsent(error)
+
+
+def _is_unsent(error: BaseException) -> bool:
+    """Whether the causes of `error` say that there was no connection."""
+    causes = [error]
+    while (inner := causes[-1].__cause__ or causes[-1].__context__) is not None and inner not in causes:
+        causes.append(inner)
+    return any(kind.__name__ in NOT_CONNECTED for cause in causes for kind in type(cause).__mro__)
+
+
+def _said(reply: ChatReply) -> str:
+    """Everything the provider wrote."""
+    return reply.reasoning + reply.text + "".join(call.name + call.arguments for call in reply.tool_calls)

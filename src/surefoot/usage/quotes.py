@@ -1,0 +1,137 @@
+"""What a call may cost, before it is sent: at most, and usually.
+
+The answer's length decides. It is at most what the request says (`max_tokens`), else what the provider is told where a request says
+nothing, else the model's own limit. It is usually what such calls lately came to (`surefoot.usage.habits`). Where nobody said how long the
+answer may be, a spend limit that is nearly used up may bound it: `Quote.tokens_for` says how many tokens an amount pays for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil
+from typing import TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from surefoot._documented import Documented
+from surefoot.rules.spending import Claim, nano
+from surefoot.types import ChatRequest, EmbedRequest, Usage
+from surefoot.usage.bounds import answers_asked, model_asked, tokens_asked
+from surefoot.usage.habits import Habits
+from surefoot.usage.tokens import DEFAULT_OUTPUT_TOKENS, estimate_input
+
+UNKNOWN_LIMIT = 128_000  # output tokens of a model whose limit nobody knows: no text model in today's lists writes more but gpt-5-pro
+LONGER = 4  # a bounded answer may be so many times as long as such answers usually are,
+LEAST_BOUND = 4096  # and so many tokens long in any case, where the money allows: thinking comes before the answer
+THINKING_TOKENS = 32_000  # the most that is added to the provider's default for a request that names an effort
+
+Cost: TypeAlias = Callable[[Usage, str], float]  # tokens and the model asked -> US dollars, an assumed price where it is unknown
+
+
+class Quote(Struct, Documented, frozen=True, kw_only=True, gc=False):
+    """What one call may cost, in US dollars."""
+
+    worst_usd: float
+    """At most, sent as it is."""
+    likely_usd: float
+    """As such calls usually do."""
+    least_usd: float
+    """The least that lets it have an answer of the usual length; `worst_usd` where the answer's length cannot be bounded."""
+    bounded_usd: float
+    """The most that a bounded answer is given."""
+    input_usd: float = 0.0
+    """The prompt alone."""
+    token_usd: float = 0.0
+    """One more token in each of its answers."""
+
+    @classmethod
+    def exactly(cls, usd: float) -> Quote:
+        """A quote without any doubt."""
+        return cls(worst_usd=usd, likely_usd=usd, least_usd=usd, bounded_usd=usd)
+
+    @property
+    def claim(self) -> Claim:
+        """The same for a spend limit."""
+        worst = nano(self.worst_usd)
+        return Claim(worst, min(worst, nano(self.least_usd)), min(worst, nano(self.bounded_usd)))
+
+    def tokens_for(self, usd: float) -> int:
+        """The tokens that each answer may have for `usd` in all; at least 1."""
+        return max(1, int((usd - self.input_usd) / self.token_usd + 1e-6)) if self.token_usd > 0 else UNKNOWN_LIMIT
+
+
+class Quotes:
+    """Quotes for one target: `Quotes(name, cost=..., habits=..., output_limit=...)`.
+
+    `cost(usage, model)` prices tokens, `output_limit(model)` is the most that a model writes, None if nobody knows (`model` is the one that
+    the call names, "" the target's own). `default_tokens` is what the provider is told where a request names no limit; `can_bound` says
+    whether it can be told one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        cost: Cost,
+        habits: Habits,
+        output_limit: Callable[[str], int | None],
+        default_tokens: int | None = None,
+        can_bound: bool = True,
+    ) -> None:
+        self._name = name
+        self._cost = cost
+        self._habits = habits
+        self._output_limit = output_limit
+        self._default_tokens = default_tokens
+        self._can_bound = can_bound
+
+    def __call__(self, request: ChatRequest | EmbedRequest) -> Quote:
+        """What `request` may cost."""
+        model = model_asked(request)
+        estimated = estimate_input(request, model=self._name)
+        tokens = ceil(estimated * self._habits.input_factor(model) - 1e-9)
+        if isinstance(request, EmbedRequest):
+            likely_usd = self._cost(Usage(input_tokens=estimated), model)
+            worst_usd = self._cost(Usage(input_tokens=tokens), model)
+            return Quote(worst_usd=worst_usd, likely_usd=likely_usd, least_usd=worst_usd, bounded_usd=worst_usd)
+        written = tokens if any(message.cache for message in request.messages) else 0  # writing to a vendor's cache costs extra
+
+        def usd(output: int) -> float:
+            return self._cost(Usage(input_tokens=tokens, cache_write_tokens=written, output_tokens=output * answers), model)
+
+        answers = answers_asked(request)
+        asked, usual = tokens_asked(request), self._habits.output_tokens(model)
+        limit = self._limit(request, model) if asked is None else min(asked, self._output_limit(model) or asked)
+        likely = min(limit, DEFAULT_OUTPUT_TOKENS if usual is None else usual)
+        worst_usd, input_usd, likely_usd = usd(limit), usd(0), usd(likely)
+        least_usd = bounded_usd = worst_usd
+        if asked is None and self._can_bound:
+            least_usd = likely_usd
+            bounded_usd = worst_usd if usual is None else usd(min(limit, max(LONGER * usual, LEAST_BOUND)))
+        return Quote(
+            worst_usd=worst_usd,
+            likely_usd=likely_usd,
+            least_usd=least_usd,
+            bounded_usd=bounded_usd,
+            input_usd=input_usd,
+            token_usd=(worst_usd - input_usd) / limit,
+        )
+
+    def _limit(self, request: ChatRequest, model: str) -> int:
+        """The most tokens of an answer whose length the request does not bound."""
+        limit = self._output_limit(model) or UNKNOWN_LIMIT
+        if self._default_tokens is None:
+            return limit
+        told = self._default_tokens + (THINKING_TOKENS if request.reasoning_effort else 0)
+        return min(limit, told) if limit else told
+
+    def note(self, request: ChatRequest | EmbedRequest, usage: Usage) -> None:
+        """Learn from a call that ended with `usage`, as the provider counted it."""
+        if usage.estimated:
+            return
+        is_free = isinstance(request, ChatRequest) and tokens_asked(request) is None
+        estimated = estimate_input(request, model=self._name)
+        answers = answers_asked(request) if isinstance(request, ChatRequest) else 1
+        each = replace(usage, output_tokens=ceil(usage.output_tokens / answers))
+        self._habits.note(model_asked(request), each, estimated_input=estimated, is_free=is_free)

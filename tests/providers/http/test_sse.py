@@ -1,0 +1,196 @@
+"""Event streams, block by block: whatever the blocks, the same events; whatever breaks, never a false end."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surefoot.core.stream import collect, open_stream
+from surefoot.errors import ConnectionLost, Interrupted, MalformedReply, Overloaded
+from surefoot.providers.http.faults import ErrorBoundary
+from surefoot.providers.http.sse import EventParser, EventSource, Junk
+from surefoot.types import Delta
+
+STREAM = (
+    b'\xef\xbb\xbf: hello\n\ndata: {"a":1}\n\nid: 7\n: ping\n\nevent: x\r\ndata: two\r\ndata: lines\r\n\r\n'
+    b"data:three\r\rretry: 5\n\ndata: [DONE]\n\n"
+)
+EVENTS = [b'{"a":1}', b"two\nlines", b"three", b"[DONE]"]
+
+
+def parsed(*blocks: bytes) -> list[bytes]:
+    parser = EventParser()
+    events = [event for block in blocks for event in parser.feed(block)]
+    return events + parser.close()
+
+
+def test_events_are_read_as_the_standard_says():
+    """Comments, ids, CR, LF, CRLF, a BOM, data in several lines, no space after the colon: all of it is on the wire today."""
+    assert parsed(STREAM) == EVENTS
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=12))
+def test_where_blocks_are_cut_does_not_matter(cuts):
+    """TCP cuts where it likes: also between CR and LF, inside a UTF-8 letter, inside the BOM."""
+    providers = [0, *sorted(cuts), len(STREAM)]
+    assert parsed(*(STREAM[a:b] for a, b in pairwise(providers))) == EVENTS
+
+
+def test_one_byte_at_a_time_gives_the_same_events():
+    """The worst case of the above."""
+    assert parsed(*(STREAM[i : i + 1] for i in range(len(STREAM)))) == EVENTS
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_upset_the_parser(data):
+    """It stands before a foreign server: any bytes are events, junk or nothing."""
+    assert all(isinstance(event, bytes) for event in parsed(data))
+
+
+@pytest.mark.parametrize("line", [b"<!DOCTYPE html>", b'{"error": {"message": "no"}}', b"  <h1>Error: 502</h1>", b"502 Bad Gateway"])
+def test_a_line_that_is_no_field_is_junk(line):
+    """Ignored, as the standard says, a proxy's page would be an empty answer."""
+    assert [type(event) for event in parsed(line + b"\n")] == [Junk]
+
+
+def test_an_unfinished_event_is_dropped():
+    """Half an event is no event; but the tail of a page is still a page."""
+    assert parsed(b"data: {}\n") == []
+    assert parsed(b'data: {"a"') == []
+    assert [type(event) for event in parsed(b"<html>no end of line")] == [Junk]
+
+
+def test_a_large_event_in_small_blocks_costs_no_squares():
+    """Joining what is held back at every block made one 20 MB picture take minutes."""
+    parser = EventParser()
+    for _ in range(20_000):
+        assert parser.feed(b"x" * 50 if parser.size_bytes else b"data: ") == []
+    assert len(parser.feed(b"\n\n")[0]) == 19_999 * 50
+
+
+def test_an_endless_event_is_refused(monkeypatch):
+    """A server that never ends a line must not fill the memory."""
+    monkeypatch.setattr("surefoot.providers.http.sse.MAX_EVENT_BYTES", 1000)
+    parser = EventParser()
+    for _ in range(9):
+        parser.feed(b"data: " + b"x" * 100)
+    with pytest.raises(OverflowError):
+        parser.feed(b"x" * 200)
+
+
+class Reader:
+    """Reads `text`, `!end` (the last token), `!done` (the end mark)."""
+
+    def __init__(self) -> None:
+        self.finished = self.done = False
+
+    def read(self, data: bytes, out: list[Delta]) -> None:
+        if data == b"!end":
+            self.finished = True
+        elif data == b"!done":
+            self.done = True
+        else:
+            out.append(Delta(text=data.decode()))
+
+    def end(self, out: list[Delta]) -> None:
+        if self.finished:
+            out.append(Delta(finish_reason="stop"))
+
+
+class Body:
+    """A body of given blocks; an exception among them is raised, None waits for ever."""
+
+    status = 200
+
+    def __init__(self, *blocks: bytes | BaseException | None) -> None:
+        self.headers: dict[str, str] = {}
+        self.blocks = list(blocks)
+        self.closed = 0
+
+    async def read(self) -> bytes:
+        raise NotImplementedError
+
+    async def block(self) -> bytes:
+        block = self.blocks.pop(0) if self.blocks else b""
+        if block is None:
+            await asyncio.get_running_loop().create_future()
+        if isinstance(block, BaseException):
+            raise block
+        return block
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+async def told(body: Body):
+    return await collect(await open_stream(EventSource(body, Reader(), ErrorBoundary("t:m")), target="t:m"))
+
+
+async def test_a_stream_is_complete_only_with_its_terminal_marker():
+    """A clean end of the body proves nothing: proxies end bodies cleanly when the model behind them dies."""
+    assert (await told(Body(b"data: a\n\ndata: !end\n\n"))).text == "a"
+    with pytest.raises(Interrupted) as caught:
+        await told(Body(b"data: a\n\n"))
+    assert caught.value.partial == "a"
+
+
+async def test_what_arrived_before_a_fault_is_delivered():
+    """Also when both came in one block: the reader has a right to what was paid for."""
+    with pytest.raises(Interrupted) as caught:
+        await told(Body(b'data: a\n\n{"error": {"type": "overloaded_error", "message": "Overloaded"}}\n'))
+    assert caught.value.partial == "a"
+    assert isinstance(caught.value.__cause__, Overloaded)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("reset"), EOFError(), asyncio.CancelledError("from the transport")])
+async def test_a_connection_that_breaks_is_lost(error):
+    """Whatever the transport raises, a cancel of its own making included, reaches the reader as ours and closes the body."""
+    body = Body(error)
+    with pytest.raises(ConnectionLost) as caught:
+        await told(body)
+    assert caught.value.__cause__ is error
+    assert body.closed
+
+
+async def test_a_stream_broken_after_its_last_token_has_answered():
+    """Only bookkeeping was still to come; calling it a failure would pay twice for a whole answer."""
+    assert (await told(Body(b"data: a\n\ndata: !end\n\n", ConnectionResetError()))).finish_reason == "stop"
+
+
+@pytest.mark.looptime
+async def test_a_server_that_dawdles_after_its_last_token_has_answered():
+    """The end mark may never come; two seconds are enough to wait for it."""
+    assert (await told(Body(b"data: a\n\ndata: !end\n\n", None))).text == "a"
+    assert 1.9 < asyncio.get_running_loop().time() < 2.5
+
+
+@pytest.mark.looptime
+async def test_the_end_of_the_body_is_read_so_that_its_connection_can_be_used_again():
+    """Leaving the last bytes unread costs a new connection a call; waiting long for them costs more."""
+    read = Body(b"data: a\n\ndata: !end\n\ndata: !done\n\n", b"")
+    await told(read)
+    assert not read.blocks
+    await told(Body(b"data: a\n\ndata: !end\n\ndata: !done\n\n", None))
+    assert asyncio.get_running_loop().time() < 0.5
+
+
+async def test_a_stream_without_any_event_is_malformed():
+    """Neither an answer nor a cut: something that is no model has answered."""
+    with pytest.raises(MalformedReply):
+        await told(Body(b": ping\n\n"))
+
+
+async def test_a_cancel_of_the_caller_stays_a_cancel():
+    """Cancellation is never a failure: it passes the error boundary, and the connection is dropped."""
+    body = Body(b": ping\n\n", None)
+    task = asyncio.ensure_future(told(body))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert body.closed
