@@ -24,7 +24,6 @@ from surefoot._documented import Documented, field_docs
 from surefoot_rag import records
 
 SOURCES = Path(surefoot.__file__).parent
-RECORDS = {"Struct", "TextRecord", "Event", "Documented"}  # what a record is derived from
 # Bodies on the simulators' wires are the vendors' records, named in their references; rows in a store are the cache's own business.
 OTHERS = ("testing/wire/_", "layers/", "providers/", "cache/", "rules/")
 
@@ -38,15 +37,13 @@ def classes() -> Iterator[tuple[str, ast.ClassDef]]:
             continue
         module = ".".join(("surefoot", *place.with_suffix("").parts)).removesuffix(".__init__")
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and RECORDS & set(map(_last, node.bases)):
-                yield module, node
+            if isinstance(node, ast.ClassDef) and node.bases and not node.name.startswith("_"):
+                kind = getattr(importlib.import_module(module), node.name)
+                if issubclass(kind, msgspec.Struct | Documented):
+                    yield module, node
     for node in ast.parse(Path(records.__file__).read_text(encoding="utf-8")).body:  # what a question to documents is answered with
         if isinstance(node, ast.ClassDef):
             yield records.__name__, node
-
-
-def _last(base: ast.expr) -> str:
-    return base.attr if isinstance(base, ast.Attribute) else base.id if isinstance(base, ast.Name) else ""
 
 
 def undocumented(node: ast.ClassDef) -> list[str]:

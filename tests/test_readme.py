@@ -58,6 +58,6 @@ def test_both_readmes_say_the_same():
     english, turkish = ((ROOT / name).read_text(encoding="utf-8") for name in FILES)
     assert len(re.findall(r"^#+ ", english, re.MULTILINE)) == len(re.findall(r"^#+ ", turkish, re.MULTILINE))
     assert len(blocks("python")) % 2 == 0
-    for command in ("make demo", "make test", "python -m surefoot_rag index", "surefoot ask"):
+    for command in ("make demo", "make test", "surefoot rag index", "surefoot ask"):
         assert command in english
         assert command in turkish
