@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from surefoot.core.stream import collect, open_stream
 from surefoot.errors import ConnectionLost, Interrupted, MalformedReply, Overloaded
 from surefoot.providers.http.faults import ErrorBoundary
-from surefoot.providers.http.sse import EventParser, EventSource, Junk
+from surefoot.providers.http.sse import MAX_EVENT_BYTES, EventParser, EventSource, Junk
 from surefoot.types import Delta
 
 STREAM = (
@@ -194,3 +195,26 @@ async def test_a_cancel_of_the_caller_stays_a_cancel():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert body.closed
+
+
+@pytest.mark.parametrize("line", [b"data:\n", b"data: x\n", b"data: " + b"x" * 500 + b"\n"], ids=["empty", "short", "long"])
+def test_an_event_of_endless_lines_is_refused_before_it_fills_the_memory(line):
+    """Each line takes memory beside its text, so a million empty ones count, too; and counting them takes no squares."""
+    parser, block = EventParser(), line * (160_000 // len(line))
+
+    def feed_on():
+        for _ in range(2000):
+            parser.feed(block)
+
+    with pytest.raises(OverflowError):
+        feed_on()
+    held = sum(map(sys.getsizeof, parser._data)) + sys.getsizeof(parser._data)
+    assert held < 2 * MAX_EVENT_BYTES
+
+
+def test_whole_events_between_do_not_count():
+    """A stream of many short events, each of several lines, never comes near the bound."""
+    parser = EventParser()
+    for _ in range(300):
+        assert len(parser.feed(b"data: x\ndata: y\n\n" * 5000)) == 5000
+    assert parser.size_bytes == 0

@@ -20,6 +20,7 @@ from surefoot.types import Delta
 
 MAX_EVENT_BYTES = 32 * 1024 * 1024  # one event beyond this is an attack or a bug; a 20 MB picture in base64 still fits
 AFTER_FINISH_S = 2.0  # after the last token only usage and the end mark are due: a server that dawdles there has answered all the same
+LINE_BYTES = 64  # what a line of an unfinished event takes in memory beside its text: a million empty ones are an attack, too
 DRAIN_S = 0.25  # the end of the body travels with the end mark; waiting longer than this costs more than a new connection
 BOM = b"\xef\xbb\xbf"
 
@@ -33,11 +34,12 @@ class Junk(bytes):
 class EventParser:
     """Feed blocks, get the data of whole events. An event the stream ended in the middle of is dropped, as the standard says."""
 
-    __slots__ = ("_data", "_rest", "_skip_lf", "_started", "size_bytes")
+    __slots__ = ("_data", "_data_bytes", "_rest", "_skip_lf", "_started", "size_bytes")
 
     def __init__(self) -> None:
         self._rest: list[bytes] = []  # pieces of an unfinished line; joined only when its end arrives
         self._data: list[bytes] = []  # data lines of an unfinished event
+        self._data_bytes = 0  # what these take
         self._skip_lf = False  # the last block ended in CR: an LF that follows belongs to it
         self._started = False
         self.size_bytes = 0  # held back so far
@@ -59,16 +61,15 @@ class EventParser:
         end = max(block.rfind(b"\n"), block.rfind(b"\r")) + 1
         if not end:
             self._rest.append(block)
-            self._grow(len(block))
+            self._hold(self.size_bytes + len(block))
             return []
         whole = b"".join([*self._rest, block[:end]]) if self._rest else block[:end]
         return self._lines(whole, keep=block[end:])
 
     def _lines(self, whole: bytes, *, keep: bytes) -> list[bytes]:
         self._rest = [keep] if keep else []
-        self.size_bytes = len(keep)
         events: list[bytes] = []
-        data = self._data
+        data, told = self._data, len(self._data)  # lines counted already
         for line in whole.splitlines():
             if line[:6] == b"data: ":
                 data.append(line[6:])
@@ -76,6 +77,7 @@ class EventParser:
                 if data:
                     event = data[0] if len(data) == 1 else b"\n".join(data)
                     data.clear()
+                    self._data_bytes = told = 0
                     if event:
                         events.append(event)
             elif line[:1] != b":":
@@ -84,13 +86,13 @@ class EventParser:
                     data.append(value)
                 elif not (name.isalpha() if colon else name in {b"event", b"id", b"retry"}):
                     events.append(Junk(line))
-        if data:
-            self._grow(sum(map(len, data)))
+        self._data_bytes += sum(map(len, data[told:])) + LINE_BYTES * (len(data) - told)
+        self._hold(self._data_bytes + len(keep))
         return events
 
-    def _grow(self, size_bytes: int) -> None:
-        self.size_bytes += size_bytes
-        if self.size_bytes > MAX_EVENT_BYTES:
+    def _hold(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        if size_bytes > MAX_EVENT_BYTES:
             raise OverflowError(f"an event of more than {MAX_EVENT_BYTES} bytes")
 
     def close(self) -> list[bytes]:
