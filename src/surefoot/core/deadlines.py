@@ -12,10 +12,12 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from surefoot.core.stream import Outcome, Stream
+from surefoot.core.stream import READ_FIRST_S, STOOD_STILL_S, Outcome, Stream
 from surefoot.errors import SurefootError
 from surefoot.runtime.timers import TimerQueue
 from surefoot.types import Call
+
+TIMED_OUT = "surefoot: the time is over"  # the message of a cancellation by a timer, for whoever has to tell it from a caller's
 
 R = TypeVar("R")
 
@@ -50,7 +52,7 @@ class CancelScope:
         "delay_s",
         "expires_at",
         "fired",
-        "is_over",
+        "is_over", "reads_first",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +73,7 @@ class CancelScope:
         self._queue: TimerQueue | None = None
         self.fired = False
         self.is_over = False
+        self.reads_first = False  # what has arrived is read before it fires, should this process have stood still
 
     def own_timer(self, loop: asyncio.AbstractEventLoop) -> CancelScope:
         """Set with a timer of its own."""
@@ -86,12 +89,16 @@ class CancelScope:
         self._queue = None
         if self.is_over:
             return
+        if self.reads_first and (loop := asyncio.get_running_loop()).time() - self.expires_at > STOOD_STILL_S:
+            self.reads_first = False
+            self._handle = loop.call_later(READ_FIRST_S, self.fire)
+            return
         if self._stream is not None and self._context is not None:
             self._context.run(self._stream.fail, self._why(self._call, self.delay_s, self._target))
             return
         self.fired = True
         if self._task is not None:
-            self._task.cancel()
+            self._task.cancel(TIMED_OUT)
 
     def raised(self, error: BaseException) -> None:
         """No answer came but `error`. Raises the failure if that was our doing; else nothing, and `error` is to be raised again."""

@@ -20,6 +20,9 @@ from surefoot.types import ChatReply, Delta, Usage
 if TYPE_CHECKING:
     from surefoot.types import EmbedReply
 
+STOOD_STILL_S = 0.2  # a timer that fires so late: the process was suspended, or its loop held up
+READ_FIRST_S = 0.2  # what it then gets to read what has arrived meanwhile, before a silence is judged
+
 R = TypeVar("R")
 
 
@@ -223,6 +226,10 @@ class Stream:
 
     def _check_silence(self) -> None:
         loop = asyncio.get_running_loop()
+        due_at = loop.time() if self._idle_timer is None else self._idle_timer.when()
+        if loop.time() - due_at > STOOD_STILL_S:  # suspended, or held up: what arrived meanwhile is read first
+            self._idle_timer = loop.call_later(READ_FIRST_S, self._check_silence)
+            return
         waited_s = 0.0 if self._waiting_since is None else self._silent_s + loop.time() - self._waiting_since
         if waited_s >= self._idle_s - 1e-6:
             self.fail(AttemptTimedOut(f"no content for {self._idle_s:g} s in mid-stream", target=self.target))

@@ -53,6 +53,7 @@ class Timeout:
             answer = await inner(call)  # the deadline comes first and has its own timer
         else:
             scope = CancelScope(now + limit_s, limit_s, _late, call, self.target)
+            scope.reads_first = True
             self._timers.put(scope, loop)
             try:
                 answer = await inner(call)

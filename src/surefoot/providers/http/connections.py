@@ -46,11 +46,16 @@ class Connector(aiohttp.TCPConnector):
             return
         self._paces[host, port] = AsyncLimiter(burst, burst / NEW_PER_S)
 
-    def drop_idle(self, host: str | None, port: int | None) -> None:
-        """Close the idle connections to this host."""
+    def drop_idle(self, host: str | None, port: int | None, *, unused_since_s: float) -> None:
+        """Close the idle connections to this host that nobody has used since that moment of `time.monotonic()`."""
         for key in [one for one in self._conns if (one.host, one.port) == (host, port)]:
-            for protocol, _ in self._conns.pop(key):
-                protocol.close()
+            idle = self._conns.pop(key)
+            for protocol, released_s in idle:
+                if released_s <= unused_since_s:
+                    protocol.close()
+            proven = [one for one in idle if one[1] > unused_since_s]
+            if proven:
+                self._conns[key] = type(idle)(proven)
 
     async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - aiohttp's signature
         key = req.connection_key

@@ -7,12 +7,14 @@ in a header of its own would go along to any host.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
+from surefoot.core.deadlines import TIMED_OUT
 from surefoot.providers.http.faults import BodyTooLarge
 from surefoot.providers.http.transport import Transport
 
@@ -95,14 +97,14 @@ class Sender:
             session = self._open()
         if self._transport.proxy_headers and url.scheme == "http":  # aiohttp gives them to proxies that open a tunnel only
             headers = {**headers, **self._transport.proxy_headers}
-        began = loop.time()
+        began, began_s = loop.time(), time.monotonic()
         try:
             response = await session.client.post(
                 url, data=body if len(body) < LARGE_BYTES else BytesIO(body), headers=headers, **self._settings
             )
-        except BaseException:
-            if loop.time() - began > SUSPECT_S:
-                session.connector.drop_idle(url.host, url.port)
+        except BaseException as error:
+            if TIMED_OUT in error.args or loop.time() - began > SUSPECT_S:
+                session.connector.drop_idle(url.host, url.port, unused_since_s=began_s)
             raise
         answer = SessionAnswer(response, self._transport.max_body_bytes)
         self._answers.add(answer)

@@ -13,6 +13,7 @@ import asyncio
 from contextlib import suppress
 from typing import Protocol
 
+from surefoot.core.stream import READ_FIRST_S, STOOD_STILL_S
 from surefoot.errors import ConnectionLost, SurefootError
 from surefoot.providers.http.faults import ErrorBoundary, fault_of, malformed
 from surefoot.providers.http.redact import snippet
@@ -198,11 +199,16 @@ class EventSource:
 
     async def _tail(self) -> bytes:
         """The next block after the last token: empty if it does not come soon."""
-        try:
-            async with asyncio.timeout(AFTER_FINISH_S):
+        loop = asyncio.get_running_loop()
+        end_at = loop.time() + AFTER_FINISH_S
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(end_at):
                 return await self._block()
-        except TimeoutError:
-            return b""
+        if loop.time() - end_at > STOOD_STILL_S:  # what arrived meanwhile may hold the usage
+            with suppress(TimeoutError):
+                async with asyncio.timeout(READ_FIRST_S):
+                    return await self._block()
+        return b""
 
     def _no_event(self, line: bytes) -> SurefootError:
         if line[:1] == b"{" and b'"error"' in line:
