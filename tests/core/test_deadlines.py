@@ -111,8 +111,8 @@ async def test_deadline_is_the_latest_of_those_who_joined():
     """coalesce notes it; without a note it is the call's own."""
     call = make_call(deadline=5.0)
     assert deadline_of(call) == 5.0
-    call.state.memo["deadline"] = 9.0
+    call.state.deadline_at = 9.0
     assert deadline_of(call) == 9.0
-    call.state.memo["deadline"] = float("inf")
+    call.state.deadline_at = float("inf")
     assert deadline_of(call) is None
     assert deadline_of(make_call()) is None

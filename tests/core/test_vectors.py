@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from surefoot.core.vectors import Parts, bad_rows, check, matrix_of, rows_of, total
+from surefoot.core.vectors import bad_rows, check, matrix_of, rows_of, total
 from surefoot.errors import MalformedReply
-from surefoot.types import EmbedReply, Usage
+from surefoot.types import EmbedReply, Usage, VectorParts
 
 
 def test_rows_that_are_no_vectors_are_found():
@@ -48,7 +48,7 @@ def test_usage_adds_up():
 def test_parts_remember_that_somebody_told():
     """Who keeps vectors needs to know whether the batch layer has handed them over."""
     kept = []
-    parts = Parts([0], 1, lambda texts, matrix, reply: kept.append(texts))
+    parts = VectorParts([0], 1, lambda texts, matrix, reply: kept.append(texts))
     assert not parts.told
     parts.tell(["a"], None, EmbedReply(vectors=None))
     assert parts.told

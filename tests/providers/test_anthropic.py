@@ -159,7 +159,7 @@ async def test_limits_of_each_answer_are_noted(provider):
         near = of(provider, base_url=limited.url)
         call = asking()
         await near.chat(call)
-        assert call.state.memo["rate_headers"]["anthropic-ratelimit-requests-remaining"] == "59"
+        assert call.state.rate_headers["anthropic-ratelimit-requests-remaining"] == "59"
         await near.aclose()
 
 

@@ -160,12 +160,12 @@ async def test_limits_of_each_answer_are_noted(provider):
         near = of(provider, base_url=limited.url + "/v1")
         call = asking()
         await near.chat(call)
-        assert call.state.memo["rate_headers"]["x-ratelimit-remaining-requests"] == "59"
+        assert call.state.rate_headers["x-ratelimit-remaining-requests"] == "59"
         limited.script(fault("retry_after_hint"))
         with pytest.raises(errors.RateLimited) as caught:
             await near.chat(call)
         assert caught.value.retry_after_s == 0.05
-        assert call.state.memo["rate_headers"]["retry-after-ms"] == "50"
+        assert call.state.rate_headers["retry-after-ms"] == "50"
         await near.aclose()
 
 

@@ -116,7 +116,7 @@ def pace(seed: int, *, how: str, per_minute: float = 600.0, minutes: int = 10) -
 
         def serve(call: Call) -> Serving:
             fits = meter.take(1.0, loop.time())
-            call.state.memo["rate_headers"] = meter.headers(loop.time())  # as of now: the answer is read later
+            call.state.rate_headers = meter.headers(loop.time())  # as of now: the answer is read later
             if not fits:
                 refused.append(loop.time())
                 fault = RateLimited("429: rate limit reached for requests per min (RPM)", status=429, target=NAME)

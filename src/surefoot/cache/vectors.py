@@ -1,7 +1,7 @@
 """Vectors kept text by text, under the embedding space id and the role: what the cache layer does for embeddings.
 
 A vector is a function of its text, so it never expires: re-indexing what has not changed asks nobody. What a broken or interrupted batch
-had already finished is kept as it comes (the batch layer tells the Parts in `call.state.memo["parts"]`) and is not asked for again. A row
+had already finished is kept as it comes (the batch layer tells `call.state.parts`) and is not asked for again. A row
 that is torn, foreign or of another space is a miss; one that is no vector is never kept.
 """
 
@@ -22,11 +22,11 @@ from surefoot import runtime
 from surefoot.cache.envelope import packed, unpacked
 from surefoot.cache.keys import canonical
 from surefoot.core.stack import Handler
-from surefoot.core.vectors import Parts, bad_rows, matrix_of, rows_of
+from surefoot.core.vectors import bad_rows, matrix_of, rows_of
 from surefoot.errors import BatchFailed, Fault, SurefootError
 from surefoot.events import CacheHit, CacheMiss, emit
 from surefoot.text import plain
-from surefoot.types import Call, EmbedReply, EmbedRequest, Store
+from surefoot.types import Call, EmbedReply, EmbedRequest, Store, VectorParts
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -99,16 +99,16 @@ class VectorCache:
 
     async def _ask(self, call: Call[EmbedRequest], inner: Handler, key_of: dict[str, str], positions: list[int], count: int) -> EmbedReply:
         """Ask, and keep each part as it comes; `positions` are the texts' places among the `count` that the user gave."""
-        memo = call.state.memo
+        state = call.state
 
         def keep(texts: Sequence[str], matrix: Any, reply: EmbedReply) -> None:
             self._keep([key_of[text] for text in texts], matrix, reply)
 
-        parts = memo["parts"] = Parts(positions, count, keep)
+        parts = state.parts = VectorParts(positions, count, keep)
         try:
             reply: EmbedReply = await inner(call)
         finally:
-            memo.pop("parts", None)
+            state.parts = None
         if not parts.told:
             parts.tell(call.request.texts, reply.vectors, reply)
         return reply

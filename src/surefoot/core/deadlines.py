@@ -25,11 +25,11 @@ R = TypeVar("R")
 def deadline_of(call: Call[Any]) -> float | None:
     """The loop time by which `call` must be over; None for never.
 
-    Later than `call.deadline` when callers with more time have joined it (coalesce puts theirs into `state.memo["deadline"]`).
+    Later than `call.deadline` when callers with more time have joined it (coalesce puts theirs into `state.deadline_at`).
     """
-    if call.deadline is None or not call.state.memo:
+    expires_at = call.state.deadline_at
+    if call.deadline is None or expires_at is None:
         return call.deadline
-    expires_at: float = call.state.memo.get("deadline", call.deadline)
     return None if expires_at == math.inf else expires_at
 
 

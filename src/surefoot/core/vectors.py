@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from surefoot.errors import MalformedReply
@@ -61,24 +61,3 @@ def total(usages: Iterable[Usage]) -> Usage:
         return found[0]
     counts = [name for name in Usage.__struct_fields__ if name != "estimated"]
     return Usage(**{name: sum(getattr(one, name) for one in found) for name in counts}, estimated=any(one.estimated for one in found))
-
-
-class Parts:
-    """What who keeps vectors tells who asks for them: `Parts(positions, count, keep)`, left in `call.state.memo["parts"]`.
-
-    `positions` are the texts' places among the `count` that the user gave, for messages. `tell(texts, matrix, reply)` hands over what has
-    come so far, so that a batch that breaks or is cancelled later loses nothing that was paid for; `told` says whether anybody did.
-    """
-
-    __slots__ = ("_keep", "count", "positions", "told")
-
-    def __init__(self, positions: Sequence[int], count: int, keep: Callable[[Sequence[str], Any, EmbedReply], None]) -> None:
-        self.positions = positions
-        self.count = count
-        self.told = False
-        self._keep = keep
-
-    def tell(self, texts: Sequence[str], matrix: Any, reply: EmbedReply) -> None:
-        """`matrix` holds the vectors of `texts`, as `reply` brought them."""
-        self.told = True
-        self._keep(texts, matrix, reply)

@@ -34,7 +34,7 @@ class ChatStream:
     @property
     def reply(self) -> ChatReply | None:
         """The whole reply with usage, cost and attempts, once the stream has ended; None before."""
-        return self._call.state.memo.get("reply") if self._ended else None
+        return self._call.state.reply if self._ended else None
 
     async def aclose(self) -> None:
         """Stop reading and drop the connection."""
@@ -73,7 +73,7 @@ class ChatStreamSync(Iterator[Delta]):
     @property
     def reply(self) -> ChatReply | None:
         """The whole reply, once the stream has ended; None before."""
-        return self._call.state.memo.get("reply") if self._ended else None
+        return self._call.state.reply if self._ended else None
 
     def close(self) -> None:
         """Stop reading and drop the connection."""

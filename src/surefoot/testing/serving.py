@@ -108,7 +108,7 @@ class ServingProvider:
                 await asyncio.sleep(1e9)
             await asyncio.sleep(serving.after_s)
             if self.headers is not None:
-                call.state.memo["rate_headers"] = self.headers()
+                call.state.rate_headers = self.headers()
             if serving.breaks:
                 raise serving.fault or ConnectionLost("the answer was cut", target=self.name)
         finally:

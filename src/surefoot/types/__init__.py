@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from surefoot._documented import Documented
 from surefoot.secret import KeySource, Secret
 from surefoot.text import clean
-from surefoot.types.calls import Ask, Call, CallState, Listener, Priority, Provider, Store, Traits
+from surefoot.types.calls import Call, CallState, Priority, Provider, Store, Traits, VectorParts
 from surefoot.types.messages import File, Image, Message, Part, Reasoning, Role, Schema, Text, Tool, ToolCall
 from surefoot.types.replies import AttemptRecord, ChatReply, Delta, EmbedReply, FinishReason, ToolCallDelta, Usage
 from surefoot.types.requests import ChatRequest, EmbedRequest, EmbedRole, Q
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     Matrix: TypeAlias = NDArray[np.float32]
 
 __all__ = [
-    "Ask",
     "AttemptRecord",
     "Call",
     "CallState",
@@ -42,7 +41,6 @@ __all__ = [
     "FinishReason",
     "Image",
     "KeySource",
-    "Listener",
     "Message",
     "Part",
     "Priority",
@@ -59,5 +57,6 @@ __all__ = [
     "ToolCallDelta",
     "Traits",
     "Usage",
+    "VectorParts",
     "clean",
 ]

@@ -2,34 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Generic, Literal, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
 from msgspec import Struct
 
 from surefoot._documented import Documented
-from surefoot.types.replies import AttemptRecord, EmbedReply
+from surefoot.types.replies import AttemptRecord, ChatReply, EmbedReply
 from surefoot.types.requests import ChatRequest, EmbedRequest, Q
+
+if TYPE_CHECKING:
+    import asyncio
 
 Priority = Literal["interactive", "batch"]
 
 
-class CallState:
-    """The one mutable record of a call, shared by all copies of it: attempts, hedges, the list of attempts, listeners."""
+class VectorParts:
+    """Takes vectors as they come: `VectorParts(positions, count, keep)`. The cache leaves it in the call's state, a batch tells it.
 
-    __slots__ = ("asked_s", "attempts", "call_id", "digest", "hedges", "listeners", "memo", "next_kind", "next_wait_s", "trail")
+    `positions` are the texts' places among the `count` that the user gave, for messages. `tell(texts, matrix, reply)` hands over what has
+    come so far, so that a batch that breaks or is cancelled later loses nothing that was paid for; `told` says whether anybody did.
+    """
+
+    __slots__ = ("_keep", "count", "positions", "told")
+
+    def __init__(self, positions: Sequence[int], count: int, keep: Callable[[Sequence[str], Any, EmbedReply], None]) -> None:
+        self.positions = positions
+        self.count = count
+        self.told = False
+        self._keep = keep
+
+    def tell(self, texts: Sequence[str], matrix: Any, reply: EmbedReply) -> None:
+        """`matrix` holds the vectors of `texts`, as `reply` brought them."""
+        self.told = True
+        self._keep(texts, matrix, reply)
+
+
+class CallState:
+    """The one mutable record of a call, shared by all copies of it. Layers hand each other what they know by these fields."""
+
+    __slots__ = (
+        "asked_s", "attempts", "begun_at", "broken_targets", "call_id", "deadline_at", "digest", "hedges", "is_cached", "is_refresh",
+        "listeners", "next_kind", "next_wait_s", "on_dispatch", "parts", "rate_headers", "reply", "trail",
+    )  # fmt: skip
 
     def __init__(self, listeners: tuple[Callable[[Any], None], ...] = (), call_id: str = "") -> None:
-        self.asked_s: float | None = None  # when the caller asked, by time.monotonic(); None where that is when the call begins
+        self.asked_s: float | None = None
+        """When the caller asked, by time.monotonic(); None where that is when the call begins."""
         self.attempts = 0
+        """Attempts made so far, hedges not counted, over all targets."""
         self.hedges = 0
+        """Second requests sent beside slow first ones."""
         self.trail: list[AttemptRecord] = []
+        """A record an attempt, in the order in which they began."""
         self.listeners = listeners
+        """Who hears the call's events."""
         self.call_id = call_id
-        self.digest = ""  # digest.of(request), computed once by whoever needs it first
-        self.memo: dict[str, Any] = {}  # per-call facts one layer leaves for itself, keyed by its name
-        self.next_kind: Literal["first", "retry", "fallback", "resume"] = "first"  # why the next attempt is made
-        self.next_wait_s = 0.0  # what was waited for it
+        """Names the call in events and logs."""
+        self.digest = ""
+        """The digest of the request, computed once by whoever needs it first."""
+        self.next_kind: Literal["first", "retry", "fallback", "resume"] = "first"
+        """Why the next attempt is made."""
+        self.next_wait_s = 0.0
+        """Seconds that were waited for the next attempt."""
+        self.begun_at: float | None = None
+        """When the call began: a moment of the background loop's clock. Set by trace."""
+        self.deadline_at: float | None = None
+        """A later deadline than the call's own, since callers with more time joined it; infinity: none. Set by coalesce."""
+        self.rate_headers: Mapping[str, str] | None = None
+        """The rate-limit headers of the latest answer. Set by the provider, taken once by rate: they age."""
+        self.reply: ChatReply | EmbedReply | None = None
+        """A stream's whole reply, once the stream has ended well. Set by trace."""
+        self.is_cached = False
+        """True if the answer came out of a cache."""
+        self.is_refresh = False
+        """True for the call that renews a cache entry: another wording's answer would not renew this one."""
+        self.broken_targets: tuple[str, ...] = ()
+        """Targets whose stream broke in this call; others are asked first. Set by resume."""
+        self.on_dispatch: dict[asyncio.Task[Any] | None, Callable[[], None]] | None = None
+        """Called once, under the task in which the attempt runs, when its request is really sent. Set by hedge, called by attempt."""
+        self.parts: VectorParts | None = None
+        """Who takes the vectors of a batch as they come. Set by the vector cache."""
 
 
 class Call(Struct, Documented, Generic[Q], frozen=True, kw_only=True):
@@ -127,7 +180,3 @@ class Store(Protocol):
 
     async def aclose(self) -> None:
         """Flush and close."""
-
-
-Listener: TypeAlias = Callable[[Any], None]
-Ask: TypeAlias = Callable[[Call[Any]], Awaitable[Any]]

@@ -37,14 +37,14 @@ class Enforcer:
         while self.log and self.log[0][0] <= at - 2:
             self.log.popleft()
         if self.headers:
-            call.state.memo["rate_headers"] = self.headers
+            call.state.rate_headers = self.headers
         if sum(cost for _, cost in self.log) + self.cost(call) > self.allowed + 1e-9:
             self.refused += 1
             return RateLimited("too many requests")
         self.log.append((at, self.cost(call)))
         if self.tells:
             left = int(self.allowed - sum(cost for _, cost in self.log))
-            call.state.memo["rate_headers"] = {"x-ratelimit-remaining-requests": str(left), "x-ratelimit-reset-requests": "2s"}
+            call.state.rate_headers = {"x-ratelimit-remaining-requests": str(left), "x-ratelimit-reset-requests": "2s"}
         return "fine"
 
 

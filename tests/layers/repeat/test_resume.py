@@ -49,7 +49,7 @@ async def test_whole_reply_is_the_second_answer_alone():
     call = make_call(stream=True)
     async for _ in await ask(call):
         pass
-    reply = call.state.memo["reply"]
+    reply = call.state.reply
     assert (reply.text, reply.target, reply.attempts) == ("another answer", "b", 2)
     assert [(one.kind, one.error) for one in reply.trail] == [("first", "Interrupted"), ("resume", "")]
 

@@ -84,7 +84,7 @@ async def test_a_stream_is_kept_whole_and_comes_back_as_a_stream(make):
     deltas = [delta async for delta in stream]
     assert "".join(delta.text for delta in deltas) == "one two three"
     assert (deltas[-1].finish_reason, deltas[-1].usage) == ("stop", Usage(input_tokens=10, output_tokens=5))
-    kept = call.state.memo["reply"]
+    kept = call.state.reply
     assert (kept.cached, kept.attempts, kept.cost_usd) == (True, 0, 0.0)
     assert (await ask(make_call())).text == "one two three"
     assert provider.calls == 1

@@ -256,7 +256,7 @@ async def test_a_stream_is_replayed_as_a_stream_and_serves_plain_calls():
     deltas = [delta async for delta in stream]
     assert "".join(delta.text for delta in deltas) == "one two three"
     assert deltas[-1].finish_reason == "stop"
-    assert call.state.memo["reply"].cached
+    assert call.state.reply.cached
     assert (await ask(said(ASKED))).cached
     assert provider.calls == 1
 

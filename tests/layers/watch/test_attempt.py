@@ -79,7 +79,7 @@ async def test_dispatch_is_told_once():
     told = []
     ask = stack(Scripted(), Attempt())
     call = make_call()
-    call.state.memo["on_dispatch"] = {asyncio.current_task(): lambda: told.append(now())}
+    call.state.on_dispatch = {asyncio.current_task(): lambda: told.append(now())}
     await ask(call)
     await ask(call)
     assert len(told) == 1

@@ -46,9 +46,9 @@ async def test_stream_leaves_its_whole_reply_behind_when_it_has_ended():
     """A stream has no return value; its sum is wanted all the same."""
     call = make_call(stream=True)
     stream = await layer(Scripted("one two three"))(call)
-    assert "reply" not in call.state.memo
+    assert call.state.reply is None
     text = "".join([delta.text async for delta in stream])
-    reply = call.state.memo["reply"]
+    reply = call.state.reply
     assert (reply.text, reply.attempts, reply.cost_usd) == (text, 1, 0.015)
 
 
@@ -57,7 +57,7 @@ async def test_broken_stream_leaves_no_reply():
     call = make_call(stream=True)
     with pytest.raises(Interrupted):
         await read(layer(Scripted(["Hel", ConnectionLost("reset")])), call)
-    assert "reply" not in call.state.memo
+    assert call.state.reply is None
 
 
 async def test_call_is_told_once_at_its_start_and_once_when_settled():

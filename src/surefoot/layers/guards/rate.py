@@ -9,14 +9,14 @@ end on a loop whose clock stands still between timers (virtual time).
 A batch call lets interactive calls pass until it has waited AGEING_S longer (`rules.bucket.queue`), as where places are waited for.
 Whoever has to wait longer than his deadline allows hears so at once, and one whose turn comes too late makes way (rules.admission).
 
-A limit that is not given is learned: from the headers of every answer (the provider leaves them in `call.state.memo["rate_headers"]`), else
+A limit that is not given is learned: from the headers of every answer (the provider leaves them in `call.state.rate_headers`), else
 from 429s alone. A 429 counts against the limit its text names; against the one that is not given; else against requests.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from surefoot.core.deadlines import deadline_of
@@ -185,8 +185,7 @@ class Rate(Guard):
 
     def _heed(self, call: Call[Any], passage: _Passage, now: float) -> None:
         """Read the headers the provider left behind."""
-        memo = call.state.memo
-        headers: Mapping[str, str] | None = memo.pop("rate_headers", None) if memo else None  # once: they age
+        headers, call.state.rate_headers = call.state.rate_headers, None  # once: they age
         if not headers or self._loop is None:
             return
         for what, bucket, asked in (("tokens", self._tokens, passage.tokens), ("requests", self._requests, passage.requests)):

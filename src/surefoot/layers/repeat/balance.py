@@ -83,7 +83,7 @@ class Balance:
         errors: list[SurefootError] = []
         asked: list[int] = []
         while True:
-            avoid = self._avoid(call, asked) if call.state.memo else asked
+            avoid = self._avoid(call, asked) if call.state.broken_targets else asked
             visit = _Visit(self, loop, self._picker.pick(loop.time(), self.draw(), avoid=avoid))
             asked.append(visit.index)
             has_more = len(asked) < len(self.handlers)
@@ -106,7 +106,7 @@ class Balance:
 
     def _avoid(self, call: Call[Any], asked: list[int]) -> list[int]:
         """Those asked before, and (resume) whose stream broke, as long as there is another."""
-        broken = call.state.memo.get("broken", ())
+        broken = call.state.broken_targets
         avoid = {*asked, *(index for index, name in enumerate(self.names) if name in broken)}
         return sorted(avoid) if len(avoid) < len(self.names) else asked
 

@@ -83,7 +83,7 @@ class Fallback:
 
     async def _ask(self, call: Call[Any], rest: Sequence[int]) -> Any:
         """The targets `rest`, in order."""
-        if call.state.memo and (broken := call.state.memo.get("broken")):  # resume: elsewhere first
+        if broken := call.state.broken_targets:  # resume: elsewhere first
             rest = sorted(rest, key=lambda index: self.names[index] in broken)
         errors: list[SurefootError] = []
         while True:

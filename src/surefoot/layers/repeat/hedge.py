@@ -120,7 +120,10 @@ class _Race:
 
     async def run(self) -> Any:
         """The first answer of the two."""
-        task, waiting = self._task, self._call.state.memo.setdefault("on_dispatch", {})
+        task, state = self._task, self._call.state
+        waiting = state.on_dispatch
+        if waiting is None:
+            waiting = state.on_dispatch = {}
         cancels = task.cancelling()
         waiting[task] = self._sent
         try:

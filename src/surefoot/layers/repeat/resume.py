@@ -22,7 +22,7 @@ class Resume:
     """Restarts broken streams: `Resume(times=1, attempts=6)`.
 
     `attempts` bounds the wire attempts of the whole call (None: no bound). The target that broke goes to the end of fallback's list
-    (`call.state.memo["broken"]`). If the restart fails too, the reader gets the first Interrupted, with the restart's failure as cause.
+    (`call.state.broken_targets`). If the restart fails too, the reader gets the first Interrupted, with the restart's failure as cause.
     """
 
     def __init__(self, *, times: int = TIMES, attempts: int | None = None) -> None:
@@ -70,7 +70,7 @@ class _Resuming:
     async def _restart(self, broken: Interrupted) -> Delta:
         self._left -= 1
         state = self._call.state
-        state.memo["broken"] = (*state.memo.get("broken", ()), broken.target)
+        state.broken_targets = (*state.broken_targets, broken.target)
         state.next_kind, state.next_wait_s = "resume", 0.0
         try:
             stream = await self._inner(self._call)

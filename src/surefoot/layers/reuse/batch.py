@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from surefoot import runtime
 from surefoot.core.stack import Handler
-from surefoot.core.vectors import Parts, check, total
+from surefoot.core.vectors import check, total
 from surefoot.errors import BadRequest, BatchFailed, ContextTooLong, Exhausted, Fault, MalformedReply, SurefootError
 from surefoot.types import Call, CallState, EmbedReply, EmbedRequest
 from surefoot.usage.tokens import estimate_text
@@ -87,8 +87,7 @@ class _Work:
         self._halt: SurefootError | None = None  # what ended it all
         self._failed = 0
         self._is_probed = False
-        parts = call.state.memo.get("parts")
-        self._parts: Parts | None = parts if isinstance(parts, Parts) else None
+        self._parts = call.state.parts
 
     async def run(self) -> EmbedReply:
         """Ask until every text has a row or an error."""
@@ -142,8 +141,7 @@ class _Work:
         """One request. It has a state of its own: the attempts a call may make are meant for each request, not for all together."""
         call = self._call
         state = CallState(call.state.listeners, call.state.call_id)
-        if "deadline" in call.state.memo:
-            state.memo["deadline"] = call.state.memo["deadline"]
+        state.deadline_at = call.state.deadline_at
         request = replace(call.request, texts=self._texts[begin:end])
         try:
             return await self._inner(replace(call, request=request, state=state))  # type: ignore[no-any-return]

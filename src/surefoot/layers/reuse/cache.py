@@ -231,7 +231,7 @@ class Cache:
     def _on_finished(self, call: Call[ChatRequest], prefixes: tuple[str, ...], claim: KeyClaim | None, outcome: Outcome) -> None:
         """A stream is over: keep it if it is whole, of one piece, and not itself out of the store (another wording's answer)."""
         stream = outcome.stream
-        if outcome.complete and stream is not None and stream.finish_reason in WHOLE and not call.state.memo.get("cached"):
+        if outcome.complete and stream is not None and stream.finish_reason in WHOLE and not call.state.is_cached:
             reply = outcome.reply
             if isinstance(reply, ChatReply) and not any(delta.marker for delta in stream.deltas):
                 self._save(call, prefixes, reply, claim)
@@ -288,7 +288,7 @@ class Cache:
             emit(call, CacheHit, key=key, stale=stale)
         if not call.stream:
             return reply
-        call.state.memo["cached"] = True
+        call.state.is_cached = True
         return await open_stream(Replay(to_deltas(reply)), target=reply.target)
 
     async def _fetch(self, key: str) -> CachedReply | str | None:
@@ -321,7 +321,7 @@ class Cache:
             return  # another process is at it
         state = CallState(call.state.listeners, f"{call.state.call_id}r")
         state.digest = call.state.digest
-        state.memo["refresh"] = True  # another wording's answer would not renew this one
+        state.is_refresh = True  # another wording's answer would not renew this one
         again = replace(call, state=state, stream=False)
         try:
             if call.deadline is None:

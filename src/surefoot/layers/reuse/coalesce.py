@@ -179,9 +179,9 @@ class SharedCall:
         """The latest waiter's deadline holds for everybody inside: see `cutoff.deadline_of`."""
         if self._call is None or self._call.deadline is None:
             return
-        theirs, memo = math.inf if call.deadline is None else call.deadline, self._call.state.memo
-        if theirs > memo.get("deadline", self._call.deadline):
-            memo["deadline"] = theirs
+        theirs, state = math.inf if call.deadline is None else call.deadline, self._call.state
+        if theirs > (self._call.deadline if state.deadline_at is None else state.deadline_at):
+            state.deadline_at = theirs
 
     async def _run(self, inner: Handler, call: Call[Any]) -> None:
         """Ask; read a stream to its end, telling everybody of each delta."""

@@ -119,7 +119,7 @@ class Semantic:
     def _question(self, call: Call[Any]) -> str | None:
         """The text asked last, if the rest is nothing but text."""
         request = call.request
-        if not isinstance(request, ChatRequest) or not self.answers.may_cache(request) or call.state.memo.get("refresh"):
+        if not isinstance(request, ChatRequest) or not self.answers.may_cache(request) or call.state.is_refresh:
             return None
         last = request.messages[-1]
         if last.role != "user" or len(last.parts) != 1 or not last.text.strip() or len(last.text) > MAX_CHARS:
@@ -194,5 +194,5 @@ async def _serve(call: Call[Any], key: str, reply: ChatReply, likeness: float | 
     emit(call, CacheHit, key=key, semantic=True, similarity=likeness)
     if not call.stream:
         return reply
-    call.state.memo["cached"] = True
+    call.state.is_cached = True
     return await open_stream(Replay(to_deltas(reply)), target=reply.target)

@@ -30,7 +30,7 @@ class Attempt(Guard):
 
     `price(usage, model)` gives US dollars, or None where the price is unknown; `ready(model)` gives what must be awaited before it is
     asked. A layer that wants to know when the wire attempt really began (a hedge counts from here, not from entry into a queue) leaves a
-    callable in the dict `call.state.memo["on_dispatch"]` under its own task, in which the attempt runs too; it is called once, with
+    callable in `call.state.on_dispatch` under its own task, in which the attempt runs too; it is called once, with
     nothing. `guess(request, text)` counts the tokens of an answer that was cut or left before the provider could; such usage is flagged
     as estimated, never 0.
     """
@@ -69,7 +69,7 @@ class Attempt(Guard):
             model=model,
         )
         state.trail.append(record)
-        waiting = state.memo.get("on_dispatch") if state.memo else None
+        waiting = state.on_dispatch
         if waiting and not call.hedged and (told := waiting.pop(asyncio.current_task(), None)) is not None:
             told()
         return record
@@ -103,7 +103,7 @@ class Attempt(Guard):
 
 def _waited_s(state: CallState, now: float) -> float:
     """Seconds since the attempt was wanted: since the call began, or the attempt before it ended; in queues as between retries."""
-    since: float = state.memo.get("begun_s", now - state.next_wait_s)
+    since = now - state.next_wait_s if state.begun_at is None else state.begun_at
     for one in state.trail:
         if one.seconds is not None:
             since = max(since, one.started_s + one.seconds)

@@ -41,7 +41,7 @@ def summed(reply: Any, state: CallState) -> Any:
 class Trace:
     """Tells CallStarted and CallEnded, and completes the reply: `Trace()`.
 
-    A plain reply comes back with `attempts`, `cost_usd` and `trail` set. A stream's whole reply is left in `call.state.memo["reply"]`
+    A plain reply comes back with `attempts`, `cost_usd` and `trail` set. A stream's whole reply is left in `call.state.reply`
     once it has ended; a broken or abandoned one leaves none, so that nothing partial passes for whole.
     """
 
@@ -51,7 +51,7 @@ class Trace:
 
     async def __call__(self, call: Call[Any], inner: Handler) -> Any:
         """Ask, and keep the books."""
-        started = call.state.memo["begun_s"] = asyncio.get_running_loop().time()
+        started = call.state.begun_at = asyncio.get_running_loop().time()
         kind = "chat" if isinstance(call.request, ChatRequest) else "embed"
         emit(call, CallStarted, kind=kind, stream=call.stream, tenant=call.tenant)
         try:
@@ -75,7 +75,7 @@ class Trace:
         if stream is None:
             reply = outcome.reply
         elif outcome.complete:
-            reply = state.memo["reply"] = replace(summed(outcome.reply, state), cached=bool(state.memo.get("cached", False)))
+            reply = state.reply = replace(summed(outcome.reply, state), cached=state.is_cached)
         if not state.listeners:
             return
         error = outcome.error

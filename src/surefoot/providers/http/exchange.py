@@ -78,7 +78,7 @@ class Exchange:
         boundary = ErrorBoundary(self.target, key, self._in_flight)
         with boundary:
             answer = await self._lane.post(path, body, key, extra_of(call.request.extra) if call.request.extra else NO_EXTRA)
-        call.state.memo["rate_headers"] = rate_headers(answer.headers)
+        call.state.rate_headers = rate_headers(answer.headers)
         if 200 <= answer.status < 300:
             return answer, boundary
         body, note = await self._refusal(answer, boundary)
