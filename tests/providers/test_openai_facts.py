@@ -89,6 +89,66 @@ def test_tools_beside_an_effort():
             sent(model, tools=(WEATHER,), reasoning_effort="high")
 
 
+@pytest.mark.parametrize("model", ["gpt-6-astra", "gpt-6-astra-2026-09-04", "gpt-6.1-sol", "gpt-5-search-api"])
+def test_tools_that_no_effort_lets_through_are_refused_unsent(model):
+    """gpt-6-astra knows no "none", which is the only effort that lets tools through in Chat Completions."""
+    assert "tools" not in sent(model)[0]
+    with pytest.raises(Unsupported, match="takes no function tools in Chat Completions"):
+        sent(model, tools=(WEATHER,))
+    assert sent("gpt-6-sol", tools=(WEATHER,))[0]["reasoning_effort"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "word", "told"),
+    [
+        ("gpt-5-mini", "none", "minimal", True),
+        ("gpt-5-mini", "xhigh", "high", True),
+        ("gpt-5.1", "minimal", "low", True),
+        ("gpt-5.1", "xhigh", "high", True),
+        ("gpt-5.2", "xhigh", "xhigh", False),
+        ("gpt-5.2-chat-latest", "high", "medium", True),
+        ("gpt-5.6-sol", "max", "xhigh", True),
+        ("gpt-6-astra", "none", "low", True),
+        ("o4-mini", "minimal", "low", True),
+        ("gpt-4o-mini", "low", None, True),
+        ("gpt-4.1", "none", None, False),
+        ("gpt-5-chat-latest", "high", None, True),
+        ("my-deployment", "extreme", "extreme", False),
+    ],
+)
+def test_an_effort_in_a_word_the_model_knows(model, effort, word, told):
+    """Generations differ in their words, gpt-4 knows none: the nearest is sent, and told."""
+    body, left_out = sent(model, reasoning_effort=effort)
+    assert (body.get("reasoning_effort"), left_out == ["reasoning_effort"]) == (word, told)
+
+
+def test_an_effort_that_is_none_is_refused_unsent():
+    """A typing error; behind other servers a word may mean anything."""
+    with pytest.raises(BadRequest, match=r"'hihg' is no effort; gpt-5-mini knows minimal, low, medium, high"):
+        sent("gpt-5-mini", reasoning_effort="hihg")
+    assert sent("gpt-5-mini", dialect=OpenAIDialect(target="t"), reasoning_effort="hihg")[0]["reasoning_effort"] == "hihg"
+
+
+@pytest.mark.parametrize("model", ["o3-pro", "gpt-5-pro-2025-10-06", "gpt-5.3-codex", "o4-mini-deep-research", "ft:o1-pro:org::id"])
+def test_a_model_of_the_other_api_is_refused_unsent(model):
+    """OpenAI answers a 404 that speaks of no chat model; elsewhere the name may be another's."""
+    with pytest.raises(Unsupported, match="answers in OpenAI's Responses API only"):
+        sent(model)
+    assert sent(model, dialect=OpenAIDialect(target="t"))[0]["model"] == model
+
+
+def test_no_limit_goes_beyond_the_models_own():
+    """OpenAI says: max_tokens is too large: 20480. This model supports at most 16384 completion tokens. Nor does a fifth stop go."""
+    limited = OpenAIDialect(target="t", is_openai=True, max_tokens_field="max_completion_tokens")
+    body, left_out = sent("gpt-4o-mini", max_tokens=20_480, dialect=limited)
+    assert (body["max_completion_tokens"], left_out) == (16_384, ["max_tokens"])
+    assert sent("gpt-4o-mini", max_tokens=20_480, dialect=OpenAIDialect(target="t"))[0]["max_tokens"] == 20_480
+    with pytest.raises(BadRequest, match="5 stop sequences, at most 4"):
+        sent("gpt-4o-mini", stop=tuple("abcde"))
+    assert "stop" not in sent("gpt-5-mini", stop=tuple("abcde"))[0]
+    assert len(sent("gpt-4o-mini", stop=tuple("abcde"), dialect=OpenAIDialect(target="t"))[0]["stop"]) == 5
+
+
 def test_a_target_may_say_which_model_it_is_or_what_it_refuses():
     """An Azure deployment has any name."""
     deployed = OpenAIDialect(target="t", is_openai=True, base_model="o3")

@@ -14,6 +14,10 @@ SOURCES = {
     "tools-5.4": "pipecat#4043, openai-openapi#541: gpt-5.4 takes tools beside an effort in the Responses API only, 2026-11-30",
     "tools-5.6": 'litellm#34569, livekit/agents#7169: gpt-5.6 wants effort "none" said beside tools, 2026-11-30',
     "thinks-5.5": "CopilotKit#7191, llmcomp#69: gpt-5.5 and later think unless told not to, and then take no temperature, 2026-11-30",
+    "tools-6": "bolna#1019, genkit#6303, litellm-docs#1173: gpt-6-astra takes no function tools in Chat Completions, tried, 2026-11-30",
+    "efforts": "profiles/openai.py of pydantic-ai 2.68.0 and opencode#26268, tried; litellm#38842: gpt-4 knows none, 2026-11-30",
+    "search": "vercel/ai#5647, and gpt_reasoning_transformation.py of LiteLLM 1.110.2 (gpt-5-search-api), 2026-11-30",
+    "responses": "LiteLLM's supported_endpoints; the API's 404 for o3-pro, gpt-5-pro, codex (goose#2564, SillyTavern#5212), 2026-11-30",
     "azure": 'voideditor#936, #937, clarity-agent#16, opencode#37964, Microsoft\'s "Azure OpenAI v1 API": hosts and headers, 2026-11-30',
     "embeddings": 'OpenAI API reference, "Create embeddings", 2026-11-30',
     "models.dev": "models.dev as of langchain-openai 1.7.4: windows and outputs, read 2026-11-30",
@@ -27,6 +31,7 @@ AZURE_HOSTS = (  # with a resource's name or a region before them; public, US go
     ".openai.azure.cn", ".cognitiveservices.azure.cn", ".api.cognitive.azure.cn",
 )  # fmt: skip
 
+MOST_STOPS = 4  # "Up to 4 sequences", API reference
 SAMPLING = frozenset({"temperature", "top_p"})
 STOP = frozenset({"stop"})
 ONE_TOOL = frozenset({"parallel_tool_calls"})
@@ -41,8 +46,12 @@ class OpenAIModelFacts(facts.ModelFacts, frozen=True, kw_only=True):
     """Refused only while the model thinks: unless its effort is "none"."""
     thinks: bool = True
     """Whether it thinks where no effort is asked for."""
-    tools: Literal["any", "unless_effort", "say_none"] = "any"
-    """Function tools: with any effort, with no effort or "none" alone, or with "none" said in so many words."""
+    tools: Literal["any", "unless_effort", "say_none", "none"] = "any"
+    """Function tools: with any effort, with no effort or "none" alone, with "none" said in so many words, or never."""
+    efforts: tuple[str, ...] | None = None
+    """The words it knows for an effort; none where it does not think, None where nobody knows."""
+    api: Literal["chat", "responses"] = "chat"
+    """The API that it answers in: Chat Completions (and Responses), or Responses alone."""
 
 
 def _rows(*begins: str, limits: tuple[int, int] | None = None, sources: str = "", **given: Any) -> list[OpenAIModelFacts]:
@@ -52,29 +61,53 @@ def _rows(*begins: str, limits: tuple[int, int] | None = None, sources: str = ""
     return [OpenAIModelFacts(begins=one, window=window, output=output, sources=cited, **given) for one in begins]
 
 
-_O_SERIES = (200_000, 100_000)
+THREE = ("low", "medium", "high")
+FOUR = (*THREE, "xhigh")  # Chat Completions; "max" is a word of the Responses API
+
+_O: dict[str, Any] = {"limits": (200_000, 100_000), "efforts": THREE}
 _GPT5: dict[str, Any] = {"limits": (400_000, 128_000), "question": 272_000}
 _LARGE: dict[str, Any] = {"limits": (1_050_000, 128_000), "question": 922_000}
-_OPT_IN: dict[str, Any] = {"refused": STOP, "refused_thinking": SAMPLING, "thinks": False, "sources": "reference stop"}
-_BY_DEFAULT: dict[str, Any] = {"refused": STOP, "refused_thinking": SAMPLING, "tools": "say_none", "sources": "tools-5.6 thinks-5.5"}
+_PLAIN: dict[str, Any] = {"thinks": False, "efforts": (), "sources": "efforts"}
+_OPT_IN: dict[str, Any] = {"refused": STOP, "refused_thinking": SAMPLING, "thinks": False}
+_BY_DEFAULT: dict[str, Any] = {"refused": STOP, "refused_thinking": SAMPLING}
+_FIXED: dict[str, Any] = {"limits": (128_000, 16_384), "refused": SAMPLING, "efforts": ("medium",), "sources": "efforts"}
+_ELSEWHERE: dict[str, Any] = {"api": "responses", "sources": "responses"}
 
 MODELS: tuple[OpenAIModelFacts, ...] = (
-    *_rows("gpt-3.5-turbo", limits=(16_385, 4096), thinks=False),
-    *_rows("gpt-4", limits=(8192, 8192), thinks=False),
-    *_rows("gpt-4-turbo", "gpt-4-1106", "gpt-4-0125", "gpt-4o-2024-05-13", limits=(128_000, 4096), thinks=False),
-    *_rows("gpt-4o", "gpt-audio", "gpt-5-chat", "gpt-5.1-chat", "gpt-5.2-chat", "gpt-5.3-chat", limits=(128_000, 16_384), thinks=False),
-    *_rows("gpt-4.1", limits=(1_047_576, 32_768), thinks=False),
-    *_rows("gpt-4o-search-preview", "gpt-4o-mini-search-preview", limits=(128_000, 16_384), refused=SAMPLING, sources="reference"),
-    *_rows("o1", limits=_O_SERIES, refused=SAMPLING | ONE_TOOL, sources="reference parallel"),
-    *_rows("o3-mini", limits=_O_SERIES, refused=SAMPLING | ONE_TOOL, sources="parallel stop"),  # it takes stop
-    *_rows("o3", "o4", limits=_O_SERIES, refused=SAMPLING | ONE_TOOL | STOP, sources="reference parallel stop"),
-    *_rows("gpt-5", **_GPT5, refused=SAMPLING | STOP, sources="reference stop"),
-    *_rows("gpt-5-pro", limits=(400_000, 272_000), refused=SAMPLING | STOP, sources="reference stop"),
-    *_rows("gpt-5.1", "gpt-5.2", "gpt-5.3", **_GPT5, **_OPT_IN),
-    *_rows("gpt-5.4", **_LARGE, **_OPT_IN | {"sources": "tools-5.4"}, tools="unless_effort"),
-    *_rows("gpt-5.4-mini", "gpt-5.4-nano", **_GPT5, **_OPT_IN | {"sources": "tools-5.4"}, tools="unless_effort"),
-    *_rows("gpt-5.5", "gpt-5.6", "gpt-6", **_LARGE, **_BY_DEFAULT),
-    *_rows("gpt-5.7", "gpt-5.8", "gpt-5.9", "gpt-7", **_BY_DEFAULT),  # those to come are taken for alike; their limits are not known
+    *_rows("gpt-3.5-turbo", limits=(16_385, 4096), **_PLAIN),
+    *_rows("gpt-4", limits=(8192, 8192), **_PLAIN),
+    *_rows("gpt-4-turbo", "gpt-4-1106", "gpt-4-0125", "gpt-4o-2024-05-13", limits=(128_000, 4096), **_PLAIN),
+    *_rows("gpt-4o", "gpt-audio", "gpt-5-chat", limits=(128_000, 16_384), **_PLAIN),
+    *_rows("gpt-4.1", limits=(1_047_576, 32_768), **_PLAIN),
+    *_rows("gpt-4o-search-preview", "gpt-4o-mini-search-preview", limits=(128_000, 16_384), refused=SAMPLING, efforts=(), sources="search"),
+    *_rows("gpt-5-search-api", **_GPT5, refused=SAMPLING | STOP | ONE_TOOL | {"seed"}, efforts=(), tools="none", sources="search"),
+    *_rows("o1", refused=SAMPLING | ONE_TOOL, **_O, sources="reference parallel efforts"),
+    *_rows("o3-mini", refused=SAMPLING | ONE_TOOL, **_O, sources="parallel stop efforts"),  # it takes stop
+    *_rows("o3", "o4", refused=SAMPLING | ONE_TOOL | STOP, **_O, sources="reference parallel stop efforts"),
+    *_rows("gpt-5", **_GPT5, refused=SAMPLING | STOP, efforts=("minimal", *THREE), sources="reference stop efforts"),
+    *_rows("gpt-5.1-chat", "gpt-5.2-chat", "gpt-5.3-chat", **_FIXED),
+    *_rows("gpt-5.1", **_GPT5, **_OPT_IN, efforts=("none", *THREE), sources="reference stop efforts"),
+    *_rows("gpt-5.2", "gpt-5.3", **_GPT5, **_OPT_IN, efforts=("none", *FOUR), sources="reference stop efforts"),
+    *_rows("gpt-5.4", **_LARGE, **_OPT_IN, efforts=("none", *FOUR), tools="unless_effort", sources="tools-5.4 efforts"),
+    *_rows("gpt-5.4-mini", "gpt-5.4-nano", **_GPT5, **_OPT_IN, efforts=("none", *FOUR), tools="unless_effort", sources="tools-5.4 efforts"),
+    *_rows(
+        "gpt-5.5",
+        "gpt-5.6",
+        "gpt-6",
+        **_LARGE,
+        **_BY_DEFAULT,
+        efforts=("none", *FOUR),
+        tools="say_none",
+        sources="tools-5.6 thinks-5.5 efforts",
+    ),
+    *_rows("gpt-6-astra", "gpt-6.1-sol", "gpt-6-rosalind", **_LARGE, **_BY_DEFAULT, efforts=FOUR, tools="none", sources="tools-6 efforts"),
+    # Those to come are taken for alike; their limits are not known.
+    *_rows("gpt-5.7", "gpt-5.8", "gpt-5.9", "gpt-7", **_BY_DEFAULT, tools="say_none", sources="tools-5.6 thinks-5.5"),
+    *_rows("o1-pro", "o3-pro", "o3-deep-research", "o4-mini-deep-research", limits=(200_000, 100_000), **_ELSEWHERE),
+    *_rows("gpt-5-pro", limits=(400_000, 272_000), **_ELSEWHERE),
+    *_rows("gpt-5-codex", "gpt-5.1-codex", "gpt-5.2-codex", "gpt-5.3-codex", "gpt-5.2-pro", limits=(400_000, 128_000), **_ELSEWHERE),
+    *_rows("gpt-5.4-pro", "gpt-5.5-pro", limits=(1_050_000, 128_000), **_ELSEWHERE),
+    *_rows("codex-mini", "computer-use-preview", "gpt-daybreak", **_ELSEWHERE),
 )
 OTHER = OpenAIModelFacts(begins="", thinks=False)  # models of other servers take everything
 

@@ -13,8 +13,9 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from surefoot.errors import Unsupported
+from surefoot.providers._parameters import bounded_tokens, check_stops, nearest_effort, note
 from surefoot.providers.http.body import Fields, base64_text, encoded, image_type, own_tool, raw
-from surefoot.providers.openai.facts import OTHER, SAMPLING, model_of
+from surefoot.providers.openai.facts import MOST_STOPS, OTHER, SAMPLING, OpenAIModelFacts, model_of
 from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Part, Reasoning, Schema, Text, Tool, clean
 
 SOUNDS = {
@@ -93,20 +94,23 @@ def fitted(request: ChatRequest, model: str, dialect: OpenAIDialect, left_out: l
     """`request` without what `model` answers with a 400, so that one setting serves a row of fallbacks; see `_openai_facts`.
 
     The names of what was left out and meant something are added to `left_out`. Models that refuse parallel_tool_calls call one tool at a
-    time. Raises Unsupported (nothing is sent) for tools beside an effort that the model does not take together.
+    time. Raises Unsupported (nothing is sent) for a model of another API and for tools that the model does not take, or not beside an
+    effort; BadRequest for an effort that is none, and for more stop sequences than are taken.
     """
     row = model_of(model) if dialect.is_openai else OTHER
-    changes: dict[str, Any] = {}
-    effort = request.reasoning_effort
-    if request.tools and row.tools != "any" and effort != "none":
-        if effort:
-            raise Unsupported(
-                f"{dialect.target}: {model} takes function tools in Chat Completions with reasoning_effort='none' only, not {effort!r}: "
-                "leave the effort out, or ask another model"
-            )
-        if row.tools == "say_none":
-            changes["reasoning_effort"] = effort = "none"
-            _note(left_out, "reasoning_effort")
+    if row.api != "chat":
+        raise Unsupported(
+            f"{dialect.target}: {model} answers in OpenAI's Responses API only, not in Chat Completions, which is spoken here; ask another "
+            "model of the family; nothing was sent"
+        )
+    if dialect.is_openai:
+        check_stops(() if "stop" in row.refused else request.stop, MOST_STOPS, target=dialect.target)
+    asked = request.reasoning_effort
+    effort = _effort(request, model, row, dialect, left_out)
+    tokens = bounded_tokens(request.max_tokens, row.output, left_out)
+    changes: dict[str, Any] = {} if effort == asked else {"reasoning_effort": effort}
+    if tokens != request.max_tokens:
+        changes["max_tokens"] = tokens
     refused = {*row.refused, *dialect.refused}
     if effort != "none" if effort else row.thinks:
         refused |= row.refused_thinking
@@ -117,13 +121,33 @@ def fitted(request: ChatRequest, model: str, dialect: OpenAIDialect, left_out: l
         if value != UNSET[name]:
             changes[name] = UNSET[name]
             if (name, value) not in WITHOUT_LOSS:
-                _note(left_out, name)
+                note(left_out, name)
     return replace(request, **changes) if changes else request
 
 
-def _note(left_out: list[str] | None, name: str) -> None:
-    if left_out is not None:
-        left_out.append(name)
+def _effort(request: ChatRequest, model: str, row: OpenAIModelFacts, dialect: OpenAIDialect, left_out: list[str] | None) -> str:
+    """The effort as the model knows it, beside the tools asked for."""
+    effort = request.reasoning_effort
+    if effort and row.efforts is not None and (row.efforts or effort != "none"):
+        effort = nearest_effort(effort, row.efforts, target=dialect.target, model=model, left_out=left_out)
+    elif row.efforts == ():
+        effort = ""
+    if not request.tools or row.tools == "any" or (effort == "none" and row.tools != "none"):
+        return effort
+    if row.tools == "none":
+        raise Unsupported(
+            f"{dialect.target}: {model} takes no function tools in Chat Completions: ask another model, or for an answer's form give a "
+            "schema; nothing was sent"
+        )
+    if effort:
+        raise Unsupported(
+            f"{dialect.target}: {model} takes function tools in Chat Completions with reasoning_effort='none' only, not {effort!r}: "
+            "leave the effort out, or ask another model"
+        )
+    if row.tools == "say_none":
+        note(left_out, "reasoning_effort")
+        return "none"
+    return ""
 
 
 def _tool(tool: Tool, dialect: OpenAIDialect) -> Fields | Raw:
