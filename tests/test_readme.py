@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from surefoot import Policy
 from surefoot.testing.wire import OpenAISim
 
 ROOT = Path(__file__).parent.parent
@@ -61,3 +62,15 @@ def test_both_readmes_say_the_same():
     for command in ("make demo", "make test", "surefoot rag index", "surefoot ask"):
         assert command in english
         assert command in turkish
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.tr.md"])
+def test_the_table_of_defaults_is_the_policys(name):
+    """Every field stands in it, in the order of the code's own words, with the default that the code has."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    told: dict[str, str] = {}
+    for fields, defaults in re.findall(r"^\| (`[a-z_`, ]+`) \| ([^|]+) \|", text, flags=re.MULTILINE):
+        names = re.findall(r"`(\w+)`", fields)
+        if set(names) <= set(Policy.__struct_fields__):
+            told |= dict(zip(names, [one.strip() for one in defaults.split(", ")], strict=True))
+    assert told == {field: repr(getattr(Policy(), field)) for field in Policy.__struct_fields__}

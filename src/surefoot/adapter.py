@@ -17,7 +17,7 @@ from surefoot.models.embed import EmbedModel
 from surefoot.models.requests import CALL_OPTIONS, COUNTS, FRACTIONS, extra_text, number
 from surefoot.providers.registry import PROVIDERS, provider
 from surefoot.secret import KEY_REFERENCES, Masked, Secret
-from surefoot.settings import Policy, Target
+from surefoot.settings import DEFAULTS, Policy, Target
 from surefoot.types import ChatRequest, Message
 from surefoot.usage.windows import ContextSize, context_size
 
@@ -64,9 +64,9 @@ class Settings(Masked, Documented, frozen=True, kw_only=True):
     """Of the first target; see `Target.concurrency`."""
     dimensions: int | None = None
     """Of the first target; see `Target.dimensions`."""
-    deadline_s: float | None = Policy().deadline_s
+    deadline_s: float | None = DEFAULTS.deadline_s
     """See `Policy.deadline_s`."""
-    attempts: int = Policy().attempts
+    attempts: int = DEFAULTS.attempts
     """See `Policy.attempts`."""
     hedge_after: Any = None
     """See `Policy.hedge_after`."""

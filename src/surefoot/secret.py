@@ -133,6 +133,7 @@ class locals_cleared:  # noqa: N801 - used like a function
 
 
 SPILLS = ("authorization", "x-api-key", "x-goog-api-key", "secretstring")  # words beside which libraries log a key as it is
+PLACEHOLDER = Secret("not-needed")  # servers on one's own machine want a key in the header and look at none
 KEY_CHARS = 20  # no vendor's key is shorter; placeholders ("EMPTY", "not-needed") are words that a text may well hold
 _in_use: WeakValueDictionary[int, Secret] = WeakValueDictionary()  # by identity: of two equal keys the second outlives the first
 

@@ -365,3 +365,6 @@ class Policy(Masked, Documented, frozen=True, kw_only=True):
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+DEFAULTS = Policy()  # the one place of each default: layers and adapters take theirs from here

@@ -15,19 +15,24 @@ from surefoot.rules.breaker import (
     HALF_OPEN,
     HOLD_S,
     JITTER,
-    LEAST_CALLS,
     OPEN,
     OPEN_CEILING_S,
-    OPEN_S,
     RAMPING,
     ROW,
     TRIAL_FORGOTTEN_S,
     TRIALS,
-    WINDOW_S,
     BreakerRule,
     Permit,
     Refusal,
 )
+from surefoot.settings import DEFAULTS
+
+WINDOW_S, LEAST_CALLS, OPEN_S = DEFAULTS.breaker_window_s, DEFAULTS.breaker_min_calls, DEFAULTS.breaker_open_s
+
+
+def usual() -> BreakerRule:
+    """A breaker with the policy's own settings."""
+    return BreakerRule(window_s=WINDOW_S, least_calls=LEAST_CALLS, ratio=DEFAULTS.breaker_ratio, open_s=OPEN_S)
 
 
 def call(breaker: BreakerRule, now_s: float, *, ok: bool | None, draw: float = 0.5) -> bool:
@@ -44,7 +49,7 @@ def call(breaker: BreakerRule, now_s: float, *, ok: bool | None, draw: float = 0
 
 def test_failing_is_five_in_a_row_and_ends_with_the_first_success():
     """Between the first failure and the opening a busy window may lie for half a minute."""
-    breaker = BreakerRule()
+    breaker = usual()
     for _ in range(1_000):
         call(breaker, 0.0, ok=True)
     for count in range(1, ROW + 1):
@@ -59,7 +64,7 @@ def test_failing_is_five_in_a_row_and_ends_with_the_first_success():
 
 def test_the_quick_faults_of_a_burst_are_no_row():
     """Of 64 calls begun at once nothing but faults comes until the first answer does: a fifth of them, and the target is well."""
-    breaker = BreakerRule()
+    breaker = usual()
     permits = [breaker.admit(0.0, 0.5) for _ in range(64)]
     for permit in permits[:13]:
         breaker.record(permit, ok=False, now_s=0.05)
@@ -71,7 +76,7 @@ def test_the_quick_faults_of_a_burst_are_no_row():
 
 def test_a_row_of_failures_is_forgotten_with_the_window():
     """Eight idle hours later it says nothing about the target any more."""
-    breaker = BreakerRule()
+    breaker = usual()
     for _ in range(ROW):
         call(breaker, 0.0, ok=False)
     assert breaker.failing
@@ -81,7 +86,7 @@ def test_a_row_of_failures_is_forgotten_with_the_window():
 
 def opened(now_s: float = 0.0) -> BreakerRule:
     """A breaker just opened, and not yet asked."""
-    breaker = BreakerRule()
+    breaker = usual()
     for _ in range(LEAST_CALLS):
         call(breaker, now_s, ok=False)
     assert breaker.state == OPEN
@@ -90,7 +95,7 @@ def opened(now_s: float = 0.0) -> BreakerRule:
 
 def test_it_opens_at_half_of_at_least_ten_calls() -> None:
     """Nine failures prove nothing yet; the tenth call does, and says what was seen."""
-    breaker = BreakerRule()
+    breaker = usual()
     for n in range(9):
         call(breaker, float(n), ok=False)
         assert breaker.state == CLOSED
@@ -105,7 +110,7 @@ def test_it_opens_at_half_of_at_least_ten_calls() -> None:
 
 def test_thirty_percent_failures_leave_it_closed() -> None:
     """Retries make these good; opening would turn a third of trouble into a whole."""
-    rng, breaker = random.Random(1), BreakerRule()
+    rng, breaker = random.Random(1), usual()
     for n in range(100_000):
         assert call(breaker, n * 0.01, ok=rng.random() >= 0.3)
 
@@ -114,7 +119,7 @@ def test_a_start_with_bad_luck_does_not_open_it() -> None:
     """Of the first ten calls at 30 % faults five fail once in 7 times; opening would refuse the next thousand for it."""
     opened_by_chance = 0
     for seed in range(2000):
-        rng, breaker = random.Random(seed), BreakerRule()
+        rng, breaker = random.Random(seed), usual()
         for n in range(60):
             call(breaker, n * 0.1, ok=rng.random() >= 0.3)
         opened_by_chance += breaker.state != CLOSED
@@ -124,11 +129,11 @@ def test_a_start_with_bad_luck_does_not_open_it() -> None:
 
 def test_nine_of_ten_open_it() -> None:
     """And half of 84 do."""
-    breaker = BreakerRule()
+    breaker = usual()
     for n in range(10):
         call(breaker, n * 0.1, ok=n < 1)
     assert breaker.state == OPEN
-    breaker = BreakerRule()
+    breaker = usual()
     for n in range(200):
         call(breaker, n * 0.1, ok=n % 2 == 0)
         if breaker.state != CLOSED:
@@ -138,7 +143,7 @@ def test_nine_of_ten_open_it() -> None:
 
 def test_failures_that_are_faster_than_answers_do_not_open_it() -> None:
     """500 begun at once, 30 % fail in 0.1 s, the answers take 2 s: counted by endings, all of the first 150 calls failed."""
-    breaker = BreakerRule()
+    breaker = usual()
     permits = [breaker.admit(0.0, 0.5) for _ in range(500)]
     for permit in permits[:150]:
         assert isinstance(permit, Permit)
@@ -148,7 +153,7 @@ def test_failures_that_are_faster_than_answers_do_not_open_it() -> None:
 
 def test_failures_leave_the_window() -> None:
     """Four failures every half minute never add up."""
-    breaker = BreakerRule()
+    breaker = usual()
     for n in range(100):
         for k in range(6):
             assert call(breaker, n * (WINDOW_S + 3.0), ok=k >= 4)
@@ -156,10 +161,10 @@ def test_failures_leave_the_window() -> None:
 
 def test_cancelled_calls_and_callers_mistakes_never_count() -> None:
     """Half of all calls cancelled, and a target that fails four in ten of the rest: closed; and nine real failures are still only nine."""
-    rng, breaker = random.Random(2), BreakerRule()
+    rng, breaker = random.Random(2), usual()
     for n in range(20_000):
         assert call(breaker, n * 0.05, ok=None if rng.random() < 0.5 else rng.random() >= 0.35)
-    breaker = BreakerRule()
+    breaker = usual()
     for n in range(1000):
         call(breaker, n * 0.001, ok=None)
     for n in range(9):
@@ -169,7 +174,7 @@ def test_cancelled_calls_and_callers_mistakes_never_count() -> None:
 
 def test_cancelled_calls_do_not_hide_failures() -> None:
     """Two hundred walked away from, twenty failed, none answered: that is a failing target."""
-    breaker = BreakerRule()
+    breaker = usual()
     for n in range(200):
         call(breaker, n * 0.01, ok=None)
     for n in range(20):
@@ -179,7 +184,7 @@ def test_cancelled_calls_do_not_hide_failures() -> None:
 
 def test_what_began_before_it_opened_says_nothing_about_after() -> None:
     """A call of a minute, let in before the failure, must neither close nor reopen it."""
-    breaker = BreakerRule()
+    breaker = usual()
     old = breaker.admit(0.0, 0.5)
     assert isinstance(old, Permit)
     for _ in range(20):
@@ -242,7 +247,7 @@ def test_a_ramp_that_fails_opens_again() -> None:
 
 def test_failures_of_calls_begun_long_ago_open_it_and_it_comes_back() -> None:
     """Ten calls hang for a minute and time out: none was begun within the window, and the inflow before was nothing."""
-    breaker = BreakerRule()
+    breaker = usual()
     permits = [breaker.admit(0.0, 0.5) for _ in range(10)]
     call(breaker, 40.0, ok=None)
     for permit in permits:
@@ -256,7 +261,7 @@ def test_failures_of_calls_begun_long_ago_open_it_and_it_comes_back() -> None:
 
 def test_a_rare_caller_does_not_wait_for_seconds_in_the_ramp() -> None:
     """One call in two seconds cannot flood anybody: once the shares are through, it is let in."""
-    breaker = BreakerRule()
+    breaker = usual()
     for n in range(60):
         call(breaker, n * 2.0, ok=True)
     for n in range(40):
@@ -343,7 +348,7 @@ def test_after_an_outage_of_five_minutes_traffic_is_back_within_fifteen_seconds(
     """The promise: 95 % of goodput within 15 s, and no more than 1.2 times the steady inflow in any of the first 10."""
     back_s = 360.0
     let_in, good, tried = drive(
-        [BreakerRule()], rps=100.0, until_s=400.0, healthy=lambda t: not 60.0 <= t < back_s, seed=seed, fault_s=fault_s, again=again
+        [usual()], rps=100.0, until_s=400.0, healthy=lambda t: not 60.0 <= t < back_s, seed=seed, fault_s=fault_s, again=again
     )
     steady = count(good, 20.0, 60.0) / 40.0
     inflow = max(count(let_in, back_s + n / 10, back_s + n / 10 + 1.0) for n in range(91))
@@ -363,7 +368,7 @@ def test_after_an_outage_of_five_minutes_traffic_is_back_within_fifteen_seconds(
 @pytest.mark.parametrize("seed", range(5))
 def test_fifty_clients_that_opened_together_do_not_come_back_together(seed: int) -> None:
     """The promise: the busiest 100 ms hold at most three times the mean, of their first trials and of all they send in the next 10 s."""
-    breakers = [BreakerRule() for _ in range(50)]
+    breakers = [usual() for _ in range(50)]
     rng = random.Random(seed)
     drive(breakers, rps=500.0, until_s=40.0, healthy=lambda _t: True, seed=seed)
     first: list[float] = []
@@ -390,7 +395,7 @@ def test_fifty_clients_that_opened_together_do_not_come_back_together(seed: int)
 @pytest.mark.parametrize("jump_s", [3600.0, -3600.0, 1e9, -1e9])
 def test_no_jump_of_the_clock_leaves_it_stuck(state: str, jump_s: float) -> None:
     """Suspended or set back in any state: with a healthy target it is closed within the usual time."""
-    breaker, now_s = BreakerRule(), 0.0
+    breaker, now_s = usual(), 0.0
     if state != CLOSED:
         breaker, now_s = opened(), 0.1
         breaker.admit(0.1, 0.5)
@@ -419,7 +424,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.breaker = BreakerRule()
+        self.breaker = usual()
         self.now_s = 0.0
         self.out: list[tuple[Permit, str]] = []
         self.opened_s = 0.0
@@ -491,7 +496,7 @@ TestBreakerMachine.settings = settings(max_examples=150, stateful_step_count=40,
 
 def test_the_good_path_is_cheap() -> None:
     """Admit and record; a bound far above the measured cost, so that a busy machine does not fail it."""
-    breaker, n = BreakerRule(), 20_000
+    breaker, n = usual(), 20_000
     begin = time.perf_counter()
     for i in range(n):
         permit = breaker.admit(i * 0.001, 0.5)

@@ -27,12 +27,10 @@ from surefoot.credentials._dotenv import dotenv_path, in_dotenv
 from surefoot.credentials._leased import Grant, Leased
 from surefoot.credentials._sealed import FromSealedFile
 from surefoot.errors import Misconfigured, SurefootError, Transient
-from surefoot.secret import KeySource, Secret
+from surefoot.secret import PLACEHOLDER, KeySource, Secret
 
 if TYPE_CHECKING:
     from surefoot.settings import Target
-
-PLACEHOLDER = Secret("not-needed")  # servers on one's own machine want a key in the header and look at none
 
 
 class Given:

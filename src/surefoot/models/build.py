@@ -34,7 +34,7 @@ from surefoot.layers.watch.timeout import Timeout
 from surefoot.layers.watch.trace import Trace
 from surefoot.models.endpoints import Endpoint, Lease, ResolvedTarget
 from surefoot.secret import Secret
-from surefoot.settings import Policy, Semantic, SpendLimit
+from surefoot.settings import DEFAULTS, Policy, Semantic, SpendLimit
 from surefoot.storage import open_store
 from surefoot.types import Call, Store, Traits
 from surefoot.usage.prices import Price
@@ -149,7 +149,7 @@ class ModelStack:
 
     def _opening_s(self) -> float | None:
         """The deadline while nothing is built. Embedding has none by default: a local model reads its files for as long as it takes."""
-        return None if self.kind == "embed" and self.policy.deadline_s == Policy().deadline_s else self.policy.deadline_s
+        return None if self.kind == "embed" and self.policy.deadline_s == DEFAULTS.deadline_s else self.policy.deadline_s
 
     async def open(self) -> Handler:
         """Build the layers on the background loop; imports and model files are read on a worker thread first."""
@@ -220,7 +220,7 @@ class ModelStack:
             estimate=partial(estimate_window, model=every[0].name),
         )
         deadline_s = policy.deadline_s
-        if self.kind == "embed" and deadline_s == Policy().deadline_s and all(endpoint.traits.is_local for endpoint in every):
+        if self.kind == "embed" and deadline_s == DEFAULTS.deadline_s and all(endpoint.traits.is_local for endpoint in every):
             deadline_s = None  # work in this process goes on while it gets on; nobody's default shall throw half an index away
         layers: list[Layer] = [Trace(), Deadline(deadline_s=deadline_s)]
         if self.store is not None:

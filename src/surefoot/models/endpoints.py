@@ -33,7 +33,7 @@ from surefoot.providers import registry
 from surefoot.rules.aimd import Limit
 from surefoot.rules.retry_budget import ProcessBudget, RetryBudget
 from surefoot.secret import locals_cleared
-from surefoot.settings import Policy, Target
+from surefoot.settings import DEFAULTS, Policy, Target
 from surefoot.types import KeySource, Traits
 from surefoot.usage.habits import Habits
 from surefoot.usage.prices import Price
@@ -248,7 +248,7 @@ class ResolvedTarget:
     def _reaching(self, policy: Policy) -> Target | None:
         """The target with the policy's connect timeout, where its provider opens connections and it names none itself."""
         target = self.target
-        if target is None or policy.connect_s == Policy().connect_s or target.provider not in CONNECTING:
+        if target is None or policy.connect_s == DEFAULTS.connect_s or target.provider not in CONNECTING:
             return target
         options = dict(target.options)
         return msgspec.structs.replace(target, options=tuple({"connect_s": policy.connect_s, **options}.items()))

@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-BASE_S = 0.5  # what the OpenAI SDK and LiteLLM start from: shorter hammers a model server, longer is felt by a person
 THROTTLED_BASE_S = 1.0  # a 429 without a hint: AWS waits 1 s for throttling where it waits 0.05 s for a passing fault
-CEILING_S = 8.0  # the OpenAI SDK's; longer guesses outlive the callers we know (a hint may still exceed it)
 HINT_JITTER = 0.1  # up to 10 % later than told: all who were refused together are told the same second
 HINT_CEILING_S = 86_400.0  # a day: no deadline reaches so far, and a finite number can be printed, stored and compared
 _LONGEST_HINT = 64  # characters; the longest HTTP date has 33, so anything longer is junk and not worth parsing
@@ -32,8 +30,8 @@ def wait_s(
     hint_s: float | None,
     left_s: float,
     draw: float,
-    base_s: float = BASE_S,
-    ceiling_s: float = CEILING_S,
+    base_s: float,
+    ceiling_s: float,
     need_s: float = 0.0,
 ) -> float | None:
     """Seconds to wait before attempt `attempt + 1`, or None if it cannot begin `need_s` before the deadline.

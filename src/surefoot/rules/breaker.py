@@ -13,13 +13,9 @@ All operations are O(1), amortised; `admit` when closed is two additions.
 
 import math
 
-WINDOW_S = 30.0  # Polly's sampling duration; shorter forgets LLM calls that take a quarter of a minute before they have failed
-LEAST_CALLS = 10  # fewer prove nothing
-RATIO = 0.5  # LiteLLM's and resilience4j's
 BEARABLE = 0.3  # faults that retries still make good: among few calls half may fail by chance (of ten, once in 7),
 SURE = 4.0  # so the failures must also be four standard deviations above these: 9 of 10, 15 of 20; from 84 calls on half is enough
 ROW = 5  # failures one after the other: Envoy's consecutive_5xx
-OPEN_S = 5.0  # Polly's and LiteLLM's: long enough for a restart's first second to pass, short enough to go unnoticed by most
 OPEN_CEILING_S = 7.0  # doubling ends here, not at the usual 60: it is what a recovery within 15 s leaves after jitter, a trial and the ramp
 JITTER = 0.2  # the next trial is up to a fifth later, each client by its own draw: 50 who opened together come back over a second
 TRIALS = 3  # at once, so that one hanging trial does not keep the target shut for a minute
@@ -72,10 +68,10 @@ class BreakerRule:
     def __init__(
         self,
         *,
-        window_s: float = WINDOW_S,
-        least_calls: int = LEAST_CALLS,
-        ratio: float = RATIO,
-        open_s: float = OPEN_S,
+        window_s: float,
+        least_calls: int,
+        ratio: float,
+        open_s: float,
         open_ceiling_s: float = OPEN_CEILING_S,
     ) -> None:
         self.state = CLOSED

@@ -18,8 +18,9 @@ from surefoot.core.stack import Guard
 from surefoot.core.stream import Outcome
 from surefoot.errors import AttemptTimedOut, CircuitOpen, ConnectionLost, Exhausted, Interrupted, MalformedReply, Overloaded
 from surefoot.events import BreakerClosed, BreakerOpened, emit
-from surefoot.rules.breaker import HALF_OPEN, LEAST_CALLS, OPEN_S, RATIO, WINDOW_S, Permit, Refusal
+from surefoot.rules.breaker import HALF_OPEN, Permit, Refusal
 from surefoot.rules.breaker import BreakerRule as Rule
+from surefoot.settings import DEFAULTS
 from surefoot.types import Call
 
 FAILURES = (Overloaded, ConnectionLost, AttemptTimedOut, MalformedReply)
@@ -29,17 +30,17 @@ class Breaker(Guard):
     """One target's breaker: `Breaker(target="openai:m", window_s=30, least_calls=10, ratio=0.5, open_s=5)`.
 
     Shared by everybody who asks that target. Raises CircuitOpen (nothing sent) with the seconds until the next chance in
-    `retry_after_s`. The reasons of the defaults stand in `rules.breaker`.
+    `retry_after_s`. The defaults are those of `Policy`, with their reasons.
     """
 
     def __init__(
         self,
         *,
         target: str = "",
-        window_s: float = WINDOW_S,
-        least_calls: int = LEAST_CALLS,
-        ratio: float = RATIO,
-        open_s: float = OPEN_S,
+        window_s: float = DEFAULTS.breaker_window_s,
+        least_calls: int = DEFAULTS.breaker_min_calls,
+        ratio: float = DEFAULTS.breaker_ratio,
+        open_s: float = DEFAULTS.breaker_open_s,
         draw: Callable[[], float] | None = None,
     ) -> None:
         self.target = target

@@ -30,13 +30,13 @@ from surefoot.rules.admission import LEAST, USUAL, Admission
 from surefoot.rules.aimd import Limit
 from surefoot.rules.noise import SpuriousRefusals
 from surefoot.rules.quantile import Quantile
+from surefoot.rules.token_bucket import AGEING_S
+from surefoot.settings import DEFAULTS
 from surefoot.types import Call
 
-QUEUE_SIZE = 1000  # at 1 s a call on 20 places that is 50 s of work; beyond it, waiting is a lie
 OVERLOADS = (RateLimited, Overloaded, AttemptTimedOut)  # 429, 529 and 5xx, timeouts
 CUTS = 6  # of a quarter each, with growth between: after as many it is looked at whether they changed anything
 SUNK = 0.6  # a limit that has found its capacity is refused within a tenth of it; one that is refused at random, anywhere
-AGEING_S = 10.0  # a nightly job can spare it; and where interactive calls themselves wait so long, first come is fairer
 
 
 class _Waiter:
@@ -65,7 +65,7 @@ class Concurrency(Guard):
         target: str = "",
         limit: int | None = None,
         adaptive: Limit | None = None,
-        queue_size: int = QUEUE_SIZE,
+        queue_size: int = DEFAULTS.queue_size,
         ageing_s: float = AGEING_S,
         failing: Callable[[], bool] | None = None,
     ) -> None:

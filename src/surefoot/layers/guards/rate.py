@@ -29,10 +29,11 @@ from surefoot.rules.noise import SpuriousRefusals
 from surefoot.rules.quantile import Quantile
 from surefoot.rules.rate_headers import rate_header
 from surefoot.rules.token_bucket import LearnedTokenBucket, Reservation, TokenBucket
+from surefoot.settings import DEFAULTS
 from surefoot.types import Call
 
 NOT_METERED = (BadRequest, AuthFailed, NotFound, QuotaExhausted)  # turned away at the error boundary: no provider counts tokens for these
-ELSEWHERE_S = 8.0  # the ceiling of a retry's own waits: who has another target at hand waits no longer for this one
+ELSEWHERE_S = DEFAULTS.backoff_ceiling_s  # the ceiling of a retry's own waits: who has another target at hand waits no longer for this one
 LEAST_WAIT_S = 0.001  # less is the event loop's own business
 TELL_SHARE = 0.05  # a learned limit that moved by less is not told: it moves a little all the time
 

@@ -19,15 +19,14 @@ from surefoot.core.deadlines import deadline_of
 from surefoot.core.stack import Handler
 from surefoot.errors import Exhausted, RateLimited, SurefootError
 from surefoot.events import Retried, emit
-from surefoot.rules.backoff import BASE_S, CEILING_S, THROTTLED_BASE_S, wait_s
+from surefoot.rules.backoff import THROTTLED_BASE_S, wait_s
 from surefoot.rules.retry_budget import COST, RetryBudget
+from surefoot.settings import DEFAULTS
 from surefoot.types import Call
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
-ATTEMPTS = 3  # what AWS, gRPC users and the SRE book settle on
-ATTEMPTS_PER_TARGET = 2  # with another target at hand, a fresh host beats a third try at a sick one
 HINT_CEILING_S = 120.0  # the OpenAI SDK's: a longer Retry-After is not slept out, it is handed to the caller or the next target
 
 
@@ -48,11 +47,11 @@ class Retry:
         self,
         *,
         target: str = "",
-        attempts: int = ATTEMPTS,
-        attempts_per_target: int = ATTEMPTS_PER_TARGET,
-        base_s: float = BASE_S,
+        attempts: int = DEFAULTS.attempts,
+        attempts_per_target: int = DEFAULTS.attempts_per_target,
+        base_s: float = DEFAULTS.backoff_base_s,
         throttled_base_s: float = THROTTLED_BASE_S,
-        ceiling_s: float = CEILING_S,
+        ceiling_s: float = DEFAULTS.backoff_ceiling_s,
         hint_ceiling_s: float = HINT_CEILING_S,
         budget: RetryBudget | None = None,
         half_open: Callable[[], bool] | None = None,

@@ -20,10 +20,9 @@ from surefoot import runtime
 from surefoot.core.stack import Handler
 from surefoot.core.vectors import check, total
 from surefoot.errors import BadRequest, BatchFailed, ContextTooLong, Exhausted, Fault, MalformedReply, SurefootError
-from surefoot.types import Call, CallState, EmbedReply, EmbedRequest
+from surefoot.types import Call, CallState, EmbedReply, EmbedRequest, Traits
 from surefoot.usage.tokens import estimate_text
 
-MAX_TEXTS = 2048  # OpenAI's; the others take fewer and say so in their traits
 NAMED = 10  # failures told in full; a thousand bad texts make no readable message
 IN_FLIGHT = 8  # parts at once: enough to hide latency, few enough that a large job leaves room for others
 PROBES = 8  # texts tried alone then: if half of all texts were really bad, one in 256 such batches would be given up too early
@@ -40,7 +39,7 @@ class Batch:
     rows and NaN in theirs. A failure that is not about the texts ends the batch: what is under way is still waited for and delivered.
     """
 
-    def __init__(self, *, max_texts: int = MAX_TEXTS, max_tokens: int | None = None, in_flight: int = IN_FLIGHT) -> None:
+    def __init__(self, *, max_texts: int = Traits().max_batch_texts, max_tokens: int | None = None, in_flight: int = IN_FLIGHT) -> None:
         self.max_texts = max_texts
         self.max_tokens = max_tokens
         self.in_flight = in_flight

@@ -44,10 +44,10 @@ from surefoot.errors import (
 )
 from surefoot.events import CacheHit, CacheMiss, emit
 from surefoot.runtime.clock import wall_s
+from surefoot.settings import DEFAULTS
 from surefoot.text import plain
 from surefoot.types import Call, CallState, ChatReply, ChatRequest, EmbedRequest, Store
 
-TTL_S = 86_400.0  # a day: prompts and models change by the day, a conversation's repeats come within it
 JITTER = 0.1  # share of the time-to-live by which rows expire earlier, so that what was filled together does not empty together
 WHOLE = ("stop", "tool_calls")  # ended by itself; "length" is cut, the others are refusals or defects
 TENANTS = 10_000  # key prefixes remembered; beyond that they are computed anew
@@ -85,8 +85,8 @@ class Cache:
         identities: Sequence[str] | None = None,
         equals: int = 1,
         space: str = "",
-        ttl_s: float = TTL_S,
-        stale_s: float = 0.0,
+        ttl_s: float = DEFAULTS.cache_ttl_s,
+        stale_s: float = DEFAULTS.cache_stale_s,
         sampled: bool | None = None,
         clock: Callable[[], float] = wall_s,
     ) -> None:

@@ -37,6 +37,7 @@ from surefoot.core.stream import Outcome, Stream, open_stream
 from surefoot.errors import DeadlineExceeded, SurefootError
 from surefoot.events import CacheHit, CacheMiss, emit
 from surefoot.rules.paraphrase import MAX_CHARS, reading, same
+from surefoot.settings import Semantic as Settings
 from surefoot.types import Call, ChatReply, ChatRequest, Store, Text
 
 ROW_BYTES = 200  # an estimate of a row beside its question
@@ -83,7 +84,7 @@ class Semantic:
     never beyond the call's own deadline.
     """
 
-    def __init__(self, answers: Answers, *, alike: Alike, threshold: float, patience_s: float = 1.0) -> None:
+    def __init__(self, answers: Answers, *, alike: Alike, threshold: float, patience_s: float = Settings().patience_s) -> None:
         self.answers = answers
         self.alike = alike
         self.threshold = threshold

@@ -18,9 +18,8 @@ from surefoot.core.deadlines import CancelScope
 from surefoot.core.stack import Handler
 from surefoot.errors import DeadlineExceeded, DeadlineTooNear, SurefootError
 from surefoot.runtime.timers import TimerQueues
+from surefoot.settings import DEFAULTS
 from surefoot.types import Call
-
-DEADLINE_S = 120.0  # the vendors' 600 s outlive every caller we know; a reasoning model's long answer fits in two minutes
 
 
 class Deadline:
@@ -30,7 +29,7 @@ class Deadline:
     nobody reads it. No task, no lock, and one timer for a whole line of calls.
     """
 
-    def __init__(self, *, deadline_s: float | None = DEADLINE_S) -> None:
+    def __init__(self, *, deadline_s: float | None = DEFAULTS.deadline_s) -> None:
         self.deadline_s = deadline_s
         self._timers = TimerQueues()
 

@@ -14,10 +14,8 @@ from surefoot.core.stack import Handler
 from surefoot.core.stream import Stream
 from surefoot.errors import AttemptTimedOut, SurefootError
 from surefoot.runtime.timers import TimerQueues
+from surefoot.settings import DEFAULTS
 from surefoot.types import Call, ChatRequest
-
-FIRST_TOKEN_S = 30.0  # long prompts and reasoning take many seconds before they speak
-IDLE_S = 30.0  # a model that has begun to speak pauses for seconds, not half minutes
 
 
 class Timeout:
@@ -31,7 +29,12 @@ class Timeout:
     """
 
     def __init__(
-        self, *, target: str = "", first_token_s: float | None = FIRST_TOKEN_S, idle_s: float | None = IDLE_S, whole_s: float | None = None
+        self,
+        *,
+        target: str = "",
+        first_token_s: float | None = DEFAULTS.first_token_s,
+        idle_s: float | None = DEFAULTS.idle_s,
+        whole_s: float | None = None,
     ) -> None:
         self.target = target
         self.first_token_s = first_token_s

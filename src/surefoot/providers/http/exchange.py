@@ -14,7 +14,7 @@ from surefoot.providers.http.body import NO_EXTRA, Extra, extra_of
 from surefoot.providers.http.faults import BodyTooLarge, ErrorBoundary, InFlight, fault, rate_headers
 from surefoot.providers.http.redact import snippet
 from surefoot.providers.http.sse import EventReader, EventSource, UnreadBody
-from surefoot.secret import KEY_CHARS, KeySource, Secret, guard_logs, in_use
+from surefoot.secret import KEY_CHARS, PLACEHOLDER, KeySource, Secret, guard_logs, in_use
 from surefoot.settings import Target
 from surefoot.types import Call, ChatRequest, EmbedRequest
 
@@ -52,7 +52,7 @@ class Exchange:
         if keys is None and isinstance(target.api_key, Secret):
             self._keys = _Given(target.api_key)
         elif keys is None and target.base_url:
-            self._keys = _Given(Secret("not-needed"))  # servers on one's own machine want some key and look at none
+            self._keys = _Given(PLACEHOLDER)
         self._missing = f"{target.name}: no API key; set the environment variable {variable} or pass api_key"
 
     async def _key(self) -> Secret | None:

@@ -20,15 +20,14 @@ from msgspec import Struct
 from surefoot._documented import Documented
 from surefoot.errors import Misconfigured
 from surefoot.rules.aimd import START, Limit
-from surefoot.settings import Target
+from surefoot.settings import DEFAULTS, Target
 
-CONNECT_S = 5.0  # TCP and TLS take 3 round trips; 5 s is three SYN retransmissions
 MAX_BODY_BYTES = (
     64 * 1024 * 1024
 )  # after decompression: more than 2,048 vectors of 3,072 numbers in base64, less than a process has to spare
 
 OPTIONS: dict[str, Any] = {
-    "connect_s": CONNECT_S,  # until a connection stands, name look-up and TLS included; None: no limit
+    "connect_s": DEFAULTS.connect_s,  # until a connection stands, name look-up and TLS included; None: no limit
     "proxy": None,  # "http://USER:PASSWORD@HOST:PORT"; left out, the environment's (https_proxy, no_proxy); "": none
     "verify": None,  # a file of CA certificates, or an ssl.SSLContext; left out, the system's
     "cert": None,  # client certificate (mTLS): a PEM file, or (certificate, key) or (certificate, key, password)
@@ -44,7 +43,7 @@ class Transport(Struct, Documented, frozen=True):
 
     address: str
     """Where requests go."""
-    connect_s: float | None = CONNECT_S
+    connect_s: float | None = DEFAULTS.connect_s
     """Seconds until a connection must stand, name look-up and TLS included. None: no limit."""
     proxy: str | None = None
     """The proxy's address. None: no proxy."""

@@ -36,7 +36,6 @@ from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedReques
 logger = logging.getLogger(__name__)
 
 FACTS = facts.PROVIDERS["openai"]
-MAX_BATCH_TEXTS = 2048  # texts of one embeddings request, the API reference says
 MAX_BATCH_TOKENS = 300_000  # tokens of one embeddings request over all texts, ibid.
 
 OPTIONS: dict[str, Any] = {
@@ -92,7 +91,7 @@ class OpenAIProvider:
             context_tokens=target.context_tokens,
             space=self._space(target.dimensions, is_unit=True),
             host="" if is_openai else urlsplit(address).netloc.rpartition("@")[2],
-            max_batch_texts=options["max_batch_texts"] or MAX_BATCH_TEXTS,
+            max_batch_texts=options["max_batch_texts"] or Traits().max_batch_texts,
             max_batch_tokens=options["max_batch_tokens"] or (MAX_BATCH_TOKENS if known.text_tokens else None),
             max_text_tokens=options["max_text_tokens"] or known.text_tokens,
             can_bound="max_tokens" not in self.dialect.refused,
