@@ -25,11 +25,11 @@ from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_ou
 from langchain_surefoot.errors import translated
 from surefoot import ChatModel, Policy, Target
 from surefoot.adapter import chat_model, context_size_of, key_variable, normalise_kwargs, request_of, sharing, stored
+from surefoot.facts import name_in
 from surefoot.text import text_of
 from surefoot.types import ChatReply, ChatRequest, Delta
 
 DEFAULT = Policy()
-LANGSMITH_PROVIDERS = {"google": "google_genai"}  # LangSmith's word, by which it finds prices
 Method = Literal["function_calling", "json_schema", "json_mode"]
 
 
@@ -288,7 +288,7 @@ class ChatSurefoot(Guarded, BaseChatModel):
         """LangSmith's words for this call; per-call options win."""
         provider, _, model = self.model.partition(":")
         params = super()._get_ls_params(stop=stop or self.stop or None, **kwargs)
-        params["ls_provider"] = LANGSMITH_PROVIDERS.get(provider, provider)
+        params["ls_provider"] = name_in("langsmith_id", provider)
         params["ls_model_name"] = text_of(kwargs.get("model") or model or self.model).removeprefix(f"{provider}:")
         return params
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib import import_module
+from typing import Literal
 
 from msgspec import Struct
 
@@ -83,6 +84,10 @@ class ProviderFacts(Struct, Documented, frozen=True, kw_only=True):
     """Names that begin so are known to chat only, at the vendor's own address."""
     price_id: str = ""
     """Its name in the price list; "" where it is the same."""
+    telemetry_id: str = ""
+    """Its name in OpenTelemetry's semantic conventions; "" where it is the same."""
+    langsmith_id: str = ""
+    """Its name in LangSmith, by which that finds prices; "" where it is the same."""
     families: tuple[tuple[str, str], ...] = ()
     """What a model's name begins with or holds, and the family of its vocabulary; the first that fits."""
     models: tuple[ModelFacts, ...] = ()
@@ -136,10 +141,10 @@ def output_limit(provider: str, model: str) -> int | None:
     return None if row is None else row.output
 
 
-def price_id(provider: str) -> str:
-    """The provider's name in the price list."""
+def name_in(book: Literal["price_id", "telemetry_id", "langsmith_id"], provider: str) -> str:
+    """What the provider is called there, by the field of its facts: its own name where nothing else is known."""
     known = provider_of(provider)
-    return known.price_id or provider if known is not None else provider
+    return (getattr(known, book) if known is not None else "") or provider
 
 
 @cache

@@ -61,7 +61,8 @@ def test_a_plugin_brings_its_own_facts(monkeypatch):
     try:
         assert registry.provider("mine").key_variables == ("MY_KEY",)
         assert facts.output_limit("mine", "large-2026-01-01") == 999
-        assert facts.price_id("mine") == "mistral"
+        assert facts.name_in("price_id", "mine") == "mistral"
+        assert facts.name_in("telemetry_id", "mine") == "mine"
     finally:
         registry._plugins.cache_clear()
         facts.model_of.cache_clear()

@@ -72,7 +72,7 @@ def test_what_is_kept_is_what_the_library_says(name):
     price = Price(Target(name))
     assert price.known
     draw = random.Random(7)
-    provider, model = facts.price_id(Target(name).provider), Target(name).model
+    provider, model = facts.name_in("price_id", Target(name).provider), Target(name).model
     for _ in range(300):
         size = draw.choice([10, 1_000, 100_000, 150_000, 250_000, 600_000, 2_000_000])
         cached = draw.choice([0, size // 3, size])

@@ -39,7 +39,6 @@ from surefoot.usage.habits import Habits
 from surefoot.usage.prices import Price
 from surefoot.usage.tokens import estimate
 
-CONNECTING = frozenset({"openai", "anthropic", "google"})
 # Of a Target: all else may change what it answers, so the cache tells targets apart by it.
 PACE = ("requests_per_minute", "tokens_per_minute", "concurrency", "context_tokens")
 NOT_IN_SCOPE = ("api_key", "lane", "input_usd_per_mtok", "output_usd_per_mtok", *PACE)
@@ -248,7 +247,7 @@ class ResolvedTarget:
     def _reaching(self, policy: Policy) -> Target | None:
         """The target with the policy's connect timeout, where its provider opens connections and it names none itself."""
         target = self.target
-        if target is None or policy.connect_s == DEFAULTS.connect_s or target.provider not in CONNECTING:
+        if target is None or policy.connect_s == DEFAULTS.connect_s or not registry.provider(target.provider).address:
             return target
         options = dict(target.options)
         return msgspec.structs.replace(target, options=tuple({"connect_s": policy.connect_s, **options}.items()))

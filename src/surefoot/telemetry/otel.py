@@ -17,11 +17,11 @@ import msgspec
 
 from surefoot.errors import Misconfigured
 from surefoot.events import AttemptEnded, CacheHit, CallEnded, CallStarted, Event, RateLearned, Waited
+from surefoot.facts import name_in
 from surefoot.types import Usage
 
 Semconv = Literal["1.37", "latest"]
 
-PROVIDERS = {"google": "gcp.gemini"}  # ours -> the registry's word, where it differs
 NAMES: Mapping[Semconv, Mapping[str, str]] = {
     "1.37": {
         "duration": "gen_ai.client.operation.duration",
@@ -113,7 +113,7 @@ class OpenTelemetry:
         one = event.attempt
         provider, _, model = one.target.partition(":")
         model = one.model or model
-        labels = {"gen_ai.provider.name": PROVIDERS.get(provider, provider), "gen_ai.request.model": model}
+        labels = {"gen_ai.provider.name": name_in("telemetry_id", provider), "gen_ai.request.model": model}
         self._attempts.add(1, {**labels, "surefoot.attempt.kind": one.kind, "error.type": one.error or "none"})
         if one.cost_usd:
             self._cost.add(one.cost_usd, labels)
@@ -147,7 +147,7 @@ class OpenTelemetry:
         held = self._spans.pop(event.call_id, None)
         provider, _, model = event.target.partition(":")
         model = event.asked or model
-        labels: dict[str, Any] = {"gen_ai.provider.name": PROVIDERS.get(provider, provider), "gen_ai.request.model": model}
+        labels: dict[str, Any] = {"gen_ai.provider.name": name_in("telemetry_id", provider), "gen_ai.request.model": model}
         if event.error:
             labels["error.type"] = event.error
         labels["gen_ai.operation.name"] = held[2] if held is not None else "chat"

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from surefoot._documented import Documented
-from surefoot.facts import price_id
+from surefoot.facts import name_in
 from surefoot.settings import Target
 from surefoot.types import Usage
 
@@ -64,7 +64,7 @@ class Price(Documented):
     """Whether anybody knows what the target's own model costs: its Target, or the price list."""
 
     def __init__(self, target: Target, *, is_local: bool = False) -> None:
-        self._provider = price_id(target.provider)
+        self._provider = name_in("price_id", target.provider)
         self._model = target.model
         self._is_local = is_local
         self._rates: dict[str, tuple[Rates | None, float]] = {}  # by model asked: what is known, and until when

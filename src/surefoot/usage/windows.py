@@ -11,7 +11,7 @@ from functools import lru_cache
 from msgspec import Struct
 
 from surefoot._documented import Documented
-from surefoot.facts import model_of, price_id
+from surefoot.facts import model_of, name_in
 
 
 class ContextSize(Struct, Documented, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ def _listed(provider: str, model: str) -> int | None:
     except ImportError:
         return None
     try:
-        found = genai_prices.calc_price(genai_prices.Usage(), model_ref=model, provider_id=price_id(provider))
+        found = genai_prices.calc_price(genai_prices.Usage(), model_ref=model, provider_id=name_in("price_id", provider))
     except LookupError:
         return None
     size: int | None = found.model.context_window

@@ -105,6 +105,8 @@ PROVIDERS = {
         default_chat="gemini-3.5-flash-lite",
         embedders=("gemini-embedding-", "text-embedding-", "embedding-"),
         talkers=("gemini-1", "gemini-2", "gemini-3", "gemma-"),
+        telemetry_id="gcp.gemini",
+        langsmith_id="google_genai",
         models=MODELS,
         sources=SOURCES,
     )
