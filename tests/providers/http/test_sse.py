@@ -83,6 +83,15 @@ def test_an_endless_event_is_refused(monkeypatch):
         parser.feed(b"x" * 200)
 
 
+async def test_an_answer_of_endless_pieces_is_refused(monkeypatch):
+    """Each piece takes memory beside its text: an endless stream of single letters must end long before its bytes are many."""
+    monkeypatch.setattr("surefoot.providers.http.sse.MAX_DELTAS", 100)
+    assert (await told(Body(b"data: a\n\n" * 99 + b"data: !end\n\ndata: !done\n\n"))).text == "a" * 99
+    with pytest.raises(Interrupted, match="an answer of more than 100 pieces") as failed:
+        await told(Body(*[b"data: a\n\n" * 30] * 5))
+    assert failed.value.partial.startswith("a" * 100)
+
+
 class Reader:
     """Reads `text`, `!end` (the last token), `!done` (the end mark)."""
 

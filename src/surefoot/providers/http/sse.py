@@ -22,6 +22,7 @@ from surefoot.types import Delta
 MAX_EVENT_BYTES = 32 * 1024 * 1024  # one event beyond this is an attack or a bug; a 20 MB picture in base64 still fits
 AFTER_FINISH_S = 2.0  # after the last token only usage and the end mark are due: a server that dawdles there has answered all the same
 LINE_BYTES = 64  # what a line of an unfinished event takes in memory beside its text: a million empty ones are an attack, too
+MAX_DELTAS = 500_000  # of one answer, some 100 MB; the longest answer of any model is shorter, token by token
 DRAIN_S = 0.25  # the end of the body travels with the end mark; waiting longer than this costs more than a new connection
 BOM = b"\xef\xbb\xbf"
 
@@ -139,7 +140,7 @@ class EventSource:
     after the last token, or dawdles there, has still answered.
     """
 
-    __slots__ = ("_answer", "_at", "_boundary", "_events", "_failure", "_over", "_parser", "_reader", "_ready")
+    __slots__ = ("_answer", "_at", "_boundary", "_deltas", "_events", "_failure", "_over", "_parser", "_reader", "_ready")
 
     def __init__(self, answer: UnreadBody, reader: EventReader, boundary: ErrorBoundary) -> None:
         self._answer = answer
@@ -149,6 +150,7 @@ class EventSource:
         self._ready: list[Delta] = []
         self._at = 0
         self._events = 0
+        self._deltas = 0
         self._failure: SurefootError | None = None
         self._over = False
 
@@ -183,6 +185,9 @@ class EventSource:
                 reader.read(data, self._ready)
                 if reader.done:
                     break
+            self._deltas += len(self._ready)
+            if self._deltas > MAX_DELTAS:
+                self._failure = malformed(self._boundary.target, f"an answer of more than {MAX_DELTAS} pieces")
             if not block and not self._events:
                 raise malformed(self._boundary.target, "an event stream without any event")
             if not block or reader.done:
