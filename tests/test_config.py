@@ -68,6 +68,87 @@ def test_a_mistake_is_named_with_its_line(tmp_path, old, new, words):
         assert word in str(caught.value)
 
 
+SAME_WORDS = """[target."openai:a"]
+requests_per_minute = 500
+concurrency = 4 # requests_per_minute
+[chat.default]
+targets = ["openai:a"]
+cache = "memory"
+[chat.default.semantic]
+threshold = 0.9
+[chat.other]
+targets = [
+  "openai:a",
+  ["local:extractive", "openai:a"],
+]
+[chat.other.policy]
+deadline_s = 60
+[[chat.other.policy.budgets]]
+usd = 1
+[[chat.other.policy.budgets]]
+usd = 2
+period = "day"
+[embed.default]
+targets = ["local:multilingual-e5-small"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("[embed.default]", "[embed.default.semantic]\nthreshold = 0.9\n[embed.default]", 21, "unknown key in .embed.default.: 'semantic'"),
+        ("deadline_s = 60", "concurrency = 4", 15, "'concurrency'"),
+        ("deadline_s = 60", "requests_per_minute = 4", 15, "'requests_per_minute'"),
+        ("usd = 2", "usd = 2\ndeadline_s = 60", 20, "'deadline_s'"),
+        ("usd = 2", "usd = -2", 19, "usd = -2"),
+        ("usd = 2", 'usd = "2"', 19, "usd"),
+        ('period = "day"', 'period = "week"', 20, "period"),
+        ("deadline_s = 60", "attempts = 0", 15, "attempts = 0"),
+        ("deadline_s = 60", "usd = 1", 15, "'usd'"),
+        ('  ["local:extractive"', '  ["local"', 12, "'local': write it as 'provider:model'"),
+        ('  ["local:extractive"', "  [7", 12, "not 7"),
+        ("concurrency = 4", "concurrency = 0", 3, "concurrency = 0"),
+        ("concurrency = 4", 'concurrency = "4"', 3, "concurrency"),
+        ("threshold = 0.9", "threshold = 9", 8, "threshold = 9"),
+        ("threshold = 0.9", "embed = 3", 8, "not 3"),
+        ('cache = "memory"', "cache = 3", 6, "cache is text"),
+        ("[chat.other.policy]", "[chat.other]\npolicy = 3\n[chat.third]", 14, "twice, first on line 9"),
+        ('cache = "memory"', 'ledger = """\na"""\ntargets = [\n"x"\n]', 8, "chat.default.targets stands there twice, first on line 5"),
+        ('["local:multilingual-e5-small"]', "[]", 22, "needs targets"),
+        ("[embed.default]", "[[embed.default]]", 21, "must be a table"),
+    ],
+)  # fmt: skip
+def test_a_mistake_has_its_own_line_also_where_the_word_stands_rightly_elsewhere(tmp_path, old, new, line, words):
+    """The first place of the word was named, which was right: the reader looked there and found nothing."""
+    assert load(file(tmp_path, SAME_WORDS)).names("chat") == ("default", "other")
+    assert old in SAME_WORDS
+    with pytest.raises(Misconfigured, match=words) as caught:
+        load(file(tmp_path, SAME_WORDS.replace(old, new, 1)))
+    assert f"surefoot.toml, line {line}: " in str(caught.value)
+
+
+def test_a_file_that_cannot_be_parsed_is_a_misconfigured_one(tmp_path):
+    """Whatever is wrong with it."""
+    path = tmp_path / "surefoot.toml"
+    path.write_bytes(b"[chat.default]\n# caf\xe9\n")
+    with pytest.raises(Misconfigured, match="line 2: not UTF-8"):
+        load(path)
+    with pytest.raises(Misconfigured, match="deep"):
+        load(file(tmp_path, "a = " + "[" * 100_000))
+
+
+def test_what_fails_when_a_model_is_built_names_its_table(tmp_path, monkeypatch):
+    """A missing key or package is found only then."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    models = load(
+        file(tmp_path, '[chat.a]\ntargets = ["local:extractive"]\n[chat.b]\ntargets = ["openai:m"]\n[chat.c]\ntargets = ["opnai:m"]\n')
+    )
+    with pytest.raises(Misconfigured, match=r"surefoot.toml, line 3: \[chat.b\]: .*OPENAI_API_KEY"):
+        models.chat("b")
+    with pytest.raises(Misconfigured, match=r"line 5: \[chat.c\]: .*did you mean 'openai'"):
+        models.chat("c")
+
+
 def test_missing_file_name_and_key(tmp_path, monkeypatch):
     """Each names what to do."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

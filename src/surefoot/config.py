@@ -26,11 +26,13 @@ from typing import Any, NoReturn, get_type_hints
 import msgspec
 
 from surefoot._documented import Documented
+from surefoot._toml_lines import KeyPath, TomlLines
 from surefoot.credentials import at_hand
 from surefoot.errors import Misconfigured
 from surefoot.models.chat import ChatModel
 from surefoot.models.embed import EmbedModel
 from surefoot.providers import registry
+from surefoot.secret import Secret, locals_cleared
 from surefoot.settings import Policy, Semantic, SpendLimit, Target
 
 LOCAL_SERVERS = ((11434, "Ollama"), (8080, "llama.cpp"), (8000, "vLLM"), (1234, "LM Studio"))  # their customary ports
@@ -45,16 +47,33 @@ UNITS = ("_s", "_ms", "_usd", "_tokens", "_per_minute", "_per_target", "_calls")
 
 def load(path: str | Path) -> Models:
     """Read `path`. Raises Misconfigured for a file that cannot be read or says something nobody understands."""
-    file = Path(path)
+    with locals_cleared():  # the file may hold keys
+        return _read(Path(path))
+
+
+def _read(file: Path) -> Models:
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise Misconfigured(f"{file}: cannot be read: {error.strerror}") from error
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise Misconfigured(f"{file}: not TOML: {error}") from error
-    return Models(_ConfigReader(file, text).settings(data))
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        wrong = f"{file}, line {line}: not UTF-8, which TOML is written in"
+    else:
+        try:
+            data = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            wrong = f"{file}: not TOML: {error}"
+        except RecursionError:
+            wrong = f"{file}: not TOML that can be read: arrays or tables within one another, a thousand deep"
+        else:
+            reader = _ConfigReader(file, TomlLines(text))
+            return Models(reader.settings(data), reader.places)
+        twice = TomlLines(text).twice
+        if twice is not None:
+            path, line, first = twice
+            wrong = f"{file}, line {line}: {'.'.join(map(str, path))} stands there twice, first on line {first}"
+    raise Misconfigured(wrong)  # outside, since the parser's error holds the text
 
 
 class Found(msgspec.Struct, Documented, frozen=True):
@@ -119,8 +138,11 @@ def _local_server() -> Found | None:
 class Models:
     """The models a file describes, built when asked for, each once."""
 
-    def __init__(self, settings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    def __init__(
+        self, settings: Mapping[str, Mapping[str, Mapping[str, Any]]], places: Mapping[tuple[str, str], str] | None = None
+    ) -> None:
         self._settings = settings
+        self._places = places or {}
         self._built: dict[tuple[str, str], Any] = {}
 
     def chat(self, name: str = "default") -> ChatModel:
@@ -147,7 +169,10 @@ class Models:
             raise Misconfigured(f"no [{kind}.{name}] in the file; it has {', '.join(f'[{kind}.{one}]' for one in known) or 'none'}")
         if (kind, name) not in self._built:
             settings = dict(known[name])
-            self._built[kind, name] = build(*settings.pop("targets"), **settings)
+            try:
+                self._built[kind, name] = build(*settings.pop("targets"), **settings)
+            except Misconfigured as error:
+                raise Misconfigured(f"{self._places.get((kind, name), f'[{kind}.{name}]')}: {error}") from error.__cause__
         return self._built[kind, name]
 
 
@@ -160,86 +185,112 @@ _TargetFields = msgspec.defstruct(  # Target without name and key: msgspec canno
 class _ConfigReader:
     """Checks a file's words against what is known, with the line to look at."""
 
-    def __init__(self, file: Path, text: str) -> None:
+    def __init__(self, file: Path, lines: TomlLines) -> None:
         self._file = file
-        self._lines = text.splitlines()
+        self._lines = lines
+        self.places: dict[tuple[str, str], str] = {}  # of each model: what a message that comes later begins with
 
     def settings(self, data: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
         """Every model's settings, ready to build."""
-        self._known(data, SECTIONS, "section")
-        targets = {name: self._target(name, values) for name, values in data.get("target", {}).items()}
+        self._known(data, SECTIONS, "section", ())
+        tables = {section: self._table(data.get(section, {}), (section,)) for section in SECTIONS}
+        targets = {name: self._target(name, values) for name, values in tables["target"].items()}
         found: dict[str, dict[str, dict[str, Any]]] = {}
         for kind in ("chat", "embed"):
-            for name, values in data.get(kind, {}).items():
-                where = f"[{kind}.{name}]"
-                if not isinstance(values, dict):
-                    self._fail(f"{kind}.{name}", f"{where} must be a table with targets = [...]; for the usual one write [{kind}.default]")
-                self._known(values, CHAT_KEYS if kind == "chat" else MODEL_KEYS, f"key in {where}")
-                if not values.get("targets"):
-                    self._fail(f"{kind}.{name}", f'{where} needs targets = ["provider:model", ...]')
-                found.setdefault(kind, {})[name] = {
-                    "targets": [self._targets(one, targets) for one in values["targets"]],
-                    "policy": self._policy(values.get("policy", {}), where),
-                    "cache": values.get("cache"),
-                    "ledger": values.get("ledger"),
-                }
-                if "semantic" in values:
-                    found[kind][name]["semantic"] = self._semantic(values["semantic"], where, targets)
+            for name, values in tables[kind].items():
+                found.setdefault(kind, {})[name] = self._model(values, (kind, name), targets)
+                self.places[kind, name] = f"{self._where((kind, name))}: [{kind}.{name}]"
         if not found:
             raise Misconfigured(f"{self._file}: describes no model; begin with [chat.default] and targets = [...]")
         self._unused(targets, found)
         return found
 
-    def _targets(self, given: Any, targets: Mapping[str, Target]) -> Any:
-        if isinstance(given, list):
-            return [self._targets(one, targets) for one in given]
-        if not isinstance(given, str):
-            self._fail(str(given), f"a target is text such as 'openai:gpt-5-mini', not {given!r}")
-        return targets.get(given) or Target(given)
+    def _model(self, values: Any, path: tuple[str, str], targets: Mapping[str, Target]) -> dict[str, Any]:
+        """The settings of one model."""
+        kind, name = path
+        where = f"[{kind}.{name}]"
+        if not isinstance(values, dict):
+            self._fail(path, f"{where} must be a table with targets = [...]; for the usual one write [{kind}.default]")
+        self._known(values, CHAT_KEYS if kind == "chat" else MODEL_KEYS, f"key in {where}", path)
+        if not (values.get("targets") and isinstance(values["targets"], list)):
+            self._fail((*path, "targets"), f'{where} needs targets = ["provider:model", ...]')
+        for word in ("cache", "ledger"):
+            if not isinstance(values.get(word, ""), str):
+                self._fail((*path, word), f"{where}: {word} is text, not {values[word]!r}")
+        found = {
+            "targets": [self._targets(one, targets, (*path, "targets", n)) for n, one in enumerate(values["targets"])],
+            "policy": self._policy(self._table(values.get("policy", {}), (*path, "policy")), where, (*path, "policy")),
+            "cache": Secret(values["cache"]) if "cache" in values else None,  # it may hold a password
+            "ledger": values.get("ledger"),
+        }
+        if "semantic" in values:
+            found["semantic"] = self._semantic(values["semantic"], where, targets, (*path, "semantic"))
+        return found
 
-    def _target(self, name: str, values: Mapping[str, Any]) -> Target:
-        where = f'[target."{name}"]'
-        self._known(values, TARGET_KEYS, f"key in {where}")
+    def _table(self, values: Any, path: KeyPath) -> dict[str, Any]:
+        if not isinstance(values, dict):
+            self._fail(path, f"{'.'.join(map(str, path))} must be a table")
+        return values
+
+    def _targets(self, given: Any, targets: Mapping[str, Target], path: KeyPath) -> Any:
+        if isinstance(given, list):
+            return [self._targets(one, targets, (*path, n)) for n, one in enumerate(given)]
+        if not isinstance(given, str):
+            self._fail(path, f"a target is text such as 'openai:gpt-5-mini', not {given!r}")
+        try:
+            return targets.get(given) or Target(given)
+        except Misconfigured as error:
+            self._fail(path, str(error))
+
+    def _target(self, name: str, values: Any) -> Target:
+        path, where = ("target", name), f'[target."{name}"]'
+        self._known(self._table(values, path), TARGET_KEYS, f"key in {where}", path)
         fields = dict(values)
         for pairs in ("headers", "options"):
             if isinstance(fields.get(pairs), dict):
                 fields[pairs] = list(fields[pairs].items())
         key = fields.pop("api_key", None)
         if not (key is None or isinstance(key, str)):
-            self._fail("api_key", f'{where}: api_key is text, or a reference such as "env:OPENAI_API_KEY"')
+            self._fail((*path, "api_key"), f'{where}: api_key is text, or a reference such as "env:OPENAI_API_KEY"')
         try:
             checked = msgspec.convert(fields, _TargetFields)
             return Target(name, api_key=key, **{one: getattr(checked, one) for one in fields})
-        except msgspec.ValidationError as error:
-            self._fail(_field(error), f"{where}: {error}")
+        except (msgspec.ValidationError, Misconfigured) as error:
+            self._fail((*path, *_inside(error, TARGET_KEYS)), f"{where}: {error}")
 
-    def _policy(self, values: Mapping[str, Any], where: str) -> Policy:
-        self._known(values, POLICY_KEYS, f"key in {where[:-1]}.policy]")
+    def _policy(self, values: Mapping[str, Any], where: str, path: KeyPath) -> Policy:
+        self._known(values, POLICY_KEYS, f"key in {where[:-1]}.policy]", path)
         budgets = values.get("budgets")
-        for budget in budgets if isinstance(budgets, list) else ():
-            if isinstance(budget, dict):
-                self._known(budget, SpendLimit.__struct_fields__, f"key in [{where[:-1]}.policy.budgets]]")
-        fields = {name: None if value is False and name.endswith("_s") else value for name, value in values.items()}
+        limits: list[SpendLimit] = []
+        for number, budget in enumerate(budgets if isinstance(budgets, list) else ()):
+            limits.append(self._limit(budget, f"[{where[:-1]}.policy.budgets]]", (*path, "budgets", number)))
+        fields = {name: None if value is False and name.endswith("_s") else value for name, value in values.items() if name != "budgets"}
+        if "budgets" in values and not isinstance(budgets, list):
+            self._fail((*path, "budgets"), f"budgets are tables: [{where[:-1]}.policy.budgets]]")
         try:
-            return msgspec.convert(fields, Policy)
-        except msgspec.ValidationError as error:
-            self._fail(_field(error), f"{where[:-1]}.policy]: {error}")
-        except Misconfigured as error:
-            field = re.search(r"(\w+) = ", str(error))
-            self._fail(field[1] if field else "", f"{where[:-1]}.policy]: {error}")
+            return msgspec.structs.replace(msgspec.convert(fields, Policy), budgets=tuple(limits))
+        except (msgspec.ValidationError, Misconfigured) as error:
+            self._fail((*path, *_inside(error, POLICY_KEYS)), f"{where[:-1]}.policy]: {error}")
 
-    def _semantic(self, values: Any, where: str, targets: Mapping[str, Target]) -> Semantic:
+    def _limit(self, values: Any, where: str, path: KeyPath) -> SpendLimit:
+        self._known(self._table(values, path), SpendLimit.__struct_fields__, f"key in {where}", path)
+        try:
+            return msgspec.convert(values, SpendLimit)
+        except (msgspec.ValidationError, Misconfigured) as error:
+            self._fail((*path, *_inside(error, SpendLimit.__struct_fields__)), f"{where}: {error}")
+
+    def _semantic(self, values: Any, where: str, targets: Mapping[str, Target], path: KeyPath) -> Semantic:
         inside = f"{where[:-1]}.semantic]"
         if not isinstance(values, dict):
-            self._fail("semantic", f'{inside} must be a table, for example with embed = "local:multilingual-e5-small"')
-        self._known(values, Semantic.__struct_fields__, f"key in {inside}")
+            self._fail(path, f'{inside} must be a table, for example with embed = "local:multilingual-e5-small"')
+        self._known(values, Semantic.__struct_fields__, f"key in {inside}", path)
         try:
             said = msgspec.convert(values, Semantic)
-        except msgspec.ValidationError as error:
-            self._fail(_field(error) or "semantic", f"{inside}: {error}")
-        return msgspec.structs.replace(said, embed=self._targets(said.embed, targets))
+        except (msgspec.ValidationError, Misconfigured) as error:
+            self._fail((*path, *_inside(error, Semantic.__struct_fields__)), f"{inside}: {error}")
+        return msgspec.structs.replace(said, embed=self._targets(said.embed, targets, (*path, "embed")))
 
-    def _known(self, values: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
+    def _known(self, values: Mapping[str, Any], known: tuple[str, ...], what: str, path: KeyPath) -> None:
         for name in values:
             if name in known:
                 continue
@@ -247,7 +298,7 @@ class _ConfigReader:
             units = [one for one in known if one != name and one.startswith(stem) and one.endswith(UNITS)]
             near = units or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
-            self._fail(name, f"unknown {what}: {name!r}{hint}")
+            self._fail((*path, name), f"unknown {what}: {name!r}{hint}")
 
     def _unused(self, targets: Mapping[str, Target], found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
         used: set[str] = set()
@@ -258,17 +309,24 @@ class _ConfigReader:
         for name in targets:
             if name not in used:
                 near = difflib.get_close_matches(name, used, n=1)
-                self._fail(name, f'[target."{name}"] is used by no model' + (f"; did you mean {near[0]!r}?" if near else ""))
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                self._fail(("target", name), f'[target."{name}"] is used by no model{hint}')
 
-    def _fail(self, word: str, message: str) -> NoReturn:
-        pattern = re.compile(rf"(?<![\w.-]){re.escape(word)}(?![\w-])") if word else None
-        line = next((n for n, text in enumerate(self._lines, 1) if pattern and pattern.search(text.split("#")[0])), None)
-        raise Misconfigured(f"{self._file}{f', line {line}' if line else ''}: {message}")
+    def _where(self, path: KeyPath) -> str:
+        line = self._lines.line(path)
+        return f"{self._file}{f', line {line}' if line else ''}"
+
+    def _fail(self, path: KeyPath, message: str) -> NoReturn:
+        raise Misconfigured(f"{self._where(path)}: {message}") from None
 
 
-def _field(error: msgspec.ValidationError) -> str:
-    match = re.search(r"at `\$.*?(\w+)(?:\[[^\]]*\])*`", str(error))  # the last word of the path: `$.budgets[0].period`
-    return match[1] if match else ""
+def _inside(error: Exception, known: tuple[str, ...]) -> tuple[str | int, ...]:
+    """Where in a table `error` is: msgspec's path (`$.budgets[0].period`), or the first of the `known` words that our own message names."""
+    if not isinstance(error, msgspec.ValidationError):
+        return next(((word,) for word in re.findall(r"\w+", str(error).partition(": ")[2]) if word in known), ())
+    path = re.search(r"at `\$(.*)`", str(error))
+    parts = re.findall(r"\.(\w+)|\[(\d+)\]", path[1]) if path else []
+    return tuple(word or int(number) for word, number in parts)
 
 
 DEFAULT_CONFIG = Path("surefoot.toml")

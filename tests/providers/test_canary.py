@@ -29,7 +29,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from langchain_surefoot import ChatSurefoot, SurefootEmbeddings
 from llama_index.embeddings.surefoot import SurefootEmbedding
 from llama_index.llms.surefoot import Surefoot
-from surefoot import ChatModel, EmbedModel, Policy, Target
+from surefoot import ChatModel, EmbedModel, Policy, Target, load
 from surefoot.adapter import Settings
 from surefoot.credentials import by_reference
 from surefoot.errors import SurefootError
@@ -213,6 +213,42 @@ WRONG: dict[str, Callable[[], object]] = {
     "a cache": lambda: ChatModel("local:extractive", cache=f"redis://:{KEY}@host/0?prefx=a"),
     "no cache": lambda: ChatModel("local:extractive", cache=f"postgres://u:{KEY}@host/0"),
 }
+
+
+BROKEN = {
+    "a key's type": "api_key = [{key}]",
+    "a typing error": "api_kee = {key}",
+    "a number": "api_key = {key}\nconcurrency = 0",
+    "a header": 'api_key = {key}\nheaders = {{ "x-gateway" = {key}, x-count = 3 }}',
+    "no TOML": "api_key = {key}\nconcurrency =",
+    "twice": "api_key = {key}\nconcurrency = 1\nconcurrency = 2",
+    "no UTF-8": "api_key = {key}\n# \xe9",
+    "an option": 'api_key = {key}\nlane = "direct"\noptions = {{ api_versio = "1", proxy = "http://u:{bare}@h:1" }}',
+    "a target": 'api_key = {key}\n[chat.other]\ntargets = ["openai"]',
+    "a policy": 'api_key = {key}\n[chat.other]\ntargets = ["openai:m"]\ncache = "redis://:{bare}@h"\n'
+    'policy = {{ budget_store = "redis://:{bare}@h/0?x=1" }}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("broken", list(BROKEN))
+def test_no_piece_of_a_key_stands_in_the_error_of_a_wrong_file(broken, tmp_path):
+    """A settings file may hold keys; every way to read it wrongly, up to the first call."""
+    path = tmp_path / "surefoot.toml"
+    text = BROKEN[broken].format(key=f'"{KEY}"', bare=quote(KEY, safe=""))
+    path.write_bytes(f'[chat.default]\ntargets = ["openai:m"]\n[target."openai:m"]\n{text}\n'.encode("latin-1"))
+    del text
+
+    def use() -> None:
+        models = load(path)
+        for name in models.names("chat"):
+            models.chat(name).describe()
+
+    with everything_said() as heard, pytest.raises(SurefootError) as caught:
+        use()
+    said = shown(caught.value)
+    leaks = found(said + heard.getvalue())
+    spot = said.find(leaks[0]) if leaks else 0
+    assert not leaks, said[max(0, spot - 600) : spot + 60]
 
 
 def asked(target: Target) -> object:
