@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -10,11 +12,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import surefoot
-from surefoot import ChatModel, Policy
+from surefoot import ChatModel, EmbedModel, Policy, Target
 from surefoot.errors import Exhausted, Overloaded
 from surefoot.events import AttemptEnded, BudgetWarning, CallEnded, CallStarted, RateLearned
 from surefoot.telemetry.otel import OpenTelemetry
 from surefoot.testing import Scripted
+from surefoot.testing.wire import OK, OpenAISim, fault
 from surefoot.types import AttemptRecord
 
 QUICK = Policy(backoff_base_s=0.001)
@@ -102,6 +105,60 @@ def test_metrics_speak_either_generation_of_names(seen, semconv, tokens):
     assert any(name.endswith("duration") for name in found)
     assert any("time_to_first" in name for name in found)
     assert found["surefoot.attempts"].data.data_points[0].value == 1
+
+
+def counted(seen) -> tuple[float, float, float]:
+    """Input tokens, output tokens and US dollars by the metrics."""
+    tokens = {"input": 0.0, "output": 0.0}
+    for point in seen.metrics["gen_ai.client.token.usage"].data.data_points:
+        tokens[point.attributes["gen_ai.token.type"]] += point.sum
+        assert point.attributes["gen_ai.operation.name"] in {"chat", "embeddings"}
+    cost = sum(point.value for point in seen.metrics["surefoot.cost"].data.data_points)
+    return tokens["input"], tokens["output"], cost
+
+
+@pytest.mark.parametrize("how", ["shared", "shared streams", "cached", "retried", "first left", "embedded"])
+def test_metrics_count_what_the_provider_counts(seen, how):
+    """Ten calls that share an answer are billed once: a hundred tokens for ten would be a bill nobody got."""
+    with OpenAISim(latency_s=0.1) as sim:
+        target = Target("openai:gpt-5-mini", base_url=f"{sim.url}/v1", api_key=how, input_usd_per_mtok=1, output_usd_per_mtok=2)
+        chat = ChatModel(target, policy=QUICK, cache="memory")
+        embed = EmbedModel(target, policy=QUICK, cache="memory")
+        for model in (chat, embed):
+            seen.listen(model)
+
+        async def stream() -> None:
+            async for _ in chat.astream("same", temperature=0):
+                pass
+
+        async def ask() -> None:
+            if how == "shared streams":
+                await asyncio.gather(*(stream() for _ in range(10)))
+            elif how == "embedded":
+                await asyncio.gather(*(embed.aembed(["a", "b", "a"]) for _ in range(10)))
+                await embed.aembed(["b", "a", "c"])
+            elif how == "first left":
+                first, *others = [asyncio.create_task(chat.ainvoke("same", temperature=0)) for _ in range(10)]
+                await asyncio.sleep(0.05)
+                first.cancel()
+                await asyncio.gather(first, *others, return_exceptions=True)
+            else:
+                await asyncio.gather(*(chat.ainvoke("same", temperature=0) for _ in range(10)))
+            if how == "cached":
+                await chat.ainvoke("same", temperature=0)
+
+        if how == "retried":
+            sim.script([fault("status_503"), OK])
+        asyncio.run(ask())
+        for model in (chat, embed):
+            model.close()
+        billed = [sum(getattr(one, field) for one in sim.usage_log.values()) for field in ("input_tokens", "output_tokens")]
+    assert billed[0] > 0
+    inputs, outputs, cost = counted(seen)
+    assert [inputs, outputs] == billed
+    assert cost == pytest.approx((billed[0] + 2 * billed[1]) / 1e6)
+    calls = [span for span in seen.spans if "surefoot.attempts" in span.attributes]
+    assert sum(span.attributes.get("gen_ai.usage.input_tokens", 0) for span in calls) in {billed[0], 0 if how == "first left" else -1}
 
 
 def test_no_prompt_answer_tenant_or_tag_is_exported(seen):

@@ -1,6 +1,7 @@
 """OpenTelemetry spans and GenAI metrics, through the API package only: `OpenTelemetry().watch(chat)`.
 
-One CLIENT span a call, one child a wire attempt, retries, fallbacks and waits as span events. Names follow the GenAI conventions; what no
+One CLIENT span a call, one child a wire attempt, retries, fallbacks and waits as span events. Tokens and costs are counted by attempt, as
+providers bill: answers that were shared or cached count nothing. Names follow the GenAI conventions; what no
 convention covers is `surefoot.*`. No prompt, answer, key, tenant or tag ever becomes an attribute or a label: `content` capture is for the
 frameworks' own instrumentation to offer.
 
@@ -118,6 +119,8 @@ class OpenTelemetry:
         if one.cost_usd:
             self._cost.add(one.cost_usd, labels)
         held = self._spans.get(event.call_id)
+        if one.usage is not None:  # here and not at the call's end: an answer that many calls share was billed once
+            self._count(one.usage, {**labels, "gen_ai.operation.name": self._operation(event.call_id)})
         if held is None and (late := self._late.get(event.call_id)):
             held = late.pop()
             if not late:
@@ -154,8 +157,6 @@ class OpenTelemetry:
         self._duration.record(event.seconds, labels)
         if event.first_token_s is not None:
             self._first.record(event.first_token_s, labels)
-        if event.usage is not None and not event.cached:
-            self._count(event.usage, labels)
         if held is None:
             return
         if under_way := sum(one.seconds is None for one in event.trail):
@@ -168,7 +169,7 @@ class OpenTelemetry:
             {
                 **labels,
                 **({"gen_ai.response.model": event.model} if event.model else {}),
-                **self._used(event.usage),
+                **self._used(event.usage if event.attempts and not event.cached else None),  # else another call's span has them
                 **cost,
                 "surefoot.attempts": event.attempts,
                 "surefoot.hedges": event.hedges,
@@ -190,6 +191,12 @@ class OpenTelemetry:
             if isinstance(event, RateLearned):
                 said["surefoot.what"] = event.what  # a budget's `what` names tenants
             held[0].add_event(f"surefoot.{type(event).__name__}", said)
+
+    def _operation(self, call_id: str) -> str:
+        """What the call of an attempt is for; "chat" where its start was never heard."""
+        late = self._late.get(call_id)
+        held = self._spans.get(call_id) or (late[-1] if late else None)
+        return held[2] if held is not None else OPERATIONS["chat"]
 
     def _used(self, usage: Usage | None) -> dict[str, int]:
         if usage is None:
