@@ -6,6 +6,8 @@ import asyncio
 import os
 import random
 import sqlite3
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -171,3 +173,48 @@ def test_a_history_that_cannot_be_used_is_told_in_our_words(tmp_path):
     (tmp_path / "h.db").write_text("no database any more " * 100)
     with pytest.raises(Misconfigured, match=r"h\.db"):
         history.all("c")
+
+
+def test_two_histories_of_one_file_see_each_others_turns(tmp_path):
+    """Two workers of a service answer one conversation in turns; each kept to its own half of it."""
+    one, other = History(tmp_path / "h.db"), History(tmp_path / "h.db")
+    one.add("c", *turn(1))
+    assert other.window("c") == turn(1)
+    other.add("c", *turn(2))
+    one.add("c", *turn(3))
+    both = [*turn(1), *turn(2), *turn(3)]
+    assert one.window("c") == other.window("c") == one.all("c") == both
+    one.add("d", *turn(9))
+    assert other.window("d") == turn(9)
+    other.forget("c")
+    assert one.window("c") == []
+    one.add("c", *turn(4))
+    assert one.window("c") == other.window("c") == turn(4)
+    other.forget("c")
+    other.add("c", *turn(5))
+    assert one.window("c") == turn(5)
+
+
+def test_others_turns_are_seen_also_where_the_window_is_small_and_few_conversations_are_held(tmp_path):
+    """What was left out of memory is not read again as if it were new."""
+    window = sum(map(count_tokens, [*turn(1), *turn(2)])) + 5
+    one, other = (History(tmp_path / "h.db", window_tokens=window, max_conversations=2) for _ in range(2))
+    for number in range(1, 8):
+        (one if number % 2 else other).add("c", *turn(number))
+        one.add(f"filler {number}", *turn(number))
+        assert one.window("c")[-2:] == other.window("c")[-2:] == turn(number)
+    assert one.window("c") == other.window("c") == [*turn(6), *turn(7)]
+    assert len(one._recent) == len(one._read) == 2
+
+
+def test_processes_see_each_others_turns(tmp_path):
+    """Not only objects of one process."""
+    path = tmp_path / "h.db"
+    mine = History(path)
+    mine.add("c", Message.user("one"))
+    code = (
+        "import sys; from surefoot.history import History; from surefoot.types import Message; h = History(sys.argv[1]);"
+        "assert [m.text for m in h.window('c')] == ['one']; h.add('c', Message.assistant('two'))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=60)
+    assert [message.text for message in mine.window("c")] == ["one", "two"]

@@ -56,9 +56,10 @@ def trim(
 class History:
     """Conversations by name: `History("chat.db")`, or without a path in memory alone.
 
-    `add()` remembers, `window()` gives what to ask with. Safe from several threads and processes. In memory at most `max_conversations`
-    conversations are held, and of each only its window; the file holds everything (`all()`) and is readable by its owner alone. Raises
-    Misconfigured for a file that is no database, cannot be opened, read or written.
+    `add()` remembers, `window()` gives what to ask with. Safe from several threads and processes, which see each other's turns: what others
+    added or forgot is read from the file each time. In memory at most `max_conversations` conversations are held, and of each only its
+    window; the file holds everything (`all()`) and is readable by its owner alone. Raises Misconfigured for a file that is no database,
+    cannot be opened, read or written.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class History:
         self._max = max_conversations
         self._summarise = summarise
         self._recent: OrderedDict[str, list[Message]] = OrderedDict()
+        self._read: dict[str, int] = {}  # of each conversation in memory: the file's row up to which it was read
         self._lock = threading.RLock()
         if self._path is not None:
             with self._database() as database, database:
@@ -102,13 +104,13 @@ class History:
     def add(self, conversation: str, *messages: Message) -> None:
         """Remember `messages` as said now; on disk before this returns."""
         with self._lock:
-            recent = self._load(conversation)
-            if self._path is not None:
-                with self._database() as database, database:
-                    rows = [(conversation, msgspec.msgpack.encode(message)) for message in messages]
-                    database.executemany("INSERT INTO turns (conversation, message) VALUES (?, ?)", rows)
-            recent.extend(messages)
-            self._shorten(conversation, recent)
+            if self._path is None:
+                self._shorten(conversation, [*self._recent.get(conversation, ()), *messages])
+                return
+            with self._database() as database, database:
+                rows = [(conversation, msgspec.msgpack.encode(message)) for message in messages]
+                database.executemany("INSERT INTO turns (conversation, message) VALUES (?, ?)", rows)
+                self._catch_up(conversation, database)
 
     def _shorten(self, conversation: str, recent: list[Message]) -> None:
         try:
@@ -120,7 +122,8 @@ class History:
         self._recent[conversation] = recent
         self._recent.move_to_end(conversation)
         while self._path is not None and len(self._recent) > self._max:
-            self._recent.popitem(last=False)
+            gone, _ = self._recent.popitem(last=False)
+            self._read.pop(gone, None)
 
     def window(self, conversation: str, *new: Message) -> list[Message]:
         """What to ask with: the conversation and `new` (not remembered yet), trimmed to the window. Raises ContextTooLong as `trim`."""
@@ -140,11 +143,27 @@ class History:
         """Delete the conversation from memory and file."""
         with self._lock:
             self._recent.pop(conversation, None)
+            self._read.pop(conversation, None)
             if self._path is not None:
                 with self._database() as database, database:
                     database.execute("DELETE FROM turns WHERE conversation = ?", (conversation,))
 
     def _load(self, conversation: str) -> list[Message]:
-        if conversation not in self._recent:
-            self._shorten(conversation, self.all(conversation))
-        return self._recent[conversation]
+        if self._path is None:
+            return self._recent.get(conversation, [])
+        with self._database() as database:
+            return self._catch_up(conversation, database)
+
+    def _catch_up(self, conversation: str, database: sqlite3.Connection) -> list[Message]:
+        """The conversation's window with what others have added to the file since; begun anew where they have forgotten it."""
+        read = self._read.get(conversation, 0)
+        if read and database.execute("SELECT 1 FROM turns WHERE at = ? AND conversation = ?", (read, conversation)).fetchone() is None:
+            read = 0
+        said = "SELECT at, message FROM turns WHERE conversation = ? AND at > ? ORDER BY at"
+        rows = database.execute(said, (conversation, read)).fetchall()
+        recent = self._recent.get(conversation, []) if read else []
+        if rows or not read:
+            recent = [*recent, *(msgspec.msgpack.decode(row[1], type=Message) for row in rows)]
+            self._read[conversation] = rows[-1][0] if rows else 0
+        self._shorten(conversation, recent)
+        return self._recent.get(conversation, recent)
