@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from surefoot.errors import Misconfigured
+from surefoot.storage.guarded import GuardedStore
 from surefoot.types import Store
 
 KNOWN = '"memory", "sqlite:PATH", "redis://HOST:PORT/0", or an object with get, set, delete and aclose'
@@ -57,13 +58,13 @@ class LockStore(Store, Protocol):
 
 
 def open_store(spec: str | Store) -> Store:
-    """The store that `spec` names: "memory", "sqlite:PATH", "redis://...", or a Store, which is given back.
+    """The store that `spec` names: "memory", "sqlite:PATH", "redis://...", or a Store, guarded unless it is one of ours.
 
     Nothing is connected or created before the first use. Raises Misconfigured for any other word, or a missing package.
     """
     if not isinstance(spec, str):
         if all(hasattr(spec, name) for name in ("get", "set", "delete", "aclose")):
-            return spec
+            return spec if type(spec).__module__.startswith("surefoot.") else GuardedStore(spec)
         raise Misconfigured(f"cache = {type(spec).__name__} object: write {KNOWN}")
     kind, _, rest = spec.partition(":")
     if spec == "memory":
