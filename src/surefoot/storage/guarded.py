@@ -121,7 +121,7 @@ class GuardedStore:
     def _at_once(self, what: str, method: Callable[..., Any], *args: Any, **words: Any) -> Any:
         try:
             return method(*args, **words)
-        except Exception as error:  # noqa: BLE001 - the boundary to a stranger's code
+        except Exception as error:  # noqa: BLE001 - the boundary to foreign code
             self._note(what, f"raised {type(error).__name__}")
             return [] if what == "held" else None
 

@@ -7,10 +7,10 @@ import logging
 from typing import Any
 
 import pytest
-from surefoot.storage.guarded import GuardedStore
 
 from surefoot import ChatModel, EmbedModel
 from surefoot.storage import open_store
+from surefoot.storage.guarded import GuardedStore
 from surefoot.storage.memory import MemoryStore
 from surefoot.testing import Scripted
 
