@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from surefoot.types import Usage
-from surefoot.usage.habits import INPUT_MARGIN, MODELS, SAMPLES, Habits
+from surefoot.usage.habits import INPUT_EXTRA, INPUT_MARGIN, MODELS, SAMPLES, Habits
 
 
 def note(habits, output, *, model="", inputs=(10, 10), is_free=True):
@@ -16,7 +16,7 @@ def test_nothing_is_known_before_the_first_call():
     """A guess would be taken for knowledge."""
     habits = Habits()
     assert habits.output_tokens("") is None
-    assert habits.input_factor("") == INPUT_MARGIN
+    assert habits.input_tokens("", 100) == 100 * INPUT_MARGIN + INPUT_EXTRA
 
 
 def test_a_usual_answer_is_the_longest_but_for_one_in_a_hundred():
@@ -66,10 +66,19 @@ def test_an_estimate_that_is_too_low_is_corrected():
     """The vendor counts twice what we estimate; exactly so, for a limit of five calls must admit five."""
     habits = Habits()
     note(habits, 1, inputs=(10, 5))
-    assert habits.input_factor("") == 2.0
-    assert habits.input_factor("new") == INPUT_MARGIN
+    assert habits.input_tokens("", 5) == 10
     note(habits, 1, model="generous", inputs=(1, 10))
-    assert habits.input_factor("generous") == INPUT_MARGIN, "one prompt that was over-estimated says nothing about the next"
+    assert habits.input_tokens("generous", 100) == 100 * INPUT_MARGIN, "one prompt that was over-estimated says nothing about the next"
+
+
+def test_thinking_is_known_of_models_that_think():
+    """A stream that broke off shows only what was said."""
+    habits = Habits()
+    note(habits, 100)
+    assert habits.thinking_tokens("") == 0
+    for thought in (0, 3000, 50):
+        habits.note("thinker", Usage(input_tokens=1, output_tokens=5000, reasoning_tokens=thought), estimated_input=1, is_free=True)
+    assert habits.thinking_tokens("thinker") == 3000
 
 
 def test_made_up_models_take_no_memory():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from surefoot.types import ChatRequest, EmbedRequest, Message, Usage
-from surefoot.usage.habits import INPUT_MARGIN, Habits
+from surefoot.usage.habits import Habits
 from surefoot.usage.quotes import LEAST_BOUND, LONGER, THINKING_TOKENS, UNKNOWN_LIMIT, Quote, Quotes
 from surefoot.usage.tokens import DEFAULT_OUTPUT_TOKENS, estimate_input
 
@@ -28,7 +28,7 @@ def request(**fields):
     return ChatRequest(messages=PROMPT, **fields)
 
 
-INPUT = -(-estimate_input(request()) * INPUT_MARGIN // 1) * IN
+INPUT = Habits().input_tokens("", estimate_input(request())) * IN
 
 
 def test_what_was_said_counts_and_nothing_else():
@@ -42,6 +42,7 @@ def test_where_nothing_is_known_an_answer_may_be_as_long_as_the_model_writes():
     quote = quotes()(request())
     assert quote.worst_usd == quote.bounded_usd == pytest.approx(INPUT + 16_000 * OUT)
     assert quote.likely_usd == quote.least_usd == pytest.approx(INPUT + DEFAULT_OUTPUT_TOKENS * OUT)
+    assert quote.lost_usd == pytest.approx(INPUT + LEAST_BOUND * OUT), "an answer that nobody saw may have been longer than usual"
     assert quotes()(request(model="unheard-of")).worst_usd == pytest.approx(INPUT + UNKNOWN_LIMIT * OUT)
 
 
@@ -51,11 +52,12 @@ def test_what_such_calls_came_to_is_what_is_likely():
     ask = quotes(habits)
     ask.note(request(), Usage(input_tokens=10, output_tokens=2000))
     quote = ask(request())
-    assert quote.least_usd == quote.likely_usd == pytest.approx(INPUT + 2000 * OUT)
-    assert quote.bounded_usd == pytest.approx(INPUT + LONGER * 2000 * OUT)
-    assert quote.worst_usd == pytest.approx(INPUT + 16_000 * OUT)
+    known = habits.input_tokens("", estimate_input(request())) * IN
+    assert quote.least_usd == quote.likely_usd == quote.lost_usd == pytest.approx(known + 2000 * OUT)
+    assert quote.bounded_usd == pytest.approx(known + LONGER * 2000 * OUT)
+    assert quote.worst_usd == pytest.approx(known + 16_000 * OUT)
     ask.note(request(model="dear"), Usage(input_tokens=10, output_tokens=10))
-    assert ask(request(model="dear")).bounded_usd == pytest.approx(100 * (INPUT + LEAST_BOUND * OUT))
+    assert ask(request(model="dear")).bounded_usd == pytest.approx(100 * (known + LEAST_BOUND * OUT))
 
 
 def test_a_model_asked_by_the_call_is_priced_as_that_model():
@@ -105,7 +107,7 @@ def test_embeddings_have_no_answer():
     texts = EmbedRequest(texts=("one two three four five",) * 100)
     quote = quotes()(texts)
     assert quote.likely_usd == pytest.approx(estimate_input(texts) * IN)
-    assert quote.worst_usd == quote.least_usd == pytest.approx(-(-estimate_input(texts) * INPUT_MARGIN // 1) * IN)
+    assert quote.worst_usd == quote.least_usd == pytest.approx(Habits().input_tokens("", estimate_input(texts)) * IN)
 
 
 @pytest.mark.parametrize("answers", [1, 3])

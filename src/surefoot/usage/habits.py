@@ -14,6 +14,7 @@ from surefoot.types import Usage
 SAMPLES = 500  # calls remembered; so a habit that changes is known after a few hundred calls
 HIGH = 0.99  # the share of answers that are no longer than what is said to be usual; of fewer than a hundred, all
 INPUT_MARGIN = 1.25  # our estimate of input tokens is 6 to 9 % off on average: at least so much is allowed for
+INPUT_EXTRA = 16  # and so many more tokens before anything is learned: a vendor's own marks outweigh a short prompt
 MODELS = 64  # asked of one target with `model=`; beyond that all begin anew
 
 
@@ -41,9 +42,10 @@ class _Recent:
 class Habits:
     """What one target's calls came to, by the model asked ("" is the target's own)."""
 
-    __slots__ = ("_inputs", "_outputs")
+    __slots__ = ("_hidden", "_inputs", "_outputs")
 
     def __init__(self) -> None:
+        self._hidden: dict[str, _Recent] = {}
         self._inputs: dict[str, _Recent] = {}
         self._outputs: dict[str, _Recent] = {}
 
@@ -53,6 +55,8 @@ class Habits:
             _of(self._inputs, model).add(usage.input_tokens / estimated_input)
         if is_free:
             _of(self._outputs, model).add(usage.output_tokens)
+        if usage.reasoning_tokens or model in self._hidden:
+            _of(self._hidden, model).add(usage.reasoning_tokens)
 
     def output_tokens(self, model: str) -> int | None:
         """How long an answer of `model` is at most, but for one in a hundred, where nobody says how long it may be; None if unknown."""
@@ -60,11 +64,18 @@ class Habits:
         high = found.high() if found is not None else None
         return None if high is None else int(high)
 
-    def input_factor(self, model: str) -> float:
-        """What an estimate of input tokens is to be multiplied by, so that it is hardly ever too low."""
+    def thinking_tokens(self, model: str) -> int:
+        """How many tokens `model` thinks at most before it answers, but for one call in a hundred; 0 for one that never did."""
+        found = self._hidden.get(model)
+        return int((found.high() if found is not None else None) or 0)
+
+    def input_tokens(self, model: str, estimated: int) -> int:
+        """What `model` may count for a prompt of which we estimate so many tokens: hardly ever too low."""
         found = self._inputs.get(model)
         high = found.high() if found is not None else None
-        return INPUT_MARGIN if high is None else max(INPUT_MARGIN, high)
+        if high is None:
+            return ceil(INPUT_MARGIN * estimated) + INPUT_EXTRA
+        return ceil(max(INPUT_MARGIN, high) * estimated - 1e-9)  # 1e-9: what was counted exactly so before is no token more
 
 
 def _of(models: dict[str, _Recent], model: str) -> _Recent:

@@ -44,11 +44,17 @@ class Quote(Struct, Documented, frozen=True, kw_only=True, gc=False):
     """The prompt alone."""
     token_usd: float = 0.0
     """One more token in each of its answers."""
+    lost_usd: float = 0.0
+    """What to count for a call that ended without any answer: as `likely_usd`, more if nothing is known yet."""
+    is_known: bool = True
+    """Whether calls of this kind have shown what is usual. If not, no ample limit bounds the answer."""
+    hidden_usd: float = 0.0
+    """What thinking adds to the text of an answer that broke off."""
 
     @classmethod
     def exactly(cls, usd: float) -> Quote:
         """A quote without any doubt."""
-        return cls(worst_usd=usd, likely_usd=usd, least_usd=usd, bounded_usd=usd)
+        return cls(worst_usd=usd, likely_usd=usd, least_usd=usd, bounded_usd=usd, lost_usd=usd)
 
     @property
     def claim(self) -> Claim:
@@ -90,11 +96,11 @@ class Quotes:
         """What `request` may cost."""
         model = model_asked(request)
         estimated = estimate_input(request, model=self._name)
-        tokens = ceil(estimated * self._habits.input_factor(model) - 1e-9)
+        tokens = self._habits.input_tokens(model, estimated)
         if isinstance(request, EmbedRequest):
             likely_usd = self._cost(Usage(input_tokens=estimated), model)
             worst_usd = self._cost(Usage(input_tokens=tokens), model)
-            return Quote(worst_usd=worst_usd, likely_usd=likely_usd, least_usd=worst_usd, bounded_usd=worst_usd)
+            return Quote(worst_usd=worst_usd, likely_usd=likely_usd, least_usd=worst_usd, bounded_usd=worst_usd, lost_usd=likely_usd)
         written = tokens if any(message.cache for message in request.messages) else 0  # writing to a vendor's cache costs extra
 
         def usd(output: int) -> float:
@@ -109,7 +115,11 @@ class Quotes:
         if asked is None and self._can_bound:
             least_usd = likely_usd
             bounded_usd = worst_usd if usual is None else usd(min(limit, max(LONGER * usual, LEAST_BOUND)))
+        thinking = min(limit, self._habits.thinking_tokens(model))
         return Quote(
+            lost_usd=likely_usd if usual is not None else usd(min(limit, LEAST_BOUND)),
+            is_known=usual is not None,
+            hidden_usd=usd(thinking) - input_usd,
             worst_usd=worst_usd,
             likely_usd=likely_usd,
             least_usd=least_usd,

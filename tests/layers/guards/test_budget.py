@@ -140,7 +140,7 @@ def test_periods_need_a_clock_that_knows_the_date():
 
 
 # An answer costs $0.01 a token here; usually 5 tokens come, 100 may.
-OPEN = Quote(worst_usd=1.0, likely_usd=0.05, least_usd=0.05, bounded_usd=0.2, token_usd=0.01)
+OPEN = Quote(worst_usd=1.0, likely_usd=0.05, least_usd=0.05, bounded_usd=0.2, token_usd=0.01, lost_usd=0.05)
 
 
 def metered(*, tokens=5, latency_s=0.0, **settings):
@@ -299,3 +299,15 @@ async def test_what_is_learned_while_a_call_waits_counts_for_it():
     assert provider.requests[0].max_tokens == 900
     assert loop.time() - begun_s < 3.5
     assert habits.output_tokens("") == 1
+
+
+async def test_an_ample_limit_bounds_no_answer_of_a_model_that_nobody_knows_yet():
+    """What is left might be too little for it: a second target is first asked when most of the money has gone."""
+    quote = Quote(worst_usd=1.0, likely_usd=0.05, least_usd=0.05, bounded_usd=1.0, token_usd=0.01, is_known=False)
+    for usd, bounds in ((20.5, [None] * 20), (1.5, [None, 50])):
+        provider = metered(tokens=1000)
+        with pytest.raises(BudgetExceeded):
+            await until_refused(
+                stack(provider, layer(SpendLimit(usd=usd), each=quote, actual=lambda usage, _: min(usage.output_tokens, 100) * 0.01))
+            )
+        assert [request.max_tokens for request in provider.requests] == bounds

@@ -24,7 +24,7 @@ from surefoot.core.stack import Handler
 from surefoot.core.stream import Outcome, Stream
 from surefoot.errors import BudgetExceeded, Misconfigured
 from surefoot.events import BudgetWarning, emit
-from surefoot.rules.spending import NANO, Claim, nano
+from surefoot.rules.spending import AMPLE, NANO, Claim, nano
 from surefoot.settings import SpendLimit
 from surefoot.types import Call, Usage
 from surefoot.usage.billing import Guess, may_be_billed, used
@@ -36,6 +36,7 @@ WARN_SHARE = 0.8  # of a limit: late enough to matter, early enough to act
 WARNED = 1000  # accounts of which it is remembered that a warning was given
 WAIT_S = 600.0  # for calls under way, where no deadline says less: vendors' SDKs give up a call after so long
 WAIT_SHARE = 0.9  # of the time to the deadline: an answer needs some, and a refusal says more than a deadline passed
+ESTIMATE_MARGIN = 1.25  # our count of what arrived of a broken answer is 6 to 9 % off on average, and more was on its way
 POLL_S = 0.25  # how often somebody else's settlement is looked for, where accounts are shared by many processes
 
 Note: TypeAlias = Callable[[Any, Usage], None]  # learns from a request and what it came to
@@ -163,6 +164,8 @@ class Budget:
             for limit, account in self._concerned(call):
                 is_soft = limit.mode == "soft"
                 asked = Claim.exactly(nano(quote.likely_usd)) if is_soft else claim
+                if not quote.is_known and nano(limit.usd) >= AMPLE * claim.worst:
+                    asked = Claim.exactly(asked.worst)  # nobody knows how much would be too short
                 if self._hold is not None:
                     hold = self._hold(account, asked, limit_usd=limit.usd, force=is_soft)
                 else:
@@ -233,20 +236,23 @@ class Budget:
                 self.spend_store.settle(hold, actual_usd)
 
     def _actual_usd(self, call: Call[Any], booking: _Booking, outcome: Outcome) -> float:
-        likely_usd = min(booking.quote.likely_usd, booking.usd)
         usage = used(call, outcome, self._guess)
-        if usage is None:
-            return likely_usd if may_be_billed(outcome) else 0.0
+        if usage is None and not may_be_billed(outcome):
+            return 0.0
+        if usage is None or (usage.estimated and (not usage.total_tokens or outcome.reply is None)):
+            return min(self._quote(call.request).lost_usd, booking.usd)  # nobody counted, and there is no text to count
         if self._note is not None and not usage.estimated:
             self._note(call.request, usage)
-        if usage.estimated and (not usage.total_tokens or outcome.reply is None):
-            return likely_usd  # nobody counted, and there is no text to count
+        likely_usd = min(booking.quote.likely_usd, booking.usd)
         cost = self._price(usage, model_asked(call.request))
         if cost is None:
             if "price" not in self._warned:
                 self._warned.add("price")
                 emit(call, BudgetWarning, what=f"{self.target}: price unknown, the estimate stands", spent_usd=likely_usd)
             return likely_usd
+        if usage.estimated and not outcome.complete:
+            quote = self._quote(call.request)  # anew: calls that ended meanwhile may have shown how much is thought
+            return min(ESTIMATE_MARGIN * cost + quote.hidden_usd, max(cost, booking.usd))
         return cost
 
     def _give_back(self, holds: Sequence[Hold]) -> None:
