@@ -179,7 +179,7 @@ def spend(
         await world.in_flight(calls, WIDTH, ask)
         left = await world.left_over()
         account = SpendLimit(usd=limit_usd).account(make_call(), now_epoch_s=0.0)
-        spent_usd = world.rooms.accounts.spent_usd(account)  # type: ignore[attr-defined] - it is kept in this process
+        spent_usd = world.stack.spend_store.spent_usd(account)  # type: ignore[attr-defined] - it is kept in this process
         bill_usd = sum(writer.bill_usd for writer in writers)
         hitches = {"Exhausted", "Interrupted", "DeadlineExceeded", "Overloaded", "ConnectionLost", "AttemptTimedOut"} if faults else set()
         is_ample = limit_usd >= AMPLE * (worst_usd + 0.001)

@@ -26,7 +26,7 @@ from surefoot.usage.prices import Price
 from tests.torture.faults import ALL, BY_SURFACE, MIXTURES, NAME, PASSING_KINDS, Kind, answer_s, silent
 from tests.torture.figures import Figure, FigureRow
 
-LIKELY_USD = 0.0025  # at most, at PRICE: 256 tokens of answer, which are taken for likely before anything is known, and a short question
+LOST_USD = 0.034  # at most, at PRICE: 4,096 tokens of answer, which count before anything is known, and a short question
 SURFACES = ("chat", "stream", "embed", "chat", "stream")  # by number, in turn: two fifths, two fifths, one fifth
 REPEATED = 0.3  # of the calls ask what others ask, at the same moment or before
 PRICE = Price(Target("priced:m", input_usd_per_mtok=2.0, output_usd_per_mtok=8.0))
@@ -193,12 +193,12 @@ def bill(provider: ServingProvider) -> float:
 
 
 def money(provider: ServingProvider, world: World, served: Served, kinds: Sequence[Kind]) -> tuple[Figure, ...]:
-    """The books against the bill: every answer is in them, and beyond the bill only a likely answer for each one waited for in vain."""
-    timeouts = sum(served.met[kind.name] for kind in kinds if kind.means == "AttemptTimedOut")
+    """The books against the bill: every answer is in them, and beyond the bill only a likely answer for each one that was lost."""
+    losses = sum(served.met[kind.name] for kind in kinds if kind.means in {"AttemptTimedOut", "ConnectionLost", "MalformedReply"})
     over = booked(world) - bill(provider)
     return (
         Figure("dollars billed but not booked", max(0.0, -over), "<= 1e-6"),
-        Figure("dollars booked for answers that never came", over, f"<= {timeouts * LIKELY_USD + 1e-6:.6f}"),
+        Figure("dollars booked for answers that never came", over, f"<= {losses * LOST_USD + 1e-6:.6f}"),
     )
 
 

@@ -6,12 +6,16 @@ import asyncio
 
 import pytest
 
+from surefoot import ChatModel, Policy, Target
 from surefoot.core.deltas import Replay
 from surefoot.core.stream import Outcome, Stream
-from surefoot.errors import AttemptTimedOut, ConnectionLost, Interrupted, MalformedReply, Overloaded
+from surefoot.errors import AttemptTimedOut, BadRequest, ConnectionLost, Interrupted, MalformedReply, Overloaded, RateLimited
+from surefoot.settings import SpendLimit
 from surefoot.testing import make_call
+from surefoot.testing.wire import OpenAISim, fault
 from surefoot.types import ChatReply, Delta, Usage
 from surefoot.usage.billing import may_be_billed, used
+from tests.redis_proxy import closed_port
 
 pytestmark = pytest.mark.looptime
 
@@ -64,7 +68,7 @@ async def test_a_stream_with_its_end_in_hand_keeps_the_providers_count():
     assert used(make_call(), await left(end), guess) == end.usage
 
 
-@pytest.mark.parametrize("error", [Overloaded("busy"), ConnectionLost("reset"), MalformedReply("html")])
+@pytest.mark.parametrize("error", [Overloaded("busy"), RateLimited("slow down"), BadRequest("no such field")])
 def test_an_error_instead_of_an_answer_costs_nothing(error):
     """No provider bills a 503."""
     outcome = Outcome(error=error)
@@ -77,14 +81,37 @@ def test_what_was_cancelled_or_waited_for_in_vain_may_be_on_the_bill():
     cancelled = Outcome(error=asyncio.CancelledError())
     assert used(make_call(), cancelled, guess) == Usage(input_tokens=7, output_tokens=99, estimated=True)
     assert may_be_billed(cancelled)
-    assert may_be_billed(Outcome(error=AttemptTimedOut("nothing for 30 s")))
+    for error in (AttemptTimedOut("nothing for 30 s"), ConnectionLost("reset"), MalformedReply("half of it")):
+        assert may_be_billed(Outcome(error=error))
     assert may_be_billed(Outcome(error=cause(AttemptTimedOut("nothing"), "ReadTimeout")))
 
 
-@pytest.mark.parametrize("name", ["ConnectionTimeoutError", "ConnectTimeout", "PoolTimeout"])
-def test_a_connection_that_never_came_about_costs_nothing(name):
+@pytest.mark.parametrize("name", ["ConnectionTimeoutError", "ConnectTimeout", "PoolTimeout", "ConnectionRefusedError", "gaierror"])
+@pytest.mark.parametrize("kind", [AttemptTimedOut, ConnectionLost])
+def test_a_connection_that_never_came_about_costs_nothing(kind, name):
     """An hour of a dead host would use up the budget."""
-    assert not may_be_billed(Outcome(error=cause(AttemptTimedOut("no connection"), name)))
+    assert not may_be_billed(Outcome(error=cause(kind("no connection"), name)))
+
+
+@pytest.mark.parametrize("lane", ["direct", "sdk"])
+def test_a_host_that_refuses_connections_uses_no_budget(lane):
+    """Told by what the real transports raise; a host that accepts and hangs up may have been at work."""
+    limit = SpendLimit(usd=5)
+    account = limit.account(make_call(), now_epoch_s=0.0)
+
+    def spent(address):
+        target = Target("openai:gpt-4o", base_url=f"{address}/v1", api_key="k", lane=lane)
+        chat = ChatModel(target, policy=Policy(attempts=1, budgets=(limit,)))
+        with pytest.raises(ConnectionLost):
+            chat.invoke("hi")
+        usd = chat._stack.spend_store.spent_usd(account)
+        chat.close()
+        return usd
+
+    assert spent(f"http://127.0.0.1:{closed_port()}") == 0.0
+    with OpenAISim() as sim:
+        sim.script(fault("reset_before_answer"))
+        assert spent(sim.url) > 0.0
 
 
 async def test_a_broken_stream_costs_what_arrived():

@@ -1,8 +1,8 @@
 """What an attempt did cost, in tokens, however it ended.
 
 The provider's own count comes first. Where it sent none, or was cut off while it was counting, the text that arrived is counted and the
-usage flagged as estimated. An error that the provider answered with costs nothing, nor does a broken connection. What was cancelled or
-waited for in vain may have been billed: the provider was at work.
+usage flagged as estimated. An error that the provider answered with costs nothing. What was sent and then cancelled, lost on
+the way, garbled or waited for in vain may have been billed: the provider was at work.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from typing import Any, TypeAlias
 from msgspec.structs import replace
 
 from surefoot.core.stream import Outcome
-from surefoot.errors import AttemptTimedOut
+from surefoot.errors import AttemptTimedOut, ConnectionLost, MalformedReply
 from surefoot.types import Call, ChatReply, Usage
 
 Guess: TypeAlias = Callable[[Any, str | None], Usage]  # a request and the text that arrived (None: unknown) -> tokens, flagged as estimated
 
-NOT_CONNECTED = {"ConnectionTimeoutError", "ConnectTimeout", "PoolTimeout"}  # aiohttp's and httpx's timeouts before anything is sent
+UNANSWERED = (AttemptTimedOut, ConnectionLost, MalformedReply)
+NOT_CONNECTED = {  # what aiohttp, httpx and the system say of a connection that never came about: nothing was sent
+    "ClientConnectorError", "ConnectionTimeoutError", "ConnectTimeout", "PoolTimeout", "ConnectionRefusedError", "gaierror",
+}  # fmt: skip
 
 
 def used(call: Call[Any], outcome: Outcome, guess: Guess | None) -> Usage | None:
@@ -36,11 +39,11 @@ def used(call: Call[Any], outcome: Outcome, guess: Guess | None) -> Usage | None
 
 
 def may_be_billed(outcome: Outcome) -> bool:
-    """Whether an attempt without any answer may be on the bill: it was cancelled, or nothing came in time."""
+    """Whether an attempt without any answer may be on the bill: it was cancelled, or nothing usable came back."""
     error = outcome.error
     if outcome.cancelled or error is None:
         return True
-    return isinstance(error, AttemptTimedOut) and not _is_unsent(error)
+    return isinstance(error, UNANSWERED) and not _is_unsent(error)
 
 
 def _is_unsent(error: BaseException) -> bool:

@@ -278,10 +278,10 @@ async def test_a_tag_named_tenant_is_not_the_tenant():
     assert provider.calls == 4
 
 
-async def test_a_timeout_may_be_on_the_bill_and_a_refused_connection_is_not():
+async def test_what_was_lost_on_the_way_may_be_on_the_bill():
     """A hard budget counts what the provider may have written for nobody."""
     spend_store, limit = LocalSpendStore(), SpendLimit(usd=10)
-    for error, usd in ((ConnectionLost("refused"), 0.0), (AttemptTimedOut("nothing for 30 s"), 0.05)):
+    for error, usd in ((Overloaded("busy"), 0.0), (AttemptTimedOut("nothing for 30 s"), 0.05), (ConnectionLost("reset"), 0.1)):
         with pytest.raises(type(error)):
             await stack(Scripted(error), layer(limit, spend_store=spend_store, each=OPEN))(make_call("hi"))
         assert spent(spend_store, limit) == pytest.approx(usd)

@@ -187,8 +187,8 @@ class Budget:
     def _concerned(self, call: Call[Any]) -> list[tuple[SpendLimit, str]]:
         """The limits that concern `call`, each with its account."""
         now_s = self._clock()
-        spend_store = [(limit, limit.account(call, now_epoch_s=now_s)) for limit in self.limits]
-        return [(limit, account) for limit, account in spend_store if account is not None]
+        charged = [(limit, limit.account(call, now_epoch_s=now_s)) for limit in self.limits]
+        return [(limit, account) for limit, account in charged if account is not None]
 
     def _bounded(self, call: Call[Any], booking: _Booking) -> Call[Any]:
         """`call`, with its answer bounded to what was set aside for it, unless that is the worst case."""
