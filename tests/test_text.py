@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import enum
 import json
+import tracemalloc
 
 import msgspec
 import numpy as np
 import pytest
 
 from surefoot import ChatModel, EmbedModel, Message, Policy, Schema, Target, Tool, scope
-from surefoot.cache.keys import digest
+from surefoot.cache.keys import canonical_json, digest
 from surefoot.errors import BadRequest
 from surefoot.models.requests import chat_request, embed_request
+from surefoot.providers.http.body import extra_of, fields, raw
 from surefoot.secret import Secret
 from surefoot.testing import Scripted
 from surefoot.testing.wire import AnthropicSim, GeminiSim, OpenAISim
-from surefoot.text import clean, exact, json_text, plain, text_of
+from surefoot.text import cached_if_short, clean, exact, json_text, plain, text_of
 from surefoot.types import ChatReply, ChatRequest, EmbedReply, File, Image, Reasoning, Text, ToolCall
+from surefoot.usage.bounds import _extra
 
 
 class Loud(str):
@@ -231,3 +234,31 @@ def test_the_body_is_that_of_plain_text(provider, sim_class, lane):
             asyncio.run(chat.ainvoke(said, tools=tools, stop=kind("END"), temperature=0.5 if kind is str else np.float64(0.5)))
         one, other = (request.body for request in sim.requests)
         assert one == other
+
+
+def test_what_is_cached_of_texts_is_bounded_in_bytes():
+    """A document in an `extra`, or in a tool call's arguments, differs from call to call: hundreds of them were kept."""
+    kept = [canonical_json, raw, fields, extra_of, _extra]
+    tracemalloc.start()
+    try:
+        for i in range(40):
+            text = f'{{"number": {i}, "document": "{"x" * 1_000_000}"}}'
+            for fn in kept:
+                fn(text, "what") if fn is raw else fn(text)
+        del text
+        assert tracemalloc.get_traced_memory()[0] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_short_texts_are_cached():
+    """A tool's schema is the same in every call."""
+    asked = []
+
+    @cached_if_short(8)
+    def count(text, more=0):
+        asked.append(text)
+        return len(text) + more
+
+    assert [count("ab"), count("ab"), count("ab", more=1), count("x" * 20_000), count("x" * 20_000)] == [2, 2, 3, 20_000, 20_000]
+    assert len(asked) == 4

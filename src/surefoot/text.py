@@ -7,13 +7,35 @@ convert their text when they are built, and nothing behind them meets a subclass
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 from msgspec.structs import force_setattr
 
 from surefoot._documented import Documented
+
+SHORT_CHARS = 16 * 1024  # a tool's schema; what is longer (a document in an `extra`) differs from call to call anyway
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def cached_if_short(maxsize: int) -> Callable[[Callable[Concatenate[str, P], T]], Callable[Concatenate[str, P], T]]:
+    """`lru_cache(maxsize)` for functions of a text, of texts up to SHORT_CHARS: what is kept is bounded in bytes, not in entries alone."""
+
+    def wrap(fn: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:
+        kept = lru_cache(maxsize)(fn)
+
+        @wraps(fn)
+        def call(text: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            return kept(text, *args, **kwargs) if len(text) <= SHORT_CHARS else fn(text, *args, **kwargs)  # type: ignore[arg-type]
+
+        return call
+
+    return wrap
 
 
 def exact(text: str) -> str:

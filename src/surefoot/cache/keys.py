@@ -7,18 +7,18 @@ canonical form does, which makes older cache rows misses.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from hashlib import blake2b
 
 import msgspec
 
+from surefoot.text import cached_if_short
 from surefoot.types import ChatRequest, EmbedRequest, Tool
 
 VERSION = b"1"
 _encoder = msgspec.json.Encoder(order=None)
 
 
-@lru_cache(maxsize=512)
+@cached_if_short(512)
 def canonical_json(text: str) -> str:
     """`text` (JSON) with sorted keys and no spaces; text that is not JSON is returned as it is."""
     try:

@@ -13,6 +13,9 @@ from surefoot.types import Call, ChatRequest
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")  # all words of all vendors, from least to most
 
 
+TOLD = 1_000  # remembered of one target; a caller may make names of models up
+
+
 class LeftOutNotes:
     """Tells once a target, model and parameter what was not sent as it was asked, as a LeftOut event and a line in `logger`."""
 
@@ -25,6 +28,8 @@ class LeftOutNotes:
         """Tell of `names`, as far as they have not been told of."""
         new = tuple(dict.fromkeys(name for name in names if (model, name) not in self._told))
         if new:
+            if len(self._told) >= TOLD:
+                self._told.clear()
             self._told.update((model, name) for name in new)
             self._logger.warning(
                 "%s: %s does not take %s as asked; sent without, or as the nearest that it takes", self._target, model, ", ".join(new)

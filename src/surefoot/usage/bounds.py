@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 
+from surefoot.text import cached_if_short
 from surefoot.types import ChatRequest, EmbedRequest
 
 TOKEN_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "maxOutputTokens", "max_new_tokens", "num_predict")
@@ -45,7 +45,7 @@ def _number(extra: str, names: tuple[str, ...]) -> int | None:
     return max((found for one in both for name in names if type(found := one.get(name)) is int and found > 0), default=None)
 
 
-@lru_cache(maxsize=256)
+@cached_if_short(256)
 def _extra(text: str) -> dict[str, Any]:
     """The fields of an `extra`; none where it is no JSON object, which is refused when it is sent."""
     try:

@@ -8,7 +8,6 @@ stands in `_anthropic_facts`.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -18,6 +17,7 @@ from surefoot.errors import Unsupported
 from surefoot.providers._parameters import bounded_tokens, nearest_effort, note
 from surefoot.providers.anthropic.facts import SAMPLING, AnthropicModelFacts, model_of
 from surefoot.providers.http.body import Fields, base64_text, encoded, image_type, own_tool, raw
+from surefoot.text import cached_if_short
 from surefoot.types import ChatRequest, File, Image, Message, Part, Reasoning, Schema, Text, Tool, ToolCall, clean
 
 MAX_TOKENS = 8192  # the field is required: so much, or what the model may write at most; the caller's own limit comes first
@@ -191,7 +191,7 @@ def _answer_tool(name: str, schema: Schema) -> Fields:
     }
 
 
-@lru_cache(maxsize=64)
+@cached_if_short(64)
 def is_closed(schema: str) -> bool:
     """Whether every object of a JSON schema forbids further properties, as the native way demands."""
 
@@ -206,7 +206,7 @@ def is_closed(schema: str) -> bool:
     return bool(schema) and says_so(msgspec.json.decode(raw(schema, "the schema")))
 
 
-@lru_cache(maxsize=64)
+@cached_if_short(64)
 def closed(schema: str) -> str:
     """A JSON schema with its objects closed. Raises Unsupported where one asks for keys without names (a dict[str, ...])."""
 

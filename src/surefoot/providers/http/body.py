@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
@@ -13,6 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from surefoot.errors import BadRequest, Misconfigured, Unsupported
+from surefoot.text import cached_if_short
 from surefoot.types import Tool
 
 Fields: TypeAlias = dict[str, Any]
@@ -21,7 +21,7 @@ _encode = msgspec.json.Encoder().encode
 _NO_NAME = re.compile(r"[?#%\\]|(?:^|/)\.{0,2}(?:/|$)")  # a query, an escape, or a segment that leads elsewhere
 
 
-@lru_cache(maxsize=256)
+@cached_if_short(256)
 def checked_name(model: str, target: str) -> str:
     """`model`, if it can stand in the path of an address without leading out of its place.
 
@@ -43,7 +43,7 @@ def encoded(body: Fields, extra: str, target: str) -> bytes:
         raise BadRequest(f"{target}: a name, an id or an argument in the request holds a lone surrogate", target=target) from error
 
 
-@lru_cache(maxsize=256)
+@cached_if_short(256)
 def raw(text: str, what: str) -> Raw:
     """JSON text, to be embedded as it is. Raises Misconfigured naming `what` if it is no JSON."""
     try:
@@ -53,7 +53,7 @@ def raw(text: str, what: str) -> Raw:
     return Raw(text.encode())
 
 
-@lru_cache(maxsize=64)
+@cached_if_short(64)
 def fields(extra: str) -> dict[str, Raw]:
     """The fields of `extra`, each value as it was written. Raises Misconfigured if it is no JSON object."""
     try:
@@ -105,7 +105,7 @@ NO_EXTRA = Extra({})
 _FRAMING = {"content-length", "transfer-encoding", "host", "content-encoding"}  # of the message itself, which we write
 
 
-@lru_cache(maxsize=64)
+@cached_if_short(64)
 def extra_of(extra: str) -> Extra:
     """`extra` read: extra_headers, extra_query and extra_body mean what they mean in the vendors' SDKs, all else is a field of the body.
 
