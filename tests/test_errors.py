@@ -88,3 +88,13 @@ def test_quota_is_permanent():
     """Waiting a minute brings no money."""
     assert not QuotaExhausted("none left").retryable
     assert isinstance(QuotaExhausted("none left"), Fault)
+
+
+def test_errors_of_several_targets_become_one_flat_group():
+    """Whoever prints it reads each failure once, in order; a single one stays itself."""
+    one, two, three = Overloaded("1"), RateLimited("2"), Overloaded("3")
+    assert Exhausted.of([one], "targets asked failed") is one
+    group = Exhausted.of([Exhausted("a", [one, two]), three], "targets asked failed")
+    assert isinstance(group, Exhausted)
+    assert group.exceptions == (one, two, three)
+    assert "2 targets asked failed; the last: 3" in str(group)

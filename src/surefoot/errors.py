@@ -241,6 +241,16 @@ class Exhausted(ExceptionGroup[SurefootError], SurefootError):
         """Build from a message and at least one error."""
         return super().__new__(cls, one_line(message), errors)
 
+    @staticmethod
+    def of(errors: Sequence[SurefootError], what: str) -> SurefootError:
+        """One error for all `errors`, flat and in order; a single one stays itself. `what` names who failed: "targets asked failed"."""
+        if len(errors) == 1:
+            return errors[0]
+        flat: list[SurefootError] = []
+        for error in errors:
+            flat.extend(error.exceptions if isinstance(error, Exhausted) else (error,))  # type: ignore[arg-type]
+        return Exhausted(f"{len(errors)} {what}; the last: {errors[-1]}", flat)
+
     @property
     def last(self) -> SurefootError:
         """The newest failure, flattened out of nested groups."""

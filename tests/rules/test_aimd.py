@@ -116,22 +116,6 @@ def test_what_nobody_uses_does_not_grow() -> None:
     assert limit.limit == 8
 
 
-def test_headers_hold_and_shrink_it() -> None:
-    """Fewer requests left than may be in flight: no growth. None left: as if refused, once."""
-    limit = Limit(8.0)
-    limit.on_headers(5.0, 0.0, 1.0)
-    limit.on_success(8)
-    assert limit.limit == 8
-    limit.on_headers(500.0, 0.0, 1.0)
-    for _ in range(8):
-        limit.on_success(8)
-    assert limit.limit > 8
-    before = limit.limit
-    assert limit.on_headers(0.0, 1.0, 2.0)
-    assert not limit.on_headers(0.0, 1.0, 2.0)
-    assert limit.limit < before
-
-
 def test_a_fixed_limit_learns_nothing() -> None:
     """What the user set stays."""
     limit = Limit.fixed(7)
@@ -201,12 +185,6 @@ class LimitMachine(RuleBasedStateMachine):
         before = self.limit.limit
         self.limit.put_back(to)
         assert self.limit.limit >= before
-
-    @rule(remaining=st.floats(0.0, 100.0), ago_s=st.floats(0.0, 10.0))
-    def headers(self, remaining: float, ago_s: float) -> None:
-        if self.limit.on_headers(remaining, self.now_s - ago_s, self.now_s):
-            assert remaining < 1.0
-            self.cut_s = self.now_s
 
     @invariant()
     def bounded(self) -> None:

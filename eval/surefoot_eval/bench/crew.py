@@ -39,7 +39,7 @@ class Worker:
         self._log = subprocess.DEVNULL
         self._process = subprocess.Popen(
             [python, "-m", "surefoot_eval.bench.worker", name],
-            cwd=ROOT,
+            cwd=ROOT / "eval",  # `-m` finds the package there, also in a peer's environment
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -38,7 +38,7 @@ class Limit:
     reported. `now` is read from `limit`, a whole number of at least 1.
     """
 
-    __slots__ = ("_ample", "_cut_s", "_least", "_limit", "_most", "_quiet", "_refused", "limit")
+    __slots__ = ("_cut_s", "_least", "_limit", "_most", "_quiet", "_refused", "limit")
 
     def __init__(self, start: float = START, *, least: float = LEAST, most: float = MOST) -> None:
         self._least = max(1.0, least)
@@ -46,7 +46,6 @@ class Limit:
         self._limit = min(max(start, self._least), self._most)
         self._quiet = 0.0  # windows since the last cut
         self._refused = False
-        self._ample = True  # as far as headers tell
         self._cut_s = -math.inf
         self.limit = int(self._limit)
 
@@ -63,7 +62,7 @@ class Limit:
     def on_success(self, in_flight: int) -> None:
         """A call succeeded; `in_flight` were under way with it. Grows, if the limit was really used."""
         limit = self._limit
-        if in_flight < USED * limit or not self._ample or limit >= self._most:
+        if in_flight < USED * limit or limit >= self._most:
             return
         if self._refused:
             self._quiet += 1.0 / limit
@@ -95,11 +94,3 @@ class Limit:
         """The cuts since it was `limit` were no lessons (`rules.noise`): return there, and look for the capacity as at the start."""
         self._limit = min(max(self._limit, limit), self._most)
         self.limit, self._quiet, self._refused = int(self._limit), 0.0, False
-
-    def on_headers(self, remaining: float, started_s: float, now_s: float) -> bool:
-        """The headers of an answer to a call begun at `started_s` leave `remaining` requests.
-
-        None left is an overload foretold; with fewer than the limit it does not grow.
-        """
-        self._ample = remaining >= self._limit
-        return remaining < 1.0 and self.on_overload(started_s, now_s)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 
@@ -62,7 +62,6 @@ COLUMNS = (
 COST_AT = COLUMNS.index("cost_usd")
 COST = f"coalesce(cost_usd, (input * {FALLBACK_USD_PER_MTOK[0]} + output * {FALLBACK_USD_PER_MTOK[1]}) / 1e6)"
 _Cells: TypeAlias = tuple[Any, ...]
-By = Literal["day", "target", "tenant", "total"]
 
 
 class UsageRow(Struct, Documented, frozen=True, kw_only=True):

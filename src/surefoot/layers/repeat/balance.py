@@ -100,7 +100,7 @@ class Balance:
             last = errors[-1].last if isinstance(errors[-1], Exhausted) else errors[-1]
             has_attempts = self.attempts is None or call.state.attempts < self.attempts
             if not (has_more and has_attempts and isinstance(last, FAILURES)):
-                raise _all_of(errors) from (errors[-1] if len(errors) > 1 else errors[0].__cause__)
+                raise Exhausted.of(errors, "equal targets failed") from (errors[-1] if len(errors) > 1 else errors[0].__cause__)
             call.state.next_kind, call.state.next_wait_s = "fallback", 0.0
             emit(call, FellBack, target=self.names[visit.index], next_target=self.name, cause=type(last).__name__)
 
@@ -157,13 +157,3 @@ class _Visit:
             return
         now = self._loop.time()
         picker.record(self.index, latency_s=self._seconds or now - self._begun_s, ok=not failed, now_s=now, draw=layer.draw())
-
-
-def _all_of(errors: list[SurefootError]) -> SurefootError:
-    """One error for all failures, flat and in order."""
-    if len(errors) == 1:
-        return errors[0]
-    flat: list[SurefootError] = []
-    for error in errors:
-        flat.extend(error.exceptions if isinstance(error, Exhausted) else (error,))  # type: ignore[arg-type]
-    return Exhausted(f"{len(errors)} equal targets failed; the last: {errors[-1]}", flat)

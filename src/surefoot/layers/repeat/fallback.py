@@ -101,7 +101,7 @@ class Fallback:
             last = failure.last if isinstance(failure, Exhausted) else failure
             rest = self._after(last, index, rest)
             if not rest or (self.attempts is not None and call.state.attempts >= self.attempts):
-                raise _all_of(errors) from (failure if len(errors) > 1 else failure.__cause__)
+                raise Exhausted.of(errors, "targets asked failed") from (failure if len(errors) > 1 else failure.__cause__)
             call.state.next_kind = "fallback"
             call.state.next_wait_s = 0.0
             emit(call, FellBack, target=self.names[index], next_target=self.names[rest[0]], cause=type(last).__name__)
@@ -181,13 +181,3 @@ def _longest(request: ChatRequest) -> float:
 
 def _name(handler: Handler, index: int) -> str:
     return getattr(handler, "name", "") or f"target {index + 1}"
-
-
-def _all_of(errors: list[SurefootError]) -> SurefootError:
-    """One error for all failures, flat and in order."""
-    if len(errors) == 1:
-        return errors[0]
-    flat: list[SurefootError] = []
-    for error in errors:
-        flat.extend(error.exceptions if isinstance(error, Exhausted) else (error,))  # type: ignore[arg-type]
-    return Exhausted(f"all {len(errors)} targets asked failed; the last: {errors[-1]}", flat)
