@@ -34,11 +34,12 @@ from surefoot.models.embed import EmbedModel
 from surefoot.providers import registry
 from surefoot.secret import Secret, locals_cleared
 from surefoot.settings import Policy, Semantic, SpendLimit, Target
+from surefoot.telemetry.log import Log
 
 LOCAL_SERVERS = ((11434, "Ollama"), (8080, "llama.cpp"), (8000, "vLLM"), (1234, "LM Studio"))  # their customary ports
 PROBE_S = 0.3  # a server on this machine answers in milliseconds or is not there
 SECTIONS = ("chat", "embed", "target")
-MODEL_KEYS = ("targets", "policy", "cache", "ledger")
+MODEL_KEYS = ("targets", "policy", "cache", "ledger", "log")
 CHAT_KEYS = (*MODEL_KEYS, "semantic")
 TARGET_KEYS = tuple(name for name in Target.__struct_fields__ if name not in {"name", "client"})
 POLICY_KEYS = Policy.__struct_fields__
@@ -169,10 +170,13 @@ class Models:
             raise Misconfigured(f"no [{kind}.{name}] in the file; it has {', '.join(f'[{kind}.{one}]' for one in known) or 'none'}")
         if (kind, name) not in self._built:
             settings = dict(known[name])
+            is_logged = settings.pop("log", False)
             try:
                 self._built[kind, name] = build(*settings.pop("targets"), **settings)
             except Misconfigured as error:
                 raise Misconfigured(f"{self._places.get((kind, name), f'[{kind}.{name}]')}: {error}") from error.__cause__
+            if is_logged:
+                Log().watch(self._built[kind, name])
         return self._built[kind, name]
 
 
@@ -214,6 +218,8 @@ class _ConfigReader:
         self._known(values, CHAT_KEYS if kind == "chat" else MODEL_KEYS, f"key in {where}", path)
         if not (values.get("targets") and isinstance(values["targets"], list)):
             self._fail((*path, "targets"), f'{where} needs targets = ["provider:model", ...]')
+        if not isinstance(values.get("log", False), bool):
+            self._fail((*path, "log"), f"{where}: log is true or false, not {values['log']!r}")
         for word in ("cache", "ledger"):
             if not isinstance(values.get(word, ""), str):
                 self._fail((*path, word), f"{where}: {word} is text, not {values[word]!r}")
@@ -222,6 +228,7 @@ class _ConfigReader:
             "policy": self._policy(self._table(values.get("policy", {}), (*path, "policy")), where, (*path, "policy")),
             "cache": Secret(values["cache"]) if "cache" in values else None,  # it may hold a password
             "ledger": values.get("ledger"),
+            "log": values.get("log", False),
         }
         if "semantic" in values:
             found["semantic"] = self._semantic(values["semantic"], where, targets, (*path, "semantic"))

@@ -12,14 +12,14 @@ from typing import Any, TypeAlias
 
 from surefoot.core.stack import Guard
 from surefoot.core.stream import Outcome
-from surefoot.errors import AuthFailed
+from surefoot.errors import AuthFailed, Fault, NotFound, QuotaExhausted
 from surefoot.events import AttemptEnded, emit
 from surefoot.types import AttemptRecord, Call, CallState, Usage
 from surefoot.usage.billing import Guess, used
 from surefoot.usage.bounds import model_asked
 
 _log = logging.getLogger(__name__)
-_refused: set[str] = set()  # targets whose key was refused and that have not answered since; on the background loop only
+_refused: set[str] = set()  # targets that refused for good and have not answered since; on the background loop only
 
 Price: TypeAlias = Callable[[Usage, str], float | None]  # tokens and the model asked ("" the target's own) -> US dollars, None if unknown
 Ready: TypeAlias = Callable[[str], Coroutine[Any, Any, None] | None]  # what reads the price of the model asked; None: it is at hand
@@ -83,8 +83,8 @@ class Attempt(Guard):
             record.error = "CancelledError"
         elif error is not None:
             record.error = type(error).__name__
-            if isinstance(error, AuthFailed):
-                self._key_refused(error)
+            if isinstance(error, AuthFailed | QuotaExhausted) or (isinstance(error, NotFound) and not record.model):
+                self._refused_for_good(error)
         elif _refused:
             _refused.discard(self.target)
         usage = used(call, outcome, self.guess)
@@ -94,11 +94,18 @@ class Attempt(Guard):
                 record.cost_usd = self.price(usage, record.model)
         emit(call, AttemptEnded, attempt=record, tenant=call.tenant, tags=call.tags)
 
-    def _key_refused(self, error: AuthFailed) -> None:
+    def _refused_for_good(self, error: Fault) -> None:
         """Warn, once until the target answers again: behind a fallback or a cache nobody would notice."""
         if self.target not in _refused:
             _refused.add(self.target)
-            _log.warning("%s refuses its key, so every call to it fails or goes to the next target: %s", self.target, error)
+            why = (
+                "refuses its key"
+                if isinstance(error, AuthFailed)
+                else "has no quota left"
+                if isinstance(error, QuotaExhausted)
+                else "is gone"
+            )
+            _log.warning("%s %s, so every call to it fails or goes to the next target: %s", self.target, why, error)
 
 
 def _waited_s(state: CallState, now: float) -> float:
