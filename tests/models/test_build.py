@@ -10,7 +10,7 @@ import pytest
 
 from surefoot import ChatModel, EmbedModel, Policy, Target, runtime
 from surefoot.core.stack import CALL_ORDER, TARGET_ORDER
-from surefoot.errors import ConnectionLost, DeadlineTooNear, Misconfigured
+from surefoot.errors import DeadlineTooNear, Misconfigured, Refused
 from surefoot.events import CallEnded, CallStarted
 from surefoot.models.endpoints import ResolvedTarget
 from surefoot.testing import Scripted
@@ -152,7 +152,7 @@ async def test_closing_ends_an_opening(opening):
         while not opening.begun:
             await asyncio.sleep(0.01)
     await chat.aclose()
-    with pytest.raises(ConnectionLost):
+    with pytest.raises(Refused):
         await call
     assert not chat._stack._endpoints
     opening.go_on.set()

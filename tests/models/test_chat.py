@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle  # noqa: TID251 - to show what happens when others pickle
 import threading
 import time
 
 import pytest
 
 import surefoot
-from surefoot import ChatModel, Message, Policy, Target
+from surefoot import ChatModel, EmbedModel, Message, Policy, Target
 from surefoot.errors import BadRequest, BatchFailed, ConnectionLost, DeadlineExceeded, DeadlineTooNear, Exhausted, Misconfigured, Overloaded
 from surefoot.testing import Pause, Scripted
 from tests.loops import ended, home_busy, in_a_thread
@@ -222,6 +224,16 @@ def test_subscribers_hear_events_in_order_and_can_leave():
     end()
     chat.invoke("hi")
     assert len(heard) == 5
+
+
+def test_a_model_says_why_it_cannot_be_pickled_and_copies_are_itself():
+    """Frameworks copy what holds a model; a pickle would write keys down, and connections cannot be written."""
+    for model in (ChatModel(Target("openai:m", api_key="in the clear")), EmbedModel(Target("openai:m", api_key="in the clear"))):
+        with pytest.raises(TypeError, match=r"cannot be pickled: build it in the process that uses it"):
+            pickle.dumps({"model": model})
+        assert copy.copy(model) is copy.deepcopy([model])[0] is model
+    target = Target("openai:m", api_key="env:KEY")
+    assert pickle.loads(pickle.dumps((target, Policy(attempts=2)))) == (target, Policy(attempts=2))
 
 
 def test_describe_shows_rooms_and_no_secret():

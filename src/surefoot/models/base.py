@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeAlias, TypeVar
 
 from surefoot import runtime
 from surefoot.events import Subscriber
@@ -85,13 +85,43 @@ class _Model:
     async def _handle(self, call: Any) -> Any:
         return await (self._stack.ready() or self._stack.opening)(call)
 
-    async def aclose(self) -> None:
-        """End this model's calls under way (ConnectionLost) and close the connections no other model uses; a later call opens new ones."""
-        await runtime.arun(self._stack.aclose())
+    async def aclose(self, *, drain_s: float = 0.0) -> None:
+        """End this model's calls under way (ConnectionLost) and close the connections no other model uses; a later call opens new ones.
 
-    def close(self) -> None:
-        """`aclose` for sync callers."""
-        runtime.run(self._stack.aclose())
+        They get `drain_s` seconds to end by themselves first. `async with ChatModel(...) as chat:` closes it at the end.
+        """
+        await runtime.arun(self._stack.aclose(drain_s=drain_s))
+
+    def close(self, *, drain_s: float = 0.0) -> None:
+        """`aclose` for sync callers; `with ChatModel(...) as chat:` closes it at the end."""
+        runtime.run(self._stack.aclose(drain_s=drain_s))
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: connections and limits are one process's, and a key must not be written down."""
+        how = "build it in the process that uses it, by surefoot.load(...) or from its targets (keys as 'env:NAME') and policy"
+        raise TypeError(f"{type(self).__name__} cannot be pickled: {how}")
+
+    def __deepcopy__(self, _: object = None) -> Self:
+        """The model itself: a copy would share its connections and its `close()` all the same."""
+        return self
+
+    __copy__ = __deepcopy__
+
+    def __enter__(self) -> Self:
+        """The model itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        """The model itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        await self.aclose()
 
 
 def _asked(call: Any) -> Any:

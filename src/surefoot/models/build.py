@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from itertools import zip_longest
@@ -14,7 +16,7 @@ from typing import Any, NamedTuple
 
 from surefoot import runtime
 from surefoot.core.stack import Handler, Layer, Stack, describe, stack
-from surefoot.errors import Misconfigured
+from surefoot.errors import Misconfigured, Refused
 from surefoot.facts import output_limit
 from surefoot.layers.guards.budget import Budget
 from surefoot.layers.repeat.balance import Balance
@@ -32,7 +34,7 @@ from surefoot.layers.watch.deadline import Deadline
 from surefoot.layers.watch.lifetime import Lifetime
 from surefoot.layers.watch.timeout import Timeout
 from surefoot.layers.watch.trace import Trace
-from surefoot.models.endpoints import Endpoint, Lease, ResolvedTarget
+from surefoot.models.endpoints import Endpoint, Lease, ResolvedTarget, beside, release
 from surefoot.secret import Secret
 from surefoot.settings import DEFAULTS, Policy, Semantic, SpendLimit
 from surefoot.storage import open_store
@@ -41,6 +43,9 @@ from surefoot.usage.prices import Price
 from surefoot.usage.quotes import Quotes
 from surefoot.usage.spend import LocalSpendStore, SpendStore
 from surefoot.usage.tokens import estimate_window, guess_usage
+
+UNWIND_S = 1.0  # what calls that were ended get to clean up, which takes milliseconds
+LOOK_S = 0.02  # between two looks whether something is still under way
 
 
 def _date_s() -> float:
@@ -72,11 +77,16 @@ class _Built(NamedTuple):
     traced: Handler  # the same without the outermost layer, for a call that is traced already
     leases: tuple[Lease, ...]
     lifetime: Lifetime
+    cache: Cache | None
 
     @property
     def endpoints(self) -> list[Endpoint]:
         """What the targets share with other models, in the targets' order."""
         return [lease.endpoint for lease in self.leases]
+
+    def idle(self) -> bool:
+        """No call is under way, and nothing is being written behind one's back."""
+        return self.lifetime.idle() and (self.cache is None or self.cache.idle())
 
 
 class ModelStack:
@@ -108,6 +118,9 @@ class ModelStack:
         self._opening: asyncio.Task[_Built] | None = None
         # What a call goes through that finds nothing built: the time that building takes is its own, and counts.
         self.opening = stack(self._open_and_ask, Trace(), Deadline(deadline_s=self._opening_s()), name=kind)
+        self._waiting = Lifetime()  # of calls that wait until the layers are built
+        self._batches = 0  # under way
+        self._closings = 0  # so far
         self._lock = threading.Lock()  # over `_built`; never held while building
 
     def recognise(self, said: Semantic, embed: Any, *, owned: bool) -> None:
@@ -156,7 +169,7 @@ class ModelStack:
         return (await self._open()).handler
 
     async def _open_and_ask(self, call: Call[Any]) -> Any:
-        return await (await self._open()).traced(call)
+        return await (await self._waiting(call, lambda _: self._open())).traced(call)
 
     async def _open(self) -> _Built:
         """Build once for all calls that wait; one that waits no longer leaves the others their building."""
@@ -170,6 +183,22 @@ class ModelStack:
         specs = [spec for group in self._groups for spec in group]
         await runtime.in_thread(_import_late, self.kind)
         return self._ensure([await runtime.in_thread(spec.warm, self.policy) for spec in specs])
+
+    @contextmanager
+    def held(self) -> Iterator[Handler]:
+        """How to ask many calls that belong together: closing the model ends those that have not been asked yet, too."""
+        closings = self._closings
+
+        async def ask(call: Call[Any]) -> Any:
+            if self._closings != closings:
+                raise Refused("the model was closed before this call of the batch was sent; nothing was spent on it")
+            return await (self.ready() or self.opening)(call)
+
+        self._batches += 1
+        try:
+            yield ask
+        finally:
+            self._batches -= 1
 
     def _ensure(self, providers: Sequence[Any] = ()) -> _Built:
         """What is built for the present background loop. Of two threads that build at once the first to finish wins."""
@@ -187,20 +216,40 @@ class ModelStack:
         """The layers in order."""
         return describe(self.handler())
 
-    async def aclose(self) -> None:
-        """End this model's calls, close what no other model uses, and the store it opened; a later call opens all again."""
-        with self._lock:
-            built, self._built = self._built, None
-        if self._opening is not None and self._opening.get_loop() is asyncio.get_running_loop():
-            self._opening.cancel()
-        providers: list[Any] = []
-        # Those of another background loop went with it, or are a parent process's
-        if built is not None and built.generation == runtime.generation():
+    async def aclose(self, *, drain_s: float = 0.0) -> None:
+        """End this model's calls, close what no other model uses, and the store it opened; a later call opens all again.
+
+        What is under way gets `drain_s` seconds to end by itself. Once begun, closing goes on when its caller is cancelled.
+        """
+        if not 0 <= drain_s < math.inf:
+            raise Misconfigured(f"drain_s = {drain_s!r} must be a number of seconds, 0 or more: how long calls may go on before they end")
+        try:
+            await _until(self._idle, drain_s)
+        finally:
+            with self._lock:
+                built, self._built = self._built, None
+            if built is not None and built.generation != runtime.generation():
+                built = None  # those of another background loop went with it, or are a parent process's
+            self._closings += 1
+            waiting, self._waiting = self._waiting, Lifetime()
+            waiting.end()
+            if self._opening is not None and self._opening.get_loop() is asyncio.get_running_loop():
+                self._opening.cancel()
+            await asyncio.shield(beside(self._close(built)))
+
+    def _idle(self) -> bool:
+        """No call is under way, and no batch."""
+        return not self._batches and self._waiting.idle() and (self._built is None or self._built.idle())
+
+    async def _close(self, built: _Built | None) -> None:
+        closing: list[asyncio.Task[None]] = []
+        if built is not None:
             built.lifetime.end()
-            providers = [lease.endpoint.provider for lease in built.leases if lease.release()]
-        if self.store is not None and self._opened_store:
-            await self.store.aclose()
-        await asyncio.gather(*(one.aclose() for one in (*providers, self.spend_store, self._embedder) if hasattr(one, "aclose")))
+            closing += release(built.leases)
+            await _until(built.idle, UNWIND_S)  # they settle their reservations and give their locks back
+        opened: tuple[Any, ...] = (self.store if self._opened_store else None, self.spend_store, self._embedder)
+        closing += [beside(one.aclose()) for one in opened if hasattr(one, "aclose")]
+        await asyncio.gather(*closing)
 
     def _build(self, providers: Sequence[Any]) -> _Built:
         _import_late(self.kind)
@@ -223,8 +272,9 @@ class ModelStack:
         if self.kind == "embed" and deadline_s == DEFAULTS.deadline_s and all(endpoint.traits.is_local for endpoint in every):
             deadline_s = None  # work in this process goes on while it gets on; nobody's default shall throw half an index away
         layers: list[Layer] = [Trace(), Deadline(deadline_s=deadline_s)]
-        if self.store is not None:
-            layers += self._caches(self._cache(self.store, every[0].traits.space))
+        cache = None if self.store is None else self._cache(self.store, every[0].traits.space)
+        if cache is not None:
+            layers += self._caches(cache)
         if policy.coalesce is not False:
             layers.append(Coalesce(always=policy.coalesce is True, cached=self.store is not None))
         if policy.resume and self.kind == "chat":
@@ -237,8 +287,10 @@ class ModelStack:
             layers.append(Batch(max_texts=texts, max_tokens=min(tokens, default=None)))
         lifetime = Lifetime(*leases)
         layers.append(lifetime)  # inside all that shares or keeps answers: work behind a caller's back is a call like any other
+        if self.kind == "embed" or policy.resume or (self.store is not None and not hasattr(self.store, "recall")):
+            layers.insert(2, lifetime)  # also outside of what waits, or asks several times, before or after a call inside
         handler, traced = stack(inner, *layers, name=self.kind), stack(inner, *layers[1:], name=self.kind)
-        return _Built(leases[0].endpoint.key[0], handler, traced, leases, lifetime)
+        return _Built(leases[0].endpoint.key[0], handler, traced, leases, lifetime, cache)
 
     def _cache(self, store: Store, space: str) -> Cache:
         """Targets of one name are one to the cache, so what makes them that target is what makes any of them so."""
@@ -357,6 +409,14 @@ def _heard(opening: asyncio.Task[Any]) -> None:
     """All who waited may have gone: asyncio would complain of a failure nobody heard of."""
     if not opening.cancelled():
         opening.exception()
+
+
+async def _until(is_so: Callable[[], bool], bound_s: float) -> None:
+    """Wait until it is so, at most `bound_s`."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + bound_s
+    while not is_so() and (left_s := until_s - loop.time()) > 0:  # noqa: ASYNC110 - many things tell this, none has an event
+        await asyncio.sleep(min(LOOK_S, left_s))
 
 
 def _window(endpoints: Sequence[Endpoint]) -> int | None:

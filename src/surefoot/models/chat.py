@@ -154,7 +154,8 @@ class ChatModel(_Model):
         return calls
 
     async def _batch(self, calls: list[Any], max_in_flight: int, return_exceptions: bool, progress: bool) -> list[Any]:  # noqa: FBT001
-        replies = await gather(calls, self._handle, max_in_flight=max_in_flight, progress=progress)
+        with self._stack.held() as ask:
+            replies = await gather(calls, ask, max_in_flight=max_in_flight, progress=progress)
         errors = [reply for reply in replies if isinstance(reply, Exception)]
         if errors and not return_exceptions:
             raise BatchFailed(f"{len(errors)} of {len(replies)} failed; .replies holds the others", errors, replies=replies)

@@ -6,6 +6,9 @@ fork, a closed adopted loop) they are opened anew with fresh connections.
 
 They are reference-counted. A model holds a Lease on each of its endpoints until it is closed or collected, and a call under way keeps its
 model's leases; the last release closes the connections. Endpoints are found, made and released under one lock, from whatever thread.
+
+Connections are closed by a task of its own, which nobody's cancellation reaches; what it has not closed when the background loop ends, the
+exit callback closes.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
@@ -90,6 +93,7 @@ _lock = threading.Lock()  # over `_endpoints` and the counts; never held while a
 _exits: dict[int, Callable[[], None]] = {}  # the generation whose home closes the endpoints when it ends, and how to take that off
 _left_behind: list[Endpoint] = []  # a parent process's
 _closing: set[asyncio.Task[None]] = set()  # strong references, else a close may be collected before it ran
+_unclosed: set[Endpoint] = set()  # nobody finds them any more, but their connections may still be open
 
 
 class Lease:
@@ -125,9 +129,34 @@ def _release_later(endpoint: Endpoint) -> None:
 
 def _release_and_close(endpoint: Endpoint) -> None:
     if _release(endpoint) and endpoint.is_ours:
-        task = asyncio.get_running_loop().create_task(endpoint.provider.aclose())
-        _closing.add(task)
-        task.add_done_callback(_closed)
+        _close(endpoint)
+
+
+def release(leases: Iterable[Lease]) -> list[asyncio.Task[None]]:
+    """Give `leases` back, on the background loop. What closes the connections that nobody uses any more, whether or not it is awaited."""
+    return [_close(lease.endpoint) for lease in leases if lease.release() and hasattr(lease.endpoint.provider, "aclose")]
+
+
+def _close(endpoint: Endpoint) -> asyncio.Task[None]:
+    _unclosed.add(endpoint)
+    return beside(_close_edge(endpoint))
+
+
+async def _close_edge(endpoint: Endpoint) -> None:
+    try:
+        await endpoint.provider.aclose()
+    except Exception:
+        _unclosed.discard(endpoint)  # it is not tried again
+        raise
+    _unclosed.discard(endpoint)
+
+
+def beside(closing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Let `closing` run to its end on the running loop, whoever waits for it."""
+    task = asyncio.get_running_loop().create_task(closing)
+    _closing.add(task)
+    task.add_done_callback(_closed)
+    return task
 
 
 def _closed(task: asyncio.Task[None]) -> None:
@@ -139,7 +168,8 @@ def _closed(task: asyncio.Task[None]) -> None:
 async def _close_all(generation: int) -> None:
     """Close the connections of every endpoint of that background loop: its exit callback. A forked child leaves its parent's alone."""
     with _lock:
-        endpoints = [endpoint for endpoint in _endpoints.values() if endpoint.key[0] == generation]
+        endpoints = [endpoint for endpoint in (*_endpoints.values(), *_unclosed) if endpoint.key[0] == generation]
+    _unclosed.difference_update(endpoints)
     await asyncio.gather(
         *(endpoint.provider.aclose() for endpoint in endpoints if hasattr(endpoint.provider, "aclose")), return_exceptions=True
     )
@@ -158,7 +188,8 @@ def _after_fork() -> None:
     """In the child. The parent's endpoints are kept from the garbage collector: an SDK's client would close connections the two share."""
     global _lock  # noqa: PLW0603 - another thread of the parent may have held the one that was inherited
     _lock = threading.Lock()
-    _left_behind.extend(_endpoints.values())
+    _left_behind.extend((*_endpoints.values(), *_unclosed))
+    _unclosed.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -123,11 +123,11 @@ class RedisStore:
     async def aclose(self) -> None:
         """Let what is under way end, then close the connections; a later call opens new ones."""
         await self.client.drain(wait_s=self.client.wait_s)
-        off_exit, self._off_exit = self._off_exit, None
+        await self.client.aclose()
+        off_exit, self._off_exit = self._off_exit, None  # last, so that a closing that is cut off is ended by the exit callback
         if off_exit is not None:
             off_exit()
         self._loop = None
-        await self.client.aclose()
 
     async def _at_exit(self) -> None:
         """The background loop ends, and has cancelled everything under way: write what is unwritten, give back what is locked."""

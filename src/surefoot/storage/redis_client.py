@@ -76,6 +76,7 @@ class RedisClient:
         self._open_s = wait_s if open_s is None else open_s
         self._lost = lost
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._unclosed: list[RedisConnection] = []
         self._start_over()
 
     def _start_over(self) -> None:
@@ -155,10 +156,11 @@ class RedisClient:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        connections = {*self._connections}
+        self._unclosed += {*self._connections}
         self._start_over()
-        for connection in connections:
-            await connection.aclose()
+        while self._unclosed:
+            await self._unclosed[-1].aclose()
+            self._unclosed.pop()  # only now: a closing that is cut off is taken up by the next one
 
     # Waiting
 
@@ -167,6 +169,7 @@ class RedisClient:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._start_over()
+            self._unclosed.clear()
             self._loop = loop
         return loop
 

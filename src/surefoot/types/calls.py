@@ -42,8 +42,8 @@ class CallState:
     """The one mutable record of a call, shared by all copies of it. Layers hand each other what they know by these fields."""
 
     __slots__ = (
-        "asked_s", "attempts", "begun_at", "broken_targets", "call_id", "deadline_at", "digest", "hedges", "is_cached", "is_refresh",
-        "listeners", "next_kind", "next_wait_s", "on_dispatch", "parts", "rate_headers", "reply", "trail",
+        "asked_s", "attempts", "begun_at", "broken_targets", "call_id", "deadline_at", "digest", "hedges", "is_cached", "is_partly_sent",
+        "is_refresh", "listeners", "next_kind", "next_wait_s", "on_dispatch", "parts", "rate_headers", "reply", "trail", "whole",
     )  # fmt: skip
 
     def __init__(self, listeners: tuple[Callable[[Any], None], ...] = (), call_id: str = "") -> None:
@@ -51,6 +51,10 @@ class CallState:
         """When the caller asked, by time.monotonic(); None where that is when the call begins."""
         self.attempts = 0
         """Attempts made so far, hedges not counted, over all targets."""
+        self.whole: CallState | None = None
+        """The call of which this one is a part; None for a call that its caller made."""
+        self.is_partly_sent = False
+        """A part of it had been sent when its model was closed."""
         self.hedges = 0
         """Second requests sent beside slow first ones."""
         self.trail: list[AttemptRecord] = []

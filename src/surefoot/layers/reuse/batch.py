@@ -141,6 +141,7 @@ class _Work:
         call = self._call
         state = CallState(call.state.listeners, call.state.call_id)
         state.deadline_at = call.state.deadline_at
+        state.whole = call.state
         request = replace(call.request, texts=self._texts[begin:end])
         try:
             return await self._inner(replace(call, request=request, state=state))  # type: ignore[no-any-return]
