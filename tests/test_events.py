@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import time
+
+import pytest
 
 from surefoot.events import Retried, Subscriber, emit
 from surefoot.testing import make_call
@@ -51,6 +55,54 @@ def test_a_slow_subscriber_blocks_nobody_and_loses_only_what_does_not_fit(monkey
     subscriber.flush()
     assert heard == sorted(heard)
     assert len(heard) + subscriber.dropped == 10
+
+
+def subscribers_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "surefoot-events"]
+
+
+def until_ended():
+    by = time.monotonic() + 20
+    while subscribers_threads():
+        assert time.monotonic() < by
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("how", ["closed", "collected", "idle"])
+def test_a_subscribers_thread_ends_after_the_last_event(how, monkeypatch):
+    """Else each short-lived subscription would cost a thread for good. The next event starts another."""
+    if how == "idle":
+        monkeypatch.setattr("surefoot.events.IDLE_S", 0.01)
+    gc.collect()
+    until_ended()  # those of other tests
+    heard = []
+    subscribers = [Subscriber(heard.append) for _ in range(20)]
+    for number in range(100):
+        for subscriber in subscribers:
+            subscriber(number)
+    if how == "closed":
+        for subscriber in subscribers:
+            subscriber.close()
+    if how == "collected":
+        del subscriber
+        subscribers.clear()
+    until_ended()
+    assert sorted(heard) == [number for number in range(100) for _ in range(20)]
+    for subscriber in subscribers:
+        subscriber("again")
+        subscriber.flush()
+    assert heard[2000:] == ["again"] * len(subscribers)
+
+
+def test_no_event_is_lost_while_threads_end(monkeypatch):
+    """An event may come in the very moment in which the thread has found nothing to do."""
+    monkeypatch.setattr("surefoot.events.IDLE_S", 0.0)
+    heard = []
+    subscriber = Subscriber(heard.append)
+    for number in range(3000):
+        subscriber(number)
+    subscriber.flush()
+    assert heard == list(range(3000))
 
 
 def test_tally_starts_empty():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import weakref
 from asyncio import get_running_loop
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -21,6 +22,8 @@ from surefoot.types import AttemptRecord, Call, Usage
 
 logger = logging.getLogger("surefoot")
 
+END = object()  # in a subscriber's queue: nothing follows
+IDLE_S = 5.0  # without an event for so long a subscriber's thread ends
 QUEUE_SIZE = 10_000  # a subscriber this far behind is stuck; further events are dropped and counted, calls go on
 
 
@@ -277,42 +280,84 @@ def emit(call: Call[Any], kind: type[E], /, **fields: Any) -> None:
 
 
 class Subscriber:
-    """A listener that hands events to `callback` on a thread of its own, in order."""
+    """A listener that hands events to `callback` on a thread of its own, in order.
+
+    The thread ends when nothing has come for IDLE_S, after `close()`, and when the subscriber is collected, always after the events before;
+    the next event starts another.
+    """
 
     def __init__(self, callback: Callable[[Any], None]) -> None:
-        self._callback = callback
-        self._queue: queue.Queue[Any] = queue.Queue(QUEUE_SIZE)
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._delivery = _Delivery(callback)
         self.dropped = 0
         """Events that were dropped because the subscriber was QUEUE_SIZE behind; at least 0."""
+        self._collected = weakref.finalize(self, self._delivery.queue.put, END)
+        self._collected.atexit = False
 
     def __call__(self, event: Any) -> None:
         """Queue `event`; drops and counts when the subscriber is QUEUE_SIZE events behind."""
-        try:
-            self._queue.put_nowait(event)
-        except queue.Full:
+        delivery = self._delivery
+        if delivery.queue.qsize() >= QUEUE_SIZE:
             self.dropped += 1
-            return
-        if self._thread is None or not self._thread.is_alive():
-            self._start()
-
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._drain, name="surefoot-events", daemon=True)
-                self._thread.start()
-
-    def _drain(self) -> None:
-        while True:
-            event = self._queue.get()
-            try:
-                self._callback(event)
-            except Exception:
-                logger.exception("a subscriber failed on %s; the call goes on", type(event).__name__)
-            finally:
-                self._queue.task_done()
+        else:
+            delivery.queue.put(event)
+        delivery.start()
 
     def flush(self) -> None:
         """Block until every event queued so far has been delivered."""
-        self._queue.join()
+        delivered = threading.Event()
+        self._delivery.queue.put(delivered)
+        self._delivery.start()
+        delivered.wait()
+
+    def close(self) -> None:
+        """Deliver what is queued and end the thread; does not wait for it. A later event starts another one."""
+        if self._delivery.thread is not None:
+            self._delivery.queue.put(END)
+
+
+class _Delivery:
+    """The queue and its thread, which does not hold the subscriber: so that can be collected."""
+
+    def __init__(self, callback: Callable[[Any], None]) -> None:
+        self.callback = callback
+        self.queue: queue.SimpleQueue[Any] = queue.SimpleQueue()  # one that the garbage collector may put into, wherever it runs
+        self.thread: threading.Thread | None = None
+        self.lock = threading.Lock()
+
+    def start(self) -> None:
+        thread = self.thread
+        if thread is not None and thread.is_alive():  # not in a forked child
+            return
+        with self.lock:
+            if self.thread is None or not self.thread.is_alive():
+                self.thread = threading.Thread(target=self.run, name="surefoot-events", daemon=True)
+                self.thread.start()
+
+    def run(self) -> None:
+        """Deliver until told to end, or idle."""
+        while True:
+            try:
+                event = self.queue.get(timeout=IDLE_S)
+            except queue.Empty:
+                event = END
+            if event is END:
+                if self.ends():
+                    return
+            elif isinstance(event, threading.Event):
+                event.set()
+            else:
+                self.deliver(event)
+
+    def ends(self) -> bool:
+        """True if the thread ends. An event that comes in this moment finds no thread, or is found here."""
+        with self.lock:
+            thread, self.thread = self.thread, None
+            if not self.queue.empty():
+                self.thread = thread
+            return self.thread is None
+
+    def deliver(self, event: Any) -> None:
+        try:
+            self.callback(event)
+        except Exception:
+            logger.exception("a subscriber failed on %s; the call goes on", type(event).__name__)

@@ -40,12 +40,14 @@ class _Model:
 
         with locals_cleared():
             self._stack = ModelStack(targets, policy=self.policy, cache=cache, kind=self._kind)
-        self._subscribers: dict[Any, Callable[[Any], None]] = {}
         self._listeners: tuple[Callable[[Any], None], ...] = ()
+        self._ledger: Ledger | None = None  # one that we opened
         if ledger is not None:
-            from surefoot.usage.ledger import Ledger as OpenedSystem
+            from surefoot.usage.ledger import Ledger
 
-            self.subscribe(ledger if isinstance(ledger, OpenedSystem) else OpenedSystem(ledger), inline=True)
+            given = isinstance(ledger, Ledger)
+            self._ledger = None if given else Ledger.at(ledger)
+            self.subscribe(ledger if given else self._ledger, inline=True)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -67,12 +69,13 @@ class _Model:
         Callbacks run on a thread of their own, in order; `inline=True` runs them on the background loop where things happen (they must be
         quick).
         """
-        self._subscribers[callback] = callback if inline else Subscriber(callback)
-        self._listeners = tuple(self._subscribers.values())
+        listener = callback if inline else Subscriber(callback)
+        self._listeners = (*self._listeners, listener)
 
         def end() -> None:
-            self._subscribers.pop(callback, None)
-            self._listeners = tuple(self._subscribers.values())
+            self._listeners = tuple(one for one in self._listeners if one is not listener)
+            if isinstance(listener, Subscriber):
+                listener.close()
 
         return end
 
@@ -90,11 +93,21 @@ class _Model:
 
         They get `drain_s` seconds to end by themselves first. `async with ChatModel(...) as chat:` closes it at the end.
         """
-        await runtime.arun(self._stack.aclose(drain_s=drain_s))
+        await runtime.arun(self._close(drain_s))
 
     def close(self, *, drain_s: float = 0.0) -> None:
         """`aclose` for sync callers; `with ChatModel(...) as chat:` closes it at the end."""
-        runtime.run(self._stack.aclose(drain_s=drain_s))
+        runtime.run(self._close(drain_s))
+
+    async def _close(self, drain_s: float) -> None:
+        try:
+            await self._stack.aclose(drain_s=drain_s)
+        finally:
+            for listener in self._listeners:
+                if isinstance(listener, Subscriber):
+                    listener.close()
+            if self._ledger is not None:
+                await runtime.in_thread(self._ledger.close)
 
     def __reduce__(self) -> NoReturn:
         """Refuse: connections and limits are one process's, and a key must not be written down."""

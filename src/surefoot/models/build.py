@@ -35,6 +35,7 @@ from surefoot.layers.watch.lifetime import Lifetime
 from surefoot.layers.watch.timeout import Timeout
 from surefoot.layers.watch.trace import Trace
 from surefoot.models.endpoints import Endpoint, Lease, ResolvedTarget, beside, release
+from surefoot.opened import OpenedSystem
 from surefoot.secret import Secret
 from surefoot.settings import DEFAULTS, Policy, Semantic, SpendLimit
 from surefoot.storage import open_store
@@ -59,9 +60,7 @@ def _reading(price: Price) -> Callable[[str], Coroutine[Any, Any, None] | None]:
 
 
 def _spend_store(spec: str) -> SpendStore:
-    """Where budgets are kept. Raises Misconfigured for an address that cannot be read."""
-    if not spec:
-        return LocalSpendStore()
+    """Where budgets of several processes are kept. Raises Misconfigured for an address that cannot be read."""
     if not spec.startswith(("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")):
         raise Misconfigured("budget_store: write redis://HOST:PORT/0, or leave it out to count in this process")
     from surefoot.usage.redis_accounts import RedisSpendStore
@@ -97,8 +96,11 @@ class ModelStack:
             raise Misconfigured(f"name at least one target, for example {'ChatModel' if kind == 'chat' else 'EmbedModel'}('openai:...')")
         self.policy = policy
         self.kind = kind
-        self._opened_store = isinstance(cache, str | Secret)
         where = cache.reveal() if isinstance(cache, Secret) else cache
+        self._opened: list[OpenedSystem[Any]] = []  # by us, and by others who name the same addresses
+        if isinstance(where, str) and where != "memory":
+            self._opened.append(OpenedSystem(open_store, where))
+            where = self._opened[0].store
         self.store = None if where is None else open_store(where)  # outlives the background loop, as answers do
         self._groups = [
             [ResolvedTarget(one, kind) for one in given]
@@ -111,7 +113,10 @@ class ModelStack:
         self._limits = policy.budgets
         if policy.budget_usd is not None:
             self._limits = (SpendLimit(usd=policy.budget_usd, mode=policy.budget_mode), *policy.budgets)
-        self.spend_store = _spend_store(policy.budget_store)
+        self.spend_store: SpendStore = LocalSpendStore()
+        if policy.budget_store:
+            self._opened.append(OpenedSystem(_spend_store, policy.budget_store))
+            self.spend_store = self._opened[-1].store
         self._caches: Callable[[Cache], tuple[Layer, ...]] = lambda cache: (cache,)
         self._embedder: Any = None
         self._built: _Built | None = None
@@ -247,13 +252,16 @@ class ModelStack:
             built.lifetime.end()
             closing += release(built.leases)
             await _until(built.idle, UNWIND_S)  # they settle their reservations and give their locks back
-        opened: tuple[Any, ...] = (self.store if self._opened_store else None, self.spend_store, self._embedder)
-        closing += [beside(one.aclose()) for one in opened if hasattr(one, "aclose")]
+        closing += [beside(one.store.aclose()) for one in self._opened if one.release()]
+        if self._embedder is not None:
+            closing.append(beside(self._embedder.aclose()))
         await asyncio.gather(*closing)
 
     def _build(self, providers: Sequence[Any]) -> _Built:
         _import_late(self.kind)
         policy = self.policy
+        for one in self._opened:
+            one.hold()
         specs = [spec for group in self._groups for spec in group]
         leases = tuple(spec.lease(policy, provider) for spec, provider in zip_longest(specs, providers))
         every = [lease.endpoint for lease in leases]

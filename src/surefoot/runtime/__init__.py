@@ -93,7 +93,7 @@ class _Process:
             home.open()
         self.home = home
         self.generation += 1
-        _end_with_multiprocessing()
+        _end_with_libraries()
 
     def retire(self) -> None:
         """Let go of a background loop that has closed. Under the lock."""
@@ -265,13 +265,13 @@ def on_exit(callback: ExitCallback) -> Callable[[], None]:
     return take_off
 
 
-def post(action: Callable[[], None], *, generation: int) -> bool:
-    """Run `action`, which must not raise, soon on the background loop of that generation, from any thread; False if that loop has gone.
+def post(action: Callable[[], None], *, generation: int | None = None) -> bool:
+    """Run `action`, which must not raise, soon on the background loop, from any thread; False if there is none, or not of that generation.
 
     Takes no lock, so that finalizers may call it wherever the garbage collector happens to run.
     """
     current = _process.home
-    return current is not None and _process.generation == generation and current.wake_ups.post(action)
+    return current is not None and generation in {None, _process.generation} and current.wake_ups.post(action)
 
 
 async def in_thread(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -318,11 +318,20 @@ def _at_exit() -> None:
     _process.home = None
 
 
-def _end_with_multiprocessing() -> None:
-    """A multiprocessing child skips atexit; it has a list of its own."""
-    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
-    if process is not None and util is not None and process.parent_process() is not None:
-        util.Finalize(None, _at_exit, exitpriority=0)
+def _end_with_libraries() -> None:
+    """Children of multiprocessing, and of Celery's billiard, skip atexit: both have a list of their own, Celery's workers a signal."""
+    for library in ("multiprocessing", "billiard"):
+        process, util = sys.modules.get(f"{library}.process"), sys.modules.get(f"{library}.util")
+        if process is not None and util is not None and getattr(process.current_process(), "_parent_pid", None) is not None:
+            util.Finalize(None, _at_exit, exitpriority=0)
+    celery = sys.modules.get("celery.signals")
+    if celery is not None:
+        celery.worker_process_shutdown.connect(_at_worker_exit, weak=False, dispatch_uid="surefoot.runtime")
+
+
+def _at_worker_exit(**_: object) -> None:
+    """A worker process of Celery ends; it is killed right after."""
+    _at_exit()
 
 
 def _after_fork() -> None:

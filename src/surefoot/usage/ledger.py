@@ -21,6 +21,7 @@ from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
 
 from msgspec import Struct
 
@@ -123,11 +124,21 @@ class Ledger:
         """Nothing waits and nobody writes: at the beginning, and in a forked child, whose parent writes what had not been written."""
         self._waiting = _Waiting()
         self._wake = threading.Event()
+        self._leave = threading.Event()
         self._writing = AtWork()
         self._starting = threading.Lock()
         self._process = os.getpid()
         self._thread: threading.Thread | None = None
         self._off_exit: Callable[[], None] | None = None
+
+    @classmethod
+    def at(cls, path: str | Path) -> Ledger:
+        """The ledger for `path` in this process: models that name one file share its thread and its waiting rows."""
+        place = Path(path).expanduser().resolve()
+        ledger = _by_path.get(place)
+        if ledger is None:
+            ledger = _by_path[place] = cls(place)
+        return ledger
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -193,7 +204,7 @@ class Ledger:
                 self._thread.start()
 
     def _write_on(self) -> None:
-        while self._wake.wait(IDLE_S) or not self._ends():
+        while (self._wake.wait(IDLE_S) and not self._leave.is_set()) or not self._ends():
             self._wake.clear()
             try:
                 self.flush()
@@ -203,12 +214,13 @@ class Ledger:
             except Exception:
                 logger.exception("the ledger %s failed; %d rows wait", self.path, len(self._waiting))
                 self._wake.set()
-            threading.Event().wait(WRITE_S)
+            self._leave.wait(WRITE_S)
 
     def _ends(self) -> bool:
         """The thread has had nothing to do; True if it ends. A row that comes in this moment finds no thread, or is found here."""
         with self._starting:
             thread, self._thread = self._thread, None
+            self._leave.clear()
             if self._waiting:
                 self._thread = thread
                 return False
@@ -227,6 +239,16 @@ class Ledger:
             await runtime.in_thread(self.flush)
         except Misconfigured as error:
             logger.error("%s; %d rows are lost with the end of this process", error, len(self._waiting))  # noqa: TRY400 - no traceback
+
+    def close(self) -> None:
+        """Write what has not been written and end the thread; a later row starts another. What cannot be written goes on waiting."""
+        try:
+            self.flush()
+        except Misconfigured as error:
+            self._tell(error)
+        if self._thread is not None:
+            self._leave.set()
+            self._wake.set()
 
     def flush(self) -> None:
         """Write what has not been written; blocks for about a millisecond, or BUSY_S while another program holds the file.
@@ -278,6 +300,9 @@ class Ledger:
         with self._connection() as database:
             database.executescript(SCHEMA)
             return int(database.execute("SELECT count(*) FROM set_aside").fetchone()[0])
+
+
+_by_path: WeakValueDictionary[Path, Ledger] = WeakValueDictionary()
 
 
 class _Waiting:
