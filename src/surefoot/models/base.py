@@ -45,9 +45,9 @@ class _Model:
         if ledger is not None:
             from surefoot.usage.ledger import Ledger
 
-            given = isinstance(ledger, Ledger)
-            self._ledger = None if given else Ledger.at(ledger)
-            self.subscribe(ledger if given else self._ledger, inline=True)
+            if not isinstance(ledger, Ledger):
+                ledger = self._ledger = Ledger.at(ledger)
+            self.subscribe(ledger, inline=True)
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -6,8 +6,7 @@ import asyncio
 import contextvars
 import math
 import threading
-import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
@@ -17,8 +16,6 @@ from typing import Any, NamedTuple
 from surefoot import runtime
 from surefoot.core.stack import Handler, Layer, Stack, describe, stack
 from surefoot.errors import Misconfigured, Refused
-from surefoot.facts import output_limit
-from surefoot.layers.guards.budget import Budget
 from surefoot.layers.repeat.balance import Balance
 from surefoot.layers.repeat.fallback import Fallback
 from surefoot.layers.repeat.hedge import Hedge
@@ -31,41 +28,20 @@ from surefoot.layers.reuse.semantic import Semantic as SemanticLayer
 from surefoot.layers.watch.attempt import Attempt
 from surefoot.layers.watch.context_window import ContextWindow
 from surefoot.layers.watch.deadline import Deadline
-from surefoot.layers.watch.lifetime import Lifetime
+from surefoot.layers.watch.lifetime import Lifetime, until
 from surefoot.layers.watch.timeout import Timeout
 from surefoot.layers.watch.trace import Trace
+from surefoot.models._spending import budget_layers, open_spend_store, price_reader
 from surefoot.models.endpoints import Endpoint, Lease, ResolvedTarget, beside, release
-from surefoot.opened import OpenedSystem
+from surefoot.models.opened import OpenedStore
 from surefoot.secret import Secret
 from surefoot.settings import DEFAULTS, Policy, Semantic, SpendLimit
 from surefoot.storage import open_store
 from surefoot.types import Call, Store, Traits
-from surefoot.usage.prices import Price
-from surefoot.usage.quotes import Quotes
 from surefoot.usage.spend import LocalSpendStore, SpendStore
 from surefoot.usage.tokens import estimate_window, guess_usage
 
 UNWIND_S = 1.0  # what calls that were ended get to clean up, which takes milliseconds
-LOOK_S = 0.02  # between two looks whether something is still under way
-
-
-def _date_s() -> float:
-    """Seconds since 1970: a day on a bill is a calendar's day."""
-    return time.time()  # noqa: TID251 - the loop's clock knows no date
-
-
-def _reading(price: Price) -> Callable[[str], Coroutine[Any, Any, None] | None]:
-    """What reads the price of a model on a worker thread, if that is needed."""
-    return lambda model: None if price.is_read(model) else runtime.in_thread(price.read, model)
-
-
-def _spend_store(spec: str) -> SpendStore:
-    """Where budgets of several processes are kept. Raises Misconfigured for an address that cannot be read."""
-    if not spec.startswith(("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")):
-        raise Misconfigured("budget_store: write redis://HOST:PORT/0, or leave it out to count in this process")
-    from surefoot.usage.redis_accounts import RedisSpendStore
-
-    return RedisSpendStore(spec)
 
 
 class _Built(NamedTuple):
@@ -97,9 +73,9 @@ class ModelStack:
         self.policy = policy
         self.kind = kind
         where = cache.reveal() if isinstance(cache, Secret) else cache
-        self._opened: list[OpenedSystem[Any]] = []  # by us, and by others who name the same addresses
+        self._opened: list[OpenedStore[Any]] = []  # by us, and by others who name the same addresses
         if isinstance(where, str) and where != "memory":
-            self._opened.append(OpenedSystem(open_store, where))
+            self._opened.append(OpenedStore(open_store, where))
             where = self._opened[0].store
         self.store = None if where is None else open_store(where)  # outlives the background loop, as answers do
         self._groups = [
@@ -115,7 +91,7 @@ class ModelStack:
             self._limits = (SpendLimit(usd=policy.budget_usd, mode=policy.budget_mode), *policy.budgets)
         self.spend_store: SpendStore = LocalSpendStore()
         if policy.budget_store:
-            self._opened.append(OpenedSystem(_spend_store, policy.budget_store))
+            self._opened.append(OpenedStore(open_spend_store, policy.budget_store))
             self.spend_store = self._opened[-1].store
         self._caches: Callable[[Cache], tuple[Layer, ...]] = lambda cache: (cache,)
         self._embedder: Any = None
@@ -229,7 +205,7 @@ class ModelStack:
         if not 0 <= drain_s < math.inf:
             raise Misconfigured(f"drain_s = {drain_s!r} must be a number of seconds, 0 or more: how long calls may go on before they end")
         try:
-            await _until(self._idle, drain_s)
+            await until(self._idle, drain_s)
         finally:
             with self._lock:
                 built, self._built = self._built, None
@@ -251,7 +227,7 @@ class ModelStack:
         if built is not None:
             built.lifetime.end()
             closing += release(built.leases)
-            await _until(built.idle, UNWIND_S)  # they settle their reservations and give their locks back
+            await until(built.idle, UNWIND_S)  # they settle their reservations and give their locks back
         closing += [beside(one.store.aclose()) for one in self._opened if one.release()]
         if self._embedder is not None:
             closing.append(beside(self._embedder.aclose()))
@@ -343,11 +319,11 @@ class ModelStack:
             endpoint.concurrency,
             *(() if endpoint.traits.is_local else (endpoint.rate,)),
             *((endpoint.breaker,) if policy.breaker else ()),
-            *self._budget(endpoint),
+            *budget_layers(endpoint, self._limits, self.spend_store),
             Attempt(
                 target=endpoint.name,
                 price=endpoint.price.cost if endpoint.price is not None else None,
-                ready=_reading(endpoint.price) if endpoint.price is not None else None,
+                ready=price_reader(endpoint.price) if endpoint.price is not None else None,
                 guess=partial(guess_usage, model=endpoint.name),
             ),
             Timeout(target=endpoint.name, first_token_s=None if endpoint.traits.is_local else policy.first_token_s, idle_s=policy.idle_s),
@@ -363,32 +339,6 @@ class ModelStack:
             endpoint.hedges[after] = Hedge(target=endpoint.name, after=after, budget=endpoint.budget, half_open=half_open)
         return (endpoint.hedges[after],)
 
-    def _budget(self, endpoint: Endpoint) -> tuple[Layer, ...]:
-        if not self._limits or endpoint.price is None:
-            return ()
-        price, traits = endpoint.price, endpoint.traits
-        quotes = Quotes(
-            endpoint.name,
-            cost=price.assumed,
-            habits=endpoint.habits,
-            output_limit=partial(_output_limit, endpoint.name),
-            default_tokens=traits.answer_tokens,
-            can_bound=traits.can_bound,
-        )
-        return (
-            Budget(
-                target=endpoint.name,
-                limits=self._limits,
-                spend_store=self.spend_store,
-                quote=quotes,
-                price=price.cost,
-                guess=partial(guess_usage, model=endpoint.name),
-                note=quotes.note,
-                ready=_reading(price),
-                clock=_date_s,
-            ),
-        )
-
     def _check_spaces(self, endpoints: Sequence[Endpoint]) -> None:
         if self.kind != "embed":
             return
@@ -398,12 +348,6 @@ class ModelStack:
                 "these embedding models live in different spaces, so one cannot stand in for the other: "
                 + ", ".join(f"{endpoint.name} ({endpoint.traits.space})" for endpoint in endpoints)
             )
-
-
-def _output_limit(name: str, model: str) -> int | None:
-    """The most tokens of one answer of `model`, at the provider of target `name`; None where nobody knows."""
-    provider, _, own = name.partition(":")
-    return output_limit(provider, model or own)
 
 
 def _import_late(kind: str) -> None:
@@ -417,14 +361,6 @@ def _heard(opening: asyncio.Task[Any]) -> None:
     """All who waited may have gone: asyncio would complain of a failure nobody heard of."""
     if not opening.cancelled():
         opening.exception()
-
-
-async def _until(is_so: Callable[[], bool], bound_s: float) -> None:
-    """Wait until it is so, at most `bound_s`."""
-    loop = asyncio.get_running_loop()
-    until_s = loop.time() + bound_s
-    while not is_so() and (left_s := until_s - loop.time()) > 0:  # noqa: ASYNC110 - many things tell this, none has an event
-        await asyncio.sleep(min(LOOK_S, left_s))
 
 
 def _window(endpoints: Sequence[Endpoint]) -> int | None:

@@ -139,10 +139,10 @@ def release(leases: Iterable[Lease]) -> list[asyncio.Task[None]]:
 
 def _close(endpoint: Endpoint) -> asyncio.Task[None]:
     _unclosed.add(endpoint)
-    return beside(_close_edge(endpoint))
+    return beside(_close_provider(endpoint))
 
 
-async def _close_edge(endpoint: Endpoint) -> None:
+async def _close_provider(endpoint: Endpoint) -> None:
     try:
         await endpoint.provider.aclose()
     except Exception:

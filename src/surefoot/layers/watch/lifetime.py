@@ -6,6 +6,7 @@ reach a model's own calls: they are told here, whatever they are waiting for.
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import math
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,8 @@ from surefoot.core.deadlines import CancelScope
 from surefoot.core.stream import Outcome, Stream
 from surefoot.errors import ConnectionLost, Refused, SurefootError
 from surefoot.types import Call
+
+LOOK_S = 0.02  # between two looks whether something is still under way
 
 
 class Lifetime:
@@ -81,3 +84,11 @@ def _closed(call: Call[Any], _seconds: float = 0.0, _target: str = "") -> Surefo
     if call.state.attempts == 0 and not call.state.is_partly_sent:
         return Refused("the model was closed before the call was sent; nothing was spent, and asking it again opens it again")
     return ConnectionLost("the model was closed while the call was under way; asking it again opens it again")
+
+
+async def until(is_so: Callable[[], bool], bound_s: float) -> None:
+    """Wait until it is so, at most `bound_s`."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + bound_s
+    while not is_so() and (left_s := until_s - loop.time()) > 0:  # noqa: ASYNC110 - many things tell this, none has an event
+        await asyncio.sleep(min(LOOK_S, left_s))

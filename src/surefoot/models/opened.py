@@ -33,7 +33,7 @@ _lock = threading.Lock()
 _collected: deque[_Entry] = deque()  # one holder each that was collected; the collector runs anywhere, so it takes no lock
 
 
-class OpenedSystem(Generic[T]):
+class OpenedStore(Generic[T]):
     """One holder's claim on the store that `make(address)` gives. Raises what `make` raises; `make` opens nothing yet."""
 
     __slots__ = ("__weakref__", "_entry", "_finalizer", "store")

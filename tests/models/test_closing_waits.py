@@ -18,7 +18,7 @@ from surefoot.models.endpoints import ResolvedTarget
 from surefoot.testing.wire.faults import WireFault
 from surefoot.testing.wire.openai import OpenAISim
 from tests.loops import own_home  # noqa: F401 - autouse: each test its own home, on which nothing may be left
-from tests.models.test_closing import LANES, LONG_S, ONCE, Asked, ended, latency_s, nothing_left, until  # noqa: F401 - nothing_left: autouse
+from tests.models.test_closing import LANES, LONG_S, ONCE, CallInThread, ended, latency_s, nothing_left, until  # noqa: F401 - nothing_left: autouse
 
 SOON_S = 10.0  # closing takes milliseconds; a loaded machine may take longer, a wait that closing does not end takes LONG_S
 BUSY = WireFault(name="busy", status=503, kind="server")
@@ -54,7 +54,7 @@ def told_at_once(model, *asked, begin=lambda: None):
 def test_calls_in_the_queue_are_told_that_nothing_was_sent(sim, lane):
     """One is being answered, two wait for its place."""
     chat = chat_of(sim, lane=lane, concurrency=1)
-    asked = [Asked(lambda: chat.invoke("a long one")) for _ in range(3)]
+    asked = [CallInThread(lambda: chat.invoke("a long one")) for _ in range(3)]
     until(lambda: sim.concurrency == 1 and chat._stack._endpoints[0].concurrency.waiting == 2)
     assert sorted(kind.__name__ for kind in told_at_once(chat, *asked)) == ["ConnectionLost", "Refused", "Refused"]
     assert sim.request_count == 1
@@ -64,7 +64,7 @@ def test_calls_before_the_rate_limit_are_told(sim):
     """A minute's requests are spent."""
     chat = chat_of(sim, requests_per_minute=1)
     assert chat.invoke("hi").text
-    asked = [Asked(lambda: chat.invoke("hi")) for _ in range(2)]
+    asked = [CallInThread(lambda: chat.invoke("hi")) for _ in range(2)]
     time.sleep(0.1)  # they have nothing to show while they wait
     assert told_at_once(chat, *asked) == [Refused, Refused]
     assert sim.request_count == 1
@@ -74,7 +74,7 @@ def test_a_retry_that_sleeps_is_told(sim):
     """It was sent once, so whether it was paid for is unknown."""
     sim.script(BUSY)
     chat = chat_of(sim, policy=Policy(deadline_s=None, attempts=5, backoff_base_s=LONG_S, backoff_ceiling_s=LONG_S))
-    asked = Asked(lambda: chat.invoke("hi"))
+    asked = CallInThread(lambda: chat.invoke("hi"))
     until(lambda: sim.request_count == 1)
     assert told_at_once(chat, asked) == [ConnectionLost]
 
@@ -83,7 +83,7 @@ def test_both_halves_of_a_hedge_end(sim):
     """Neither connection is left open."""
     chat = chat_of(sim, policy=Policy(deadline_s=None, hedge_after=0.01))
     chat.batch([f"hi {n}" for n in range(100)])  # hedges are a share of the calls
-    asked = Asked(lambda: chat.invoke("a long one"))
+    asked = CallInThread(lambda: chat.invoke("a long one"))
     until(lambda: sim.concurrency == 2)
     assert told_at_once(chat, asked) == [ConnectionLost]
     until(lambda: sim.concurrency == 0)
@@ -94,7 +94,7 @@ def test_a_batch_ends_with_the_calls_that_were_not_asked_yet(sim, is_async):
     """Else the second hundred would open again what was just closed."""
     chat = chat_of(sim)
     prompts = [f"a long one {n}" for n in range(200)]
-    asked = Asked(
+    asked = CallInThread(
         (lambda: asyncio.run(chat.abatch(prompts, max_in_flight=2))) if is_async else lambda: chat.batch(prompts, max_in_flight=2)
     )
     until(lambda: sim.concurrency == 2)
@@ -108,7 +108,7 @@ def test_an_embedding_of_many_requests_ends_as_a_whole(sim):
     """Its parts wait for each other outside of the calls."""
     embed = embed_of(sim)
     texts = [f"a long text {n}" for n in range(30_000)]
-    asked = Asked(lambda: embed.embed(texts))
+    asked = CallInThread(lambda: embed.embed(texts))
     until(lambda: sim.concurrency == 8)
     assert told_at_once(embed, asked) == [ConnectionLost]
     assert sim.request_count == 8
@@ -118,10 +118,10 @@ def test_a_call_that_waits_for_another_process_is_told_and_opens_nothing_again(s
     """It stands at the lock in Redis, for as long as the holder's answer takes."""
     with ValkeyServer() as valkey:
         holder, chat = (chat_of(sim, cache=valkey.connection_url) for _ in range(2))
-        held = Asked(lambda: holder.invoke("a long one"))
+        held = CallInThread(lambda: holder.invoke("a long one"))
         until(lambda: sim.concurrency == 1)
-        asked = [Asked(lambda: chat.invoke("a long one")), Asked(lambda: list(chat.stream("a long one")))]
-        until(lambda: chat._stack._built is not None and not chat._stack._built.cache._turns.idle())
+        asked = [CallInThread(lambda: chat.invoke("a long one")), CallInThread(lambda: list(chat.stream("a long one")))]
+        until(lambda: chat._stack._built is not None and not chat._stack._built.cache._single_flight.idle())
         assert told_at_once(chat, *asked) == [Refused, Refused]
         assert told_at_once(holder, held) == [ConnectionLost]
         assert len(valkey.client().client_list()) == 1  # the one that asks
@@ -136,7 +136,7 @@ def test_a_call_that_looks_for_the_same_question_in_other_words_is_told(sim):
     chat = chat_of(sim, cache="memory", semantic=semantic)
     assert chat.invoke("how tall is the tower?").text
     sim.latency_s = LONG_S
-    asked = Asked(lambda: chat.invoke("what height has the tower?"))
+    asked = CallInThread(lambda: chat.invoke("what height has the tower?"))
     until(lambda: sim.concurrency == 1)
     told_at_once(chat, asked)
     assert isinstance(asked.error, ConnectionLost | Refused)
@@ -153,7 +153,7 @@ def test_a_first_call_that_still_imports_is_told(sim, monkeypatch):
 
     monkeypatch.setattr(ResolvedTarget, "warm", slowly)
     chat = chat_of(sim)
-    asked = Asked(lambda: chat.invoke("hi"))
+    asked = CallInThread(lambda: chat.invoke("hi"))
     until(lambda: not chat._stack._waiting.idle())
     assert told_at_once(chat, asked) == [Refused]
     imported.set()
@@ -164,7 +164,9 @@ def test_a_first_call_that_still_imports_is_told(sim, monkeypatch):
 def test_callers_on_several_loops_are_all_told(sim):
     """Three loops in three threads, one thread without."""
     chat = chat_of(sim)
-    asked = [Asked(lambda: asyncio.run(chat.ainvoke("a long one"))) for _ in range(3)] + [Asked(lambda: chat.invoke("a long one"))]
+    asked = [CallInThread(lambda: asyncio.run(chat.ainvoke("a long one"))) for _ in range(3)] + [
+        CallInThread(lambda: chat.invoke("a long one"))
+    ]
     until(lambda: sim.concurrency == 4)
     assert told_at_once(chat, *asked) == [ConnectionLost] * 4
 
@@ -195,7 +197,7 @@ def test_closing_goes_on_when_it_is_cancelled_and_when_its_loop_ends(sim, lane, 
 def test_closing_that_is_cancelled_while_it_drains_ends_the_calls(sim, lane):
     """Its caller's patience is over, so is the calls'."""
     chat = chat_of(sim, lane=lane)
-    asked = Asked(lambda: chat.invoke("a long one"))
+    asked = CallInThread(lambda: chat.invoke("a long one"))
     until(lambda: sim.concurrency == 1)
 
     async def impatient():
@@ -214,11 +216,11 @@ def test_draining_lets_what_is_under_way_end(sim, lane):
     sim.latency_s, sim.gap_s = 0.2, 0.02
     chat, embed = chat_of(sim, lane=lane), embed_of(sim)
     asked = [
-        Asked(lambda: chat.invoke("hi").text),
-        Asked(lambda: "".join(delta.text for delta in chat.stream("hi"))),
-        Asked(lambda: len([reply.text for reply in chat.batch([f"{n}" for n in range(6)], max_in_flight=1)])),
+        CallInThread(lambda: chat.invoke("hi").text),
+        CallInThread(lambda: "".join(delta.text for delta in chat.stream("hi"))),
+        CallInThread(lambda: len([reply.text for reply in chat.batch([f"{n}" for n in range(6)], max_in_flight=1)])),
     ]
-    embedded = Asked(lambda: embed.embed([f"{n}" for n in range(5000)]))
+    embedded = CallInThread(lambda: embed.embed([f"{n}" for n in range(5000)]))
     until(lambda: sim.concurrency >= 4)
     began = time.monotonic()
     chat.close(drain_s=LONG_S)
@@ -233,7 +235,7 @@ def test_draining_lets_what_is_under_way_end(sim, lane):
 def test_draining_ends_what_takes_longer(sim):
     """After `drain_s`, as if there had been none."""
     chat = chat_of(sim)
-    asked = Asked(lambda: chat.invoke("a long one"))
+    asked = CallInThread(lambda: chat.invoke("a long one"))
     until(lambda: sim.concurrency == 1)
     began = time.monotonic()
     chat.close(drain_s=0.3)
