@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeAlias, TypeVar
 
 from surefoot import runtime
+from surefoot.errors import SurefootError
 from surefoot.events import Subscriber
 from surefoot.secret import Secret, locals_cleared
 from surefoot.settings import Policy, Target
@@ -84,6 +85,18 @@ class _Model:
         for listener in self._listeners:
             if isinstance(listener, Subscriber):
                 listener.flush()
+
+    async def awarm(self) -> dict[str, SurefootError]:
+        """Do before the first call what it would wait for: imports, certificates, price lists, model files; connections open with a call.
+
+        Nothing is asked and nothing spent. Returns what failed, by target, and raises none of it: a fallback may serve all the same.
+        May be called again at any time; what is warm stays as it is.
+        """
+        return await runtime.arun(self._stack.warm())
+
+    def warm(self) -> dict[str, SurefootError]:
+        """`awarm` for sync callers."""
+        return runtime.run(self._stack.warm())
 
     async def _handle(self, call: Any) -> Any:
         return await (self._stack.ready() or self._stack.opening)(call)

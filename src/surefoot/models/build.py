@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from surefoot import runtime
 from surefoot.core.stack import Handler, Layer, Stack, describe, stack
-from surefoot.errors import Misconfigured, Refused
+from surefoot.errors import Misconfigured, Refused, SurefootError
 from surefoot.layers.repeat.balance import Balance
 from surefoot.layers.repeat.fallback import Fallback
 from surefoot.layers.repeat.hedge import Hedge
@@ -148,6 +148,24 @@ class ModelStack:
     async def open(self) -> Handler:
         """Build the layers on the background loop; imports and model files are read on a worker thread first."""
         return (await self._open()).handler
+
+    async def warm(self) -> dict[str, SurefootError]:
+        """Build, and have each provider read its files; what failed, by target."""
+        failed: dict[str, SurefootError] = {}
+        for spec in (spec for group in self._groups for spec in group):
+            try:
+                await runtime.in_thread(spec.warm, self.policy)
+            except SurefootError as error:
+                failed[spec.name] = error
+        if not failed:
+            await self._open()
+        for endpoint in self._endpoints:
+            try:
+                if hasattr(endpoint.provider, "warm"):
+                    await endpoint.provider.warm()
+            except SurefootError as error:
+                failed[endpoint.name] = error
+        return failed
 
     async def _open_and_ask(self, call: Call[Any]) -> Any:
         return await (await self._waiting(call, lambda _: self._open())).traced(call)

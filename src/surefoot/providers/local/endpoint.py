@@ -109,10 +109,7 @@ class LocalProvider:
         if self._name == "extractive":
             reply = await runtime.in_thread(self._read, request)
             return await open_stream(Replay(_by_sentence(reply)), target=self.target.name) if call.stream else reply
-        if self._generator is None:
-            from surefoot.providers.local import chat as _local_chat
-
-            self._generator = await runtime.in_thread(_local_chat.load)
+        await self.warm()
         source = self._generator.source(request, self.target.name)
         stream = await open_stream(source, target=self.target.name)
         if call.stream:
@@ -142,11 +139,9 @@ class LocalProvider:
         if self._name in CHAT_MODELS:
             raise BadRequest(f"{self.target.name} is a chat model and cannot embed", target=self.target.name)
         request = call.request
-        if self._encoder is None:
-            from surefoot.providers.local import embed as _local_embed
-
-            self._encoder = await runtime.in_thread(_local_embed.load, self._name)
+        await self.warm()
         encoder = self._encoder
+        assert encoder is not None  # loaded just now
         wanted = request.dimensions or self.target.dimensions
         if wanted not in {None, encoder.dimension}:
             why = f"{self.target.name} has {encoder.dimension} dimensions and cannot give {wanted}; nothing was computed"
@@ -177,6 +172,17 @@ class LocalProvider:
                     code=f"text:{index}",
                 )
         return list(request.texts), counts
+
+    async def warm(self) -> None:
+        """Read the model's files, on a worker thread, unless they have been."""
+        if self._name == "smollm2" and self._generator is None:
+            from surefoot.providers.local import chat as _local_chat
+
+            self._generator = await runtime.in_thread(_local_chat.load)
+        elif self._name not in CHAT_MODELS and self._encoder is None:
+            from surefoot.providers.local import embed as _local_embed
+
+            self._encoder = await runtime.in_thread(_local_embed.load, self._name)
 
     async def aclose(self) -> None:
         """Let go of the model."""
