@@ -297,10 +297,14 @@ async def test_a_models_name_cannot_leave_its_place_in_the_path(provider, sim, m
         with pytest.raises(BadRequest, match="no name of a model; nothing was sent") as refused:
             await provider.chat(asking(chat("Hi", model=model), stream=stream))
         assert str(refused.value).isprintable()
-    near = of(provider, name=f"google:{model}")
-    with pytest.raises(BadRequest):
-        await near.embed(asking(EmbedRequest(texts=("a",))))
-    await near.aclose()
+    if model.isprintable():
+        near = of(provider, name=f"google:{model}")
+        with pytest.raises(BadRequest):
+            await near.embed(asking(EmbedRequest(texts=("a",))))
+        await near.aclose()
+    else:
+        with pytest.raises(Misconfigured, match="write it as 'provider:model'"):  # as a target's own name it is refused when it is said
+            of(provider, name=f"google:{model}")
     assert not sim.requests
 
 
