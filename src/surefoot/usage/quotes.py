@@ -50,6 +50,8 @@ class Quote(Struct, Documented, frozen=True, kw_only=True, gc=False):
     """Whether calls of this kind have shown what is usual. If not, no ample limit bounds the answer."""
     hidden_usd: float = 0.0
     """What thinking adds to the text of an answer that broke off."""
+    estimated_tokens: int | None = None
+    """The prompt's tokens as they were estimated, before what is known of such estimates; None where nobody estimated."""
 
     @classmethod
     def exactly(cls, usd: float) -> Quote:
@@ -100,17 +102,29 @@ class Quotes:
         if isinstance(request, EmbedRequest):
             likely_usd = self._cost(Usage(input_tokens=estimated), model)
             worst_usd = self._cost(Usage(input_tokens=tokens), model)
-            return Quote(worst_usd=worst_usd, likely_usd=likely_usd, least_usd=worst_usd, bounded_usd=worst_usd, lost_usd=likely_usd)
+            return Quote(
+                worst_usd=worst_usd,
+                likely_usd=likely_usd,
+                least_usd=worst_usd,
+                bounded_usd=worst_usd,
+                lost_usd=likely_usd,
+                estimated_tokens=estimated,
+            )
         written = tokens if any(message.cache for message in request.messages) else 0  # writing to a vendor's cache costs extra
-
-        def usd(output: int) -> float:
-            return self._cost(Usage(input_tokens=tokens, cache_write_tokens=written, output_tokens=output * answers), model)
 
         answers = answers_asked(request)
         asked, usual = tokens_asked(request), self._habits.output_tokens(model)
         limit = self._limit(request, model) if asked is None else min(asked, self._output_limit(model) or asked)
         likely = min(limit, DEFAULT_OUTPUT_TOKENS if usual is None else usual)
-        worst_usd, input_usd, likely_usd = usd(limit), usd(0), usd(likely)
+        asking = Usage(input_tokens=tokens, cache_write_tokens=written)
+        input_usd = self._cost(asking, model)
+        worst_usd = self._cost(replace(asking, output_tokens=limit * answers), model)
+        token_usd = (worst_usd - input_usd) / limit if limit else 0.0  # each token of an answer costs the same
+
+        def usd(output: int) -> float:
+            return worst_usd if output == limit else input_usd + output * token_usd
+
+        likely_usd = usd(likely)
         least_usd = bounded_usd = worst_usd
         if asked is None and self._can_bound:
             least_usd = likely_usd
@@ -125,7 +139,8 @@ class Quotes:
             least_usd=least_usd,
             bounded_usd=bounded_usd,
             input_usd=input_usd,
-            token_usd=(worst_usd - input_usd) / limit,
+            token_usd=token_usd,
+            estimated_tokens=estimated,
         )
 
     def _limit(self, request: ChatRequest, model: str) -> int:
@@ -136,12 +151,12 @@ class Quotes:
         told = self._default_tokens + (THINKING_TOKENS if request.reasoning_effort else 0)
         return min(limit, told) if limit else told
 
-    def note(self, request: ChatRequest | EmbedRequest, usage: Usage) -> None:
-        """Learn from a call that ended with `usage`, as the provider counted it."""
+    def note(self, request: ChatRequest | EmbedRequest, usage: Usage, estimated_tokens: int | None = None) -> None:
+        """Learn from a call that ended with `usage`, as the provider counted it; `estimated_tokens` are its quote's."""
         if usage.estimated:
             return
         is_free = isinstance(request, ChatRequest) and tokens_asked(request) is None
-        estimated = estimate_input(request, model=self._name)
+        estimated = estimate_input(request, model=self._name) if estimated_tokens is None else estimated_tokens
         answers = answers_asked(request) if isinstance(request, ChatRequest) else 1
         each = replace(usage, output_tokens=ceil(usage.output_tokens / answers))
         self._habits.note(model_asked(request), each, estimated_input=estimated, is_free=is_free)

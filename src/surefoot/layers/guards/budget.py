@@ -39,7 +39,7 @@ WAIT_SHARE = 0.9  # of the time to the deadline: an answer needs some, and a ref
 ESTIMATE_MARGIN = 1.25  # our count of what arrived of a broken answer is 6 to 9 % off on average, and more was on its way
 POLL_S = 0.25  # how often somebody else's settlement is looked for, where accounts are shared by many processes
 
-Note: TypeAlias = Callable[[Any, Usage], None]  # learns from a request and what it came to
+Note: TypeAlias = Callable[[Any, Usage, "int | None"], None]  # learns from a request and what it came to
 
 _log = logging.getLogger(__name__)
 
@@ -242,7 +242,7 @@ class Budget:
         if usage is None or (usage.estimated and (not usage.total_tokens or outcome.reply is None)):
             return min(self._quote(call.request).lost_usd, booking.usd)  # nobody counted, and there is no text to count
         if self._note is not None and not usage.estimated:
-            self._note(call.request, usage)
+            self._note(call.request, usage, booking.quote.estimated_tokens)
         likely_usd = min(booking.quote.likely_usd, booking.usd)
         cost = self._price(usage, model_asked(call.request))
         if cost is None:
