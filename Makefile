@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 PY     := $(BIN)/python
 # No test is run a second time; skips print their reasons.
 PYTEST := -m pytest -rs
+# As many processes as there are cores, at most four; a file's tests stay together, so that servers and models made for a file are made once.
+SPREAD := -n logical --maxprocesses 4 --dist loadfile
 
 # uv resolves and unpacks several times faster than pip; where it cannot serve (a private index only pip knows), pip does the same job.
 define install
@@ -57,13 +59,13 @@ demo: $(VENV)/demo.done $(if $(filter local:smollm2,$(MODEL)),smollm2)
 	@$(PY) -m surefoot_rag demo $(if $(MODEL),--model $(MODEL))
 
 test: $(VENV)/test.done
-	@$(PY) $(PYTEST) -m "not heavy" $(ARGS)
+	@$(PY) $(PYTEST) $(SPREAD) -m "not heavy" $(ARGS)
 
 check: $(VENV)/test.done
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(PY) -m pytest tests/test_house.py
 
 test-official: $(VENV)-official/done
-	@$(VENV)-official/bin/python $(PYTEST) tests/providers tests/integrations -m "not heavy" $(ARGS)
+	@$(VENV)-official/bin/python $(PYTEST) $(SPREAD) tests/providers tests/integrations -m "not heavy" $(ARGS)
 
 test-all: check $(VENV)/heavy.done test-official
 	@$(PY) $(PYTEST) -m heavy $(ARGS)

@@ -26,6 +26,7 @@ def test_bad_targets_are_left_out_and_never_all(bad):
     check(outliers(1, bad=bad))
 
 
-def test_half_an_hour_leaves_nothing_behind():
+@pytest.mark.parametrize("per_s", [0.5, pytest.param(2.0, marks=pytest.mark.heavy)])
+def test_half_an_hour_leaves_nothing_behind(per_s):
     """A leak of a hundred bytes a call is a gigabyte in a week."""
-    check(soak(1, per_s=2.0))  # by command: 5 a second
+    check(soak(1, per_s=per_s))  # by command: 5 a second
