@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from surefoot.errors import BadRequest
-from surefoot.types import File, Image, Part, Reasoning, Text
+from surefoot.types import File, Image, Opaque, Part, Reasoning, Text
 
 Block = Mapping[str, Any]
 
@@ -43,7 +43,8 @@ def _part(block: str | Block) -> Part | None:
         return Text(block) if block else None
     kind = block.get("type", "text" if "text" in block else "")
     if kind == "non_standard":
-        return _part(block["value"])
+        value = block["value"]
+        return Opaque(**value) if set(value) == {"vendor", "kind", "data"} else _part(value)
     if kind in NOT_CONTENT:
         return None
     read = READERS.get(kind)

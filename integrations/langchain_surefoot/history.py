@@ -13,7 +13,7 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call
 
 from langchain_surefoot._translate import TOOL_SIGNATURES, messages_in
 from surefoot.history import History
-from surefoot.types import File, Image, Message, Part, Reasoning, Text
+from surefoot.types import File, Image, Message, Opaque, Part, Reasoning, Text
 
 
 class SurefootChatHistory(BaseChatMessageHistory):
@@ -92,6 +92,8 @@ def _block(part: Part) -> dict[str, Any]:
         if part.url:
             return {"type": "image", "url": part.url, **detail}
         return {"type": "image", "base64": _coded(part.data), "mime_type": part.media_type, **detail}
+    if isinstance(part, Opaque):
+        return {"type": "non_standard", "value": {"vendor": part.vendor, "kind": part.kind, "data": part.data}}
     return _file(part)
 
 

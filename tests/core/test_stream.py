@@ -10,7 +10,7 @@ from surefoot.core.deltas import Replay, from_deltas, to_deltas
 from surefoot.core.stream import Stream, collect, open_stream, when_finished
 from surefoot.errors import AttemptTimedOut, ConnectionLost, DeadlineExceeded, Interrupted, MalformedReply, Overloaded
 from surefoot.testing import CUT, STALL, Pause, Scripted, make_call
-from surefoot.types import ChatReply, Delta, ToolCall, ToolCallDelta, Usage
+from surefoot.types import ChatReply, CitedSource, Delta, Image, Opaque, Text, ToolCall, ToolCallDelta, Usage
 
 pytestmark = pytest.mark.looptime
 
@@ -258,3 +258,21 @@ async def test_malformed_answer_in_mid_stream_is_interrupted_too():
     _, stream = await stream_of("one", MalformedReply("not JSON"))
     with pytest.raises(Interrupted):
         await collect(stream)
+
+
+def test_all_of_a_reply_comes_through_its_deltas():
+    """A cached answer is streamed again; what its vendor wants back must be in it."""
+    picture, search = Image(data=b"p", media_type="image/png"), Opaque.of("anthropic", {"type": "server_tool_use"})
+    reply = ChatReply(
+        text="hi",
+        content=(search, Text("hi"), picture),
+        tool_calls=(ToolCall(id="1", name="f", extra='{"extra_content":1}', vendor="openai/h", after=1),),
+        finish_reason="tool_calls",
+        citations=(CitedSource(url="https://x"),),
+        raw_json=b"{}",
+        response_id="r",
+    )
+    head, tail = to_deltas(reply)
+    assert head.parts == (search, picture)
+    assert from_deltas((head, tail)) == reply
+    assert to_deltas(ChatReply(text="hi"))[-1].end is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from surefoot.types import ToolCall
 
 CUT_OFF = "the answer was cut off or withheld (its token limit, a filter, ...) while tools were called: arguments may be incomplete"
@@ -18,15 +20,21 @@ def checked_tool_call(
     name: str,
     arguments: str,
     signature: str = "",
+    extra: str = "",
+    vendor: str = "",
+    after: int | None = None,
     is_cut: bool = False,
 ) -> ToolCall:
     """A tool call whose `error` says why its arguments are no JSON object; broken JSON is never turned into {}.
 
     `is_cut`: the answer did not come to its own end. Then no call in it may be run, however whole its arguments look.
     """
-    call = ToolCall(id=id, name=name, arguments=arguments or "{}", error=CUT_OFF if is_cut else "", signature=signature)
+    call = ToolCall(
+        id=id, name=name, arguments=arguments or "{}", error=CUT_OFF if is_cut else "", signature=signature,
+        extra=extra, vendor=vendor, after=after,
+    )  # fmt: skip
     try:
         call.parsed()
     except (ValueError, RecursionError) as broken:
-        return ToolCall(id=id, name=name, arguments=arguments, error=str(broken), signature=signature)
+        return replace(call, arguments=arguments, error=str(broken))
     return call

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from surefoot.core._tool_calls import checked_tool_call, is_runnable
-from surefoot.types import ChatReply, Delta, ToolCall, ToolCallDelta, Usage
+from surefoot.types import AnswerEnd, ChatReply, Delta, Reasoning, Text, ToolCall, ToolCallDelta, Usage
+
+NO_END = AnswerEnd()
 
 
 class Replay:
@@ -32,18 +34,38 @@ class Replay:
 def to_deltas(reply: ChatReply) -> tuple[Delta, ...]:
     """A whole reply as the deltas of a stream: content first, the terminal marker with usage last."""
     calls = tuple(
-        ToolCallDelta(index=i, id=call.id, name=call.name, arguments=call.arguments, signature=call.signature)
+        ToolCallDelta(
+            index=i, id=call.id, name=call.name, arguments=call.arguments, signature=call.signature,
+            extra=call.extra, vendor=call.vendor, after=call.after,
+        )
         for i, call in enumerate(reply.tool_calls)
-    )
-    head = Delta(text=reply.text, reasoning=reply.reasoning, signature=reply.signature, tool_calls=calls, model=reply.model)
-    tail = Delta(finish_reason=reply.finish_reason, usage=reply.usage, model=reply.model, request_id=reply.request_id)
+    )  # fmt: skip
+    others = tuple(part for part in reply.content if not isinstance(part, Text | Reasoning))
+    head = Delta(
+        text=reply.text, reasoning=reply.reasoning, signature=reply.signature, tool_calls=calls, model=reply.model, parts=others
+    )  # fmt: skip
+    tail = Delta(
+        finish_reason=reply.finish_reason, usage=reply.usage, model=reply.model, request_id=reply.request_id, end=_end_of(reply)
+    )  # fmt: skip
     return (head, tail) if head.is_content or head.signature else (tail,)
+
+
+def _end_of(reply: ChatReply) -> AnswerEnd | None:
+    end = AnswerEnd(
+        content=reply.content,
+        raw_json=reply.raw_json,
+        response_id=reply.response_id,
+        citations=reply.citations,
+        logprobs=reply.logprobs,
+    )
+    return None if end == NO_END else end
 
 
 def from_deltas(deltas: list[Delta] | tuple[Delta, ...], *, target: str = "") -> ChatReply:
     """The whole reply out of a stream's deltas. Usage snapshots are cumulative: the last one wins. After a restart only what came since."""
     usage = Usage()
     finish: Any = None
+    end = NO_END
     model = request_id = signature = ""
     calls: dict[int, list[ToolCallDelta]] = {}
     for at, delta in enumerate(deltas):
@@ -54,6 +76,7 @@ def from_deltas(deltas: list[Delta] | tuple[Delta, ...], *, target: str = "") ->
         model = delta.model or model
         request_id = delta.request_id or request_id
         signature += delta.signature
+        end = delta.end or end
         for piece in delta.tool_calls:
             calls.setdefault(piece.index, []).append(piece)
     return ChatReply(
@@ -66,6 +89,11 @@ def from_deltas(deltas: list[Delta] | tuple[Delta, ...], *, target: str = "") ->
         model=model,
         target=target,
         request_id=request_id,
+        content=end.content,
+        raw_json=end.raw_json,
+        response_id=end.response_id,
+        citations=end.citations,
+        logprobs=end.logprobs,
     )
 
 
@@ -76,4 +104,7 @@ def _tool_call(pieces: list[ToolCallDelta], *, is_cut: bool) -> ToolCall:
         name="".join([piece.name for piece in pieces]),
         arguments="".join([piece.arguments for piece in pieces]),
         signature="".join([piece.signature for piece in pieces]),
+        extra="".join([piece.extra for piece in pieces]),
+        vendor=next((piece.vendor for piece in pieces if piece.vendor), ""),
+        after=pieces[0].after,
     )

@@ -16,8 +16,19 @@ from surefoot._documented import Documented
 from surefoot.secret import KeySource, Secret
 from surefoot.text import clean
 from surefoot.types.calls import Call, CallState, Priority, Provider, Store, Traits, VectorParts
-from surefoot.types.messages import File, Image, Message, Part, Reasoning, Role, Schema, Text, Tool, ToolCall
-from surefoot.types.replies import AttemptRecord, ChatReply, Delta, EmbedReply, FinishReason, ToolCallDelta, Usage
+from surefoot.types.messages import File, Image, Message, Opaque, Part, Reasoning, Role, Schema, Text, Tool, ToolCall, is_for
+from surefoot.types.replies import (
+    AnswerEnd,
+    AttemptRecord,
+    ChatReply,
+    CitedSource,
+    Delta,
+    EmbedReply,
+    FinishReason,
+    TokenLogprob,
+    ToolCallDelta,
+    Usage,
+)
 from surefoot.types.requests import ChatRequest, EmbedRequest, EmbedRole, Q
 
 if TYPE_CHECKING:
@@ -27,11 +38,13 @@ if TYPE_CHECKING:
     Matrix: TypeAlias = NDArray[np.float32]
 
 __all__ = [
+    "AnswerEnd",
     "AttemptRecord",
     "Call",
     "CallState",
     "ChatReply",
     "ChatRequest",
+    "CitedSource",
     "Delta",
     "Documented",
     "EmbedReply",
@@ -42,6 +55,7 @@ __all__ = [
     "Image",
     "KeySource",
     "Message",
+    "Opaque",
     "Part",
     "Priority",
     "Provider",
@@ -52,6 +66,7 @@ __all__ = [
     "Secret",
     "Store",
     "Text",
+    "TokenLogprob",
     "Tool",
     "ToolCall",
     "ToolCallDelta",
@@ -59,4 +74,5 @@ __all__ = [
     "Usage",
     "VectorParts",
     "clean",
+    "is_for",
 ]

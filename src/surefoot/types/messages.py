@@ -7,19 +7,30 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from surefoot.text import TextRecord, clean, clean_fields, json_text
+from surefoot.text import TextRecord, clean, clean_fields, json_text, text_of
 
 Role = Literal["system", "user", "assistant", "tool"]
 
 
-class Text(TextRecord, frozen=True, tag="text", gc=False):
+class Text(TextRecord, frozen=True, tag="text", omit_defaults=True, gc=False):
     """A run of text inside a message of several parts."""
 
     text: str
     """The words."""
+    extra: str = ""
+    """Fields of `vendor`'s own beside the text, as JSON object text (`cache_control`, `citations`): sent to that vendor, left out for all
+    others. Empty: none.
+    """
+    vendor: str = ""
+    """Whose fields `extra` holds; see `Opaque.vendor`. Empty: there are none."""
+
+    def __post_init__(self) -> None:
+        """Convert the text; most have nothing else."""
+        if self.extra or self.vendor or type(self.text) is not str or not self.text.isascii():
+            clean_fields(self)
 
 
-class Image(TextRecord, frozen=True, kw_only=True, tag="image", gc=False):
+class Image(TextRecord, frozen=True, kw_only=True, tag="image", omit_defaults=True, gc=False):
     """A picture: its bytes with their media type, or an address the provider fetches itself."""
 
     data: bytes = b""
@@ -30,32 +41,84 @@ class Image(TextRecord, frozen=True, kw_only=True, tag="image", gc=False):
     """An address that the provider fetches itself, or a `data:` URL. Empty where `data` holds the bytes."""
     detail: str = ""
     """OpenAI's resolution hint: "low", "high" or "auto". Empty: not sent, so the vendor decides; other vendors have none."""
+    extra: str = ""
+    """Fields of `vendor`'s own, as JSON object text (`cache_control`, `thoughtSignature`); see `Text.extra`. Empty: none."""
+    vendor: str = ""
+    """Whose fields `extra` holds; see `Opaque.vendor`. Empty: there are none."""
 
 
-class File(TextRecord, frozen=True, kw_only=True, tag="file", gc=False):
-    """A document such as a PDF, or a sound: its bytes with media type and name."""
+class File(TextRecord, frozen=True, kw_only=True, tag="file", omit_defaults=True, gc=False):
+    """A document such as a PDF, a sound or a film: its bytes with media type and name, or an address the provider fetches itself."""
 
-    data: bytes
-    """The document's bytes."""
+    data: bytes = b""
+    """The document's bytes; empty where `url` says where it is."""
     media_type: str = "application/pdf"
     """PDF by default, the one kind of document that all vendors read; a sound is "audio/wav" or "audio/mpeg"."""
     name: str = ""
     """The file name the model may see; empty: none is said, or a neutral one where the vendor demands a name."""
+    url: str = ""
+    """An address that the provider fetches itself (Anthropic, Gemini). Empty where `data` holds the bytes."""
+    extra: str = ""
+    """Fields of `vendor`'s own, as JSON object text (`cache_control`, `citations`, a sound's `id`); see `Text.extra`. Empty: none."""
+    vendor: str = ""
+    """Whose fields `extra` holds; see `Opaque.vendor`. Empty: there are none."""
 
 
-class Reasoning(TextRecord, frozen=True, kw_only=True, tag="reasoning", gc=False):
+class Reasoning(TextRecord, frozen=True, kw_only=True, tag="reasoning", omit_defaults=True, gc=False):
     """What the model thought; `signature` is the vendor's own seal, sent back untouched."""
 
     text: str = ""
     """The thoughts as text, where the vendor shows them; empty where it shows only the signature."""
     signature: str = ""
     """The vendor's proof that the thoughts are its own, sent back unchanged to that vendor; empty: it gave none."""
+    kind: str = ""
+    """The vendor's word for the field that the thoughts came in, where there are several ("reasoning_content", "reasoning"). Empty: it has
+    one place for them.
+    """
+    vendor: str = ""
+    """Whose thoughts they are; see `Opaque.vendor`. Empty: not said, and then a signature alone tells."""
 
 
-Part: TypeAlias = Text | Image | File | Reasoning
+class Opaque(TextRecord, frozen=True, kw_only=True, tag="opaque", gc=False):
+    """What a vendor said that surefoot does not translate: carried in its place, given back to that vendor, left out for all others.
+
+    A search the vendor's server made, its results, encrypted thoughts, whatever a server adds to its protocol. `Opaque.of` builds one,
+    `value()` reads it.
+    """
+
+    vendor: str
+    """Whose it is: "openai", "anthropic" or "google" (any server of that protocol), or one server of it alone, by its host:
+    "openai/api.deepseek.com".
+    """
+    kind: str
+    """The vendor's own word for it: a block's type ("server_tool_use"), or the name of a field of the message ("reasoning_details")."""
+    data: str
+    """The vendor's JSON as text, unchanged. An object whose `type` is `kind` is a block among the content; anything else is the value of
+    the field `kind` of the message.
+    """
+
+    @classmethod
+    def of(cls, vendor: str, value: Any, *, kind: str = "") -> Opaque:
+        """Build from a value; a block's `type` is its kind. Raises ValueError where neither says what it is."""
+        kind = kind or (text_of(value.get("type") or "") if isinstance(value, Mapping) else "")
+        if not kind:
+            raise ValueError("an opaque part needs a kind: the block's type, or the name of the message's field")
+        return cls(vendor=vendor, kind=kind, data=json_text(value))
+
+    def value(self) -> Any:
+        """The vendor's JSON, decoded."""
+        return msgspec.json.decode(self.data)
 
 
-class ToolCall(TextRecord, frozen=True, kw_only=True, gc=False):
+Part: TypeAlias = Text | Image | File | Reasoning | Opaque
+
+
+def is_for(vendor: str, dialect: str, host: str = "") -> bool:
+    """Whether what is `vendor`'s goes to a server of the protocol `dialect`, known by its `host`; see `Opaque.vendor`."""
+    return vendor in {dialect, f"{dialect}/{host}"}
+
+
+class ToolCall(TextRecord, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A call the model wants made; `arguments` is the JSON text as it came. `error` is set when it is not valid JSON."""
 
     id: str
@@ -68,6 +131,15 @@ class ToolCall(TextRecord, frozen=True, kw_only=True, gc=False):
     """Why the call must not be run (broken JSON, an answer that was cut off); empty: it may be run."""
     signature: str = ""
     """The vendor's proof for the thoughts before this call (Gemini), sent back unchanged; empty: it gave none."""
+    extra: str = ""
+    """Fields of `vendor`'s own beside these, as JSON object text (`extra_content` with a signature): given back to that vendor, left out
+    for all others. Empty: none.
+    """
+    vendor: str = ""
+    """Whose fields `extra` holds; see `Opaque.vendor`. Empty: there are none."""
+    after: int | None = None
+    """How many parts of the message's content stand before this call, where the vendor mixes them (Claude thinks between calls). None: all.
+    """
 
     def parsed(self) -> dict[str, Any]:
         """The arguments as a dict; raises ValueError if they are not a JSON object."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 from surefoot._documented import Documented
-from surefoot.types.messages import Message, Part, Reasoning, Text, ToolCall
+from surefoot.types.messages import File, Image, Message, Part, Reasoning, Text, ToolCall
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "malformed_tool_call", "other"]
 
@@ -38,7 +40,50 @@ class Usage(Struct, Documented, frozen=True, kw_only=True, omit_defaults=True, g
         return self.input_tokens + self.output_tokens
 
 
-class ToolCallDelta(Struct, Documented, frozen=True, kw_only=True, gc=False):
+class CitedSource(Struct, Documented, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Where a passage of the answer comes from, in one shape for OpenAI's annotations, Claude's citations and Gemini's grounding."""
+
+    url: str = ""
+    """The page's address; empty for a document of the caller's own."""
+    title: str = ""
+    """The page's or the document's title; empty: none is said."""
+    text: str = ""
+    """The passage of the source that is cited; empty where the vendor does not repeat it."""
+    source: str = ""
+    """What is cited where it has no address: a file's id, or the number of the document in the request, from 0. Empty: see `url`."""
+    start: int | None = None
+    """Where the cited passage begins in the answer's text, in characters from 0; None: not said."""
+    end: int | None = None
+    """Where it ends, that character not included; None: not said."""
+
+
+class TokenLogprob(Struct, Documented, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """How likely the model thought one token of its answer."""
+
+    token: str
+    """The token as text; a part of a character where one was split."""
+    logprob: float
+    """The natural logarithm of its probability, at most 0."""
+    top: tuple[tuple[str, float], ...] = ()
+    """The likeliest tokens at this place with their logarithms, as many as were asked for; empty: none were."""
+
+
+class AnswerEnd(Struct, Documented, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What is known of a streamed answer only at its end, beside text and usage; fields of the same names stand in ChatReply."""
+
+    content: tuple[Part, ...] = ()
+    """See `ChatReply.content`."""
+    raw_json: bytes = b""
+    """See `ChatReply.raw_json`."""
+    response_id: str = ""
+    """See `ChatReply.response_id`."""
+    citations: tuple[CitedSource, ...] = ()
+    """See `ChatReply.citations`."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """See `ChatReply.logprobs`."""
+
+
+class ToolCallDelta(Struct, Documented, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A piece of a tool call; pieces with the same `index` belong together, `arguments` are concatenated."""
 
     index: int
@@ -51,6 +96,12 @@ class ToolCallDelta(Struct, Documented, frozen=True, kw_only=True, gc=False):
     """The next piece of the arguments' JSON text; a piece alone is rarely valid JSON."""
     signature: str = ""
     """The vendor's proof for the thoughts before the call (Gemini), whole in one piece; empty in the others."""
+    extra: str = ""
+    """The vendor's own fields of the call, whole in one piece; see `ToolCall.extra`. Empty in the others."""
+    vendor: str = ""
+    """Whose fields `extra` holds; see `Opaque.vendor`. Empty: there are none."""
+    after: int | None = None
+    """How many parts of the answer stand before the call, in its first piece; see `ToolCall.after`."""
 
 
 class Delta(Struct, Documented, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -75,11 +126,15 @@ class Delta(Struct, Documented, frozen=True, kw_only=True, omit_defaults=True, g
     marker: str = ""
     """Beside text, what happened; "resumed": the answer begins anew on another target, so drop what you have. Empty for all other deltas.
     """
+    parts: tuple[Part, ...] = ()
+    """Parts that have just become whole: pictures, sounds, and what only the vendor understands (a search its server made)."""
+    end: AnswerEnd | None = None
+    """What is known at the answer's end only, in the last delta; None before it, and where there is nothing to say."""
 
     @property
     def is_content(self) -> bool:
-        """True if a reader sees something: text, thought or a tool call."""
-        return bool(self.text or self.tool_calls or self.reasoning)
+        """True if a reader sees something: text, thought, a tool call, a picture."""
+        return bool(self.text or self.tool_calls or self.reasoning or self.parts)
 
 
 class AttemptRecord(Struct, Documented, kw_only=True, gc=False):
@@ -140,6 +195,64 @@ class ChatReply(Struct, Documented, frozen=True, kw_only=True, omit_defaults=Tru
     """True if it came from the cache."""
     trail: tuple[AttemptRecord, ...] = ()
     """The attempts in order, each with its target, time, error and cost."""
+    content: tuple[Part, ...] = ()
+    """The answer's parts in the vendor's order, where it is more than text and tool calls; empty for all others. Read `parts`."""
+    raw_json: bytes = b""
+    """The vendor's own JSON as it came, of a stream put together in the form of a whole answer; empty: none was kept. Read `raw`."""
+    response_id: str = ""
+    """The vendor's id of this answer, in its body ("chatcmpl-...", "msg_..."); `request_id` is that of the request. Empty: it gave none."""
+    citations: tuple[CitedSource, ...] = ()
+    """Where passages of the answer come from, in its order. Empty: the vendor named no source."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """The answer's tokens with their probabilities, where they were asked for (`extra={"logprobs": True}`). Empty: they were not."""
+
+    def __repr__(self) -> str:
+        """What is not at its default; of the vendor's JSON the length alone."""
+        told = [(name, getattr(self, name)) for name in self.__struct_fields__]
+        shown = [
+            f"{name}=<{len(value)} bytes>" if name == "raw_json" else f"{name}={value!r}"
+            for name, value in told
+            if value != DEFAULT_REPLY[name]
+        ]
+        return f"ChatReply({', '.join(shown)})"
+
+    @property
+    def raw(self) -> Any:
+        """The vendor's own JSON, decoded at each reading; None where none was kept.
+
+        Text where the server's answer was no JSON that anybody reads.
+        """
+        if not self.raw_json:
+            return None
+        try:
+            return msgspec.json.decode(self.raw_json)
+        except (ValueError, RecursionError):  # NaN, half an emoji: what our readers forgave
+            text = self.raw_json.decode("utf-8", "replace")
+        try:
+            return json.loads(text, strict=False)
+        except (ValueError, RecursionError):
+            return text
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The answer's parts in the vendor's order: thoughts, text, pictures, sounds, and what only the vendor understands.
+
+        Tool calls stand apart; `ToolCall.after` says where between the parts one stood.
+        """
+        if self.content:
+            return self.content
+        thoughts: tuple[Part, ...] = (Reasoning(text=self.reasoning, signature=self.signature),) if self.reasoning or self.signature else ()
+        return (*thoughts, Text(self.text)) if self.text else thoughts
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The pictures of the answer, in order."""
+        return tuple(part for part in self.content if isinstance(part, Image))
+
+    @property
+    def audio(self) -> tuple[File, ...]:
+        """The sounds of the answer, in order; what was said stands in `text`, too."""
+        return tuple(part for part in self.content if isinstance(part, File) and part.media_type.startswith("audio/"))
 
     @property
     def invalid_tool_calls(self) -> tuple[ToolCall, ...]:
@@ -148,11 +261,11 @@ class ChatReply(Struct, Documented, frozen=True, kw_only=True, omit_defaults=Tru
 
     @property
     def message(self) -> Message:
-        """The answer as the next turn of the conversation."""
-        parts: str | tuple[Part, ...] = self.text
-        if self.signature:
-            parts = (Reasoning(text=self.reasoning, signature=self.signature), *((Text(self.text),) if self.text else ()))
-        return Message(role="assistant", content=parts, tool_calls=self.tool_calls)
+        """The answer as the next turn of the conversation, with all that its vendor wants back."""
+        return Message(role="assistant", content=self.parts if self.content or self.signature else self.text, tool_calls=self.tool_calls)
+
+
+DEFAULT_REPLY: dict[str, Any] = dict(zip(ChatReply.__struct_fields__, ChatReply.__struct_defaults__, strict=True))
 
 
 class EmbedReply(Struct, Documented, frozen=True, kw_only=True, gc=False):

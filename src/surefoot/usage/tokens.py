@@ -13,7 +13,7 @@ from functools import lru_cache
 from operator import mul
 
 from surefoot.facts import families
-from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Usage
+from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Opaque, Usage
 from surefoot.usage._token_weights import WEIGHTS, counts, plain
 
 MESSAGE_TOKENS = 4  # role and separators, from the OpenAI cookbook
@@ -56,7 +56,7 @@ def estimate_message(message: Message, *, model: str = "") -> int:
         elif isinstance(part, File):
             total += int(len(part.data) / FILE_BYTES_PER_TOKEN)
         else:
-            total += estimate_text(part.text, model=model)
+            total += estimate_text(part.data if isinstance(part, Opaque) else part.text, model=model)
     return total
 
 

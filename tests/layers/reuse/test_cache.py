@@ -22,7 +22,7 @@ from surefoot.layers.watch.attempt import Attempt
 from surefoot.layers.watch.trace import Trace
 from surefoot.storage.memory import MemoryStore
 from surefoot.testing import Scripted, make_call
-from surefoot.types import ChatReply, ChatRequest, Delta, Message, Reasoning, Schema, Tool, ToolCall, Usage
+from surefoot.types import ChatReply, ChatRequest, Delta, Message, Opaque, Reasoning, Schema, Text, Tool, ToolCall, Usage
 from tests.layers.helping import Heard, fails, now, read
 
 pytestmark = pytest.mark.looptime
@@ -305,7 +305,17 @@ REQUEST = ChatRequest(
     extra='{"x":1,"y":2}',
 )
 CHANGES = {
-    "messages": [REQUEST.messages[:1], (*REQUEST.messages, Message.assistant("x")), REQUEST.messages[::-1]],
+    "messages": [
+        (Message.user([Opaque(vendor="openai", kind="k", data="1")]),),
+        (Message.user([Opaque(vendor="openai/h", kind="k", data="1")]),),
+        (Message.user([Text("hi", '{"cache_control":{}}', "anthropic")]),),
+        (Message.user([Reasoning(text="hi", kind="reasoning", vendor="openai/h")]),),
+        (Message.assistant(tool_calls=[ToolCall(id="1", name="f", extra="{}")]),),
+        (Message.assistant(tool_calls=[ToolCall(id="1", name="f", after=0)]),),
+        REQUEST.messages[:1],
+        (*REQUEST.messages, Message.assistant("x")),
+        REQUEST.messages[::-1],
+    ],
     "temperature": [0.0, 1.0],
     "top_p": [0.5],
     "max_tokens": [5],
@@ -335,16 +345,18 @@ def test_every_field_of_a_request_is_in_its_key():
         *(digest(msgspec.structs.replace(REQUEST, **{name: value})) for name, many in CHANGES.items() for value in many),
     ]
     assert len(set(keys)) == len(keys)
-    for part in (Message, Tool, Schema, ToolCall, Reasoning):
-        assert part.__struct_fields__ == PARTS[part]
+    for part, names in PARTS.items():
+        assert part.__struct_fields__ == names
 
 
 PARTS = {
     Message: ("role", "content", "name", "tool_calls", "tool_call_id", "is_error", "cache"),
     Tool: ("name", "description", "parameters", "strict", "vendor", "raw"),
     Schema: ("name", "schema", "strict"),
-    ToolCall: ("id", "name", "arguments", "error", "signature"),
-    Reasoning: ("text", "signature"),
+    ToolCall: ("id", "name", "arguments", "error", "signature", "extra", "vendor", "after"),
+    Reasoning: ("text", "signature", "kind", "vendor"),
+    Text: ("text", "extra", "vendor"),
+    Opaque: ("vendor", "kind", "data"),
 }
 FIELDS = st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in CHANGES.items()})
 

@@ -373,15 +373,14 @@ def is_whole(reply: ChatReply) -> bool:
     """True if `reply` ended by itself, says something, and every tool call in it can be made."""
     if reply.finish_reason not in WHOLE or (reply.tool_calls and reply.invalid_tool_calls):
         return False
-    return bool(reply.tool_calls or reply.text.strip())
+    return bool(reply.tool_calls or reply.text.strip() or reply.content)
 
 
 def _size_bytes(reply: ChatReply) -> int:
     """What `reply` takes in memory, about: its texts, and a record for each part."""
-    size = RECORD_BYTES + getsizeof(reply.text) + getsizeof(reply.reasoning) + getsizeof(reply.signature)
-    for call in reply.tool_calls:
-        size += RECORD_BYTES + getsizeof(call.arguments) + getsizeof(call.signature)
-    return size
+    records = (reply, *reply.tool_calls, *reply.content, *reply.citations)
+    texts = [value for record in records for name in record.__struct_fields__ if isinstance(value := getattr(record, name), str | bytes)]
+    return RECORD_BYTES * (len(records) + len(reply.logprobs)) + sum(map(getsizeof, texts))
 
 
 def _under_way(task: asyncio.Task[None] | None) -> bool:

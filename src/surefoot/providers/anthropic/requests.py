@@ -18,7 +18,7 @@ from surefoot.providers._parameters import bounded_tokens, nearest_effort, note
 from surefoot.providers.anthropic.facts import SAMPLING, AnthropicModelFacts, model_of
 from surefoot.providers.http.body import Fields, base64_text, encoded, image_type, own_tool, raw
 from surefoot.text import cached_if_short
-from surefoot.types import ChatRequest, File, Image, Message, Part, Reasoning, Schema, Text, Tool, ToolCall, clean
+from surefoot.types import ChatRequest, File, Image, Message, Opaque, Part, Reasoning, Schema, Text, Tool, ToolCall, clean, is_for
 
 MAX_TOKENS = 8192  # the field is required: so much, or what the model may write at most; the caller's own limit comes first
 BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_000, "max": 32_000}
@@ -309,6 +309,8 @@ def _part(part: Part, target: str) -> list[Fields]:
         return [{"type": "text", "text": clean(part.text)}]
     if isinstance(part, Reasoning):
         return _thoughts(part)
+    if isinstance(part, Opaque):
+        return [part.value()] if is_for(part.vendor, "anthropic") else []
     if isinstance(part, Image):
         return [{"type": "image", "source": _picture(part, target)}]
     assert isinstance(part, File)

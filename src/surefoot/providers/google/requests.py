@@ -7,7 +7,7 @@ Schemas and extras are embedded as they were written, byte for byte. Source: the
 from __future__ import annotations
 
 from mimetypes import guess_type
-from typing import Any
+from typing import Any, cast
 
 from msgspec import Raw, Struct
 
@@ -15,7 +15,7 @@ from surefoot.errors import BadRequest, Misconfigured, Unsupported
 from surefoot.providers._parameters import bounded_tokens, check_stops, nearest_effort, note
 from surefoot.providers.google.facts import MOST_STOPS, GoogleModelFacts, model_of
 from surefoot.providers.http.body import Fields, base64_text, checked_name, encoded, extra_of, image_type, merge, own_tool, raw
-from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Part, Reasoning, Text, Tool, ToolCall, clean
+from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Opaque, Part, Reasoning, Text, Tool, ToolCall, clean, is_for
 
 SEAL = "google:"  # before a thought signature of Gemini's: another vendor's, sent to Gemini, is refused as a corrupt one
 UNSIGNED = "skip_thought_signature_validator"  # the documented word for a call Gemini did not make itself (another model's, a seeded one)
@@ -186,7 +186,8 @@ def contents(messages: tuple[Message, ...], model: str, target: str) -> list[Fie
             if parts:  # an empty turn of the model's is refused, and says nothing
                 found.append({"role": "model", "parts": parts})
             continue
-        found.append({"role": "user", "parts": [_part(part, target) for part in message.parts] or [{"text": ""}]})
+        parts = [_part(part, target) for part in message.parts if not isinstance(part, Opaque) or is_for(part.vendor, "google")]
+        found.append({"role": "user", "parts": parts or [{"text": ""}]})
     return found
 
 
@@ -200,6 +201,8 @@ def _said(message: Message, target: str, *, must_sign: bool) -> list[Fields]:
     for part in message.parts:
         if isinstance(part, Reasoning):
             seal = part.signature.removeprefix(SEAL) if part.signature.startswith(SEAL) else ""
+            continue
+        if isinstance(part, Opaque) and not is_for(part.vendor, "google"):
             continue
         parts.append(_part(part, target))
         if seal:
@@ -250,6 +253,8 @@ def _part(part: Part, target: str) -> Fields:
         return {"text": clean(part.text)}
     if isinstance(part, File):
         return _inline(part.data, part.media_type)
+    if isinstance(part, Opaque):
+        return cast("Fields", part.value())
     if isinstance(part, Reasoning):
         raise Unsupported(f"{target}: thoughts belong into a message of the assistant")
     if not part.url:

@@ -16,7 +16,7 @@ from surefoot.errors import Unsupported
 from surefoot.providers._parameters import bounded_tokens, check_stops, nearest_effort, note
 from surefoot.providers.http.body import Fields, base64_text, encoded, image_type, own_tool, raw
 from surefoot.providers.openai.facts import MOST_STOPS, OTHER, SAMPLING, OpenAIModelFacts, model_of
-from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Part, Reasoning, Schema, Text, Tool, clean
+from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Opaque, Part, Reasoning, Schema, Text, Tool, clean
 
 SOUNDS = {
     "audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/vnd.wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3",
@@ -207,7 +207,7 @@ def _message(message: Message, target: str) -> Fields:
     elif isinstance(content, str):
         said = {"role": role, "content": content}
     else:
-        said = {"role": role, "content": [_part(part, target) for part in content if not isinstance(part, Reasoning)]}
+        said = {"role": role, "content": [_part(part, target) for part in content if not isinstance(part, Reasoning | Opaque)]}
     if message.name:
         said["name"] = message.name
     return said
