@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import pickle  # noqa: TID251 - to show that keys and errors behave when others pickle
 
@@ -64,6 +65,53 @@ def test_exhausted_is_a_group_of_every_failure():
     except* Overloaded:
         pass
     assert [str(error) for error in caught] == ["0"]
+
+
+HINTED = [RateLimited("a: 1", status=429, retry_after_s=9.0, target="a"), RateLimited("a: 2", status=429, retry_after_s=4.0, target="a")]
+
+
+def test_a_group_is_of_the_kind_that_all_its_failures_are():
+    """`except RateLimited` fires where every attempt ended in one, with what the newest says and the shortest wait of any target."""
+    other = RateLimited("b: 3", status=429, code="tpm", retry_after_s=2.5, request_id="r3", target="b")
+    with pytest.raises(RateLimited) as caught:
+        raise Exhausted("a, b: no", [*HINTED, other])
+    error = caught.value
+    assert isinstance(error, Exhausted)
+    assert (error.status, error.code, error.request_id, error.target, error.retry_after_s) == (429, "tpm", "r3", "b", 2.5)
+    assert Exhausted("a: no", HINTED).retry_after_s == 4.0
+    assert str(error) == "a, b: no"
+    assert error.retryable is False
+
+
+@pytest.mark.parametrize(
+    ("failures", "kind", "too_much"),
+    [
+        ([RateLimited("1"), Overloaded("2", status=503)], errors.Transient, Overloaded),
+        ([RateLimited("1"), errors.AuthFailed("2", status=401)], Fault, errors.Permanent),
+        ([CircuitOpen("1", retry_after_s=3.0), CircuitOpen("2")], CircuitOpen, Fault),
+        ([CircuitOpen("1"), errors.QueueFull("2")], errors.Refused, CircuitOpen),
+        ([CircuitOpen("1"), RateLimited("2")], Exhausted, Fault),
+        ([RateLimited("1"), errors.DeadlineExceeded("2")], Exhausted, Fault),
+        ([Exhausted("x", [Overloaded("1"), Overloaded("2")]), Overloaded("3")], Overloaded, RateLimited),
+        ([errors.Misconfigured("1"), errors.Misconfigured("2")], Exhausted, errors.Misconfigured),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_mixed_failures_are_what_they_have_in_common(failures, kind, too_much):
+    """A kind that one of them is not would tell a lie about what was spent, or whether waiting helps."""
+    group = Exhausted("no", failures)
+    for one in (group, pickle.loads(pickle.dumps(group)), copy.copy(group)):
+        assert isinstance(one, kind)
+        assert isinstance(one, Exhausted)
+        assert not isinstance(one, too_much)
+        assert one.__dict__ == group.__dict__
+
+
+def test_a_split_group_is_what_its_part_is():
+    """`except*` hands over the rate limits alone."""
+    part, rest = Exhausted("no", [RateLimited("1"), Overloaded("2")]).split(RateLimited)
+    assert isinstance(part, RateLimited)
+    assert isinstance(rest, Overloaded)
 
 
 def test_exhausted_and_batch_failed_cross_processes():

@@ -46,8 +46,7 @@ class ChatSurefoot(Guarded, BaseChatModel):
 
     Nothing is doubled: LangChain's own `cache` is False (None would mean its global cache) and its `rate_limiter` None; surefoot's cache
     is called `surefoot_cache` here, because BaseChatModel already has a `cache`. The vendors' SDKs do not retry. What reaches you is
-    final, and its `is_retryable` says so: retry middleware leaves it alone. `.with_retry()` does not ask; leave it out, or say
-    `retry_if_exception_type=(surefoot.errors.Transient,)`.
+    final, and its `is_retryable` says so: retry middleware leaves it alone. `.with_retry()` does not ask; leave it out.
 
     Models with equal settings share one ChatModel in a process, so limits, breakers, budgets and caches hold across copies,
     bindings and configurable fields. Per call (`invoke(..., model=..., temperature=..., deadline_s=...)`) every option of a request may be

@@ -1,9 +1,9 @@
 """surefoot's errors as LangChain knows them: each is both ours and one of LangChain's `ModelError` family.
 
-`except surefoot.errors.RateLimited` and `except langchain_core.exceptions.ModelRateLimitError` both catch a rate limit. `is_retryable` is
-truthful: False for what we refused, for what cannot succeed, and for all that our own policy has retried or chosen not to retry (its
-retry budget is empty, its deadline near), so agents and retry middleware do not ask again. Only where surefoot's retries are switched
-off (attempts=1) does a failure that may pass say True.
+`except surefoot.errors.RateLimited` (also where every attempt ended in one) and `except langchain_core.exceptions.ModelRateLimitError`
+both catch a rate limit. `is_retryable` is truthful: False for what we refused, for what cannot succeed, and for all that our own policy
+has retried or chosen not to retry (its retry budget is empty, its deadline near), so agents and retry middleware do not ask again. Only
+where surefoot's retries are switched off (attempts=1) does a failure that may pass say True.
 
 `.response` (status_code, headers, json()) and `.request_id` stand where LangChain's tracing reads them.
 """
@@ -60,13 +60,11 @@ class Both:
             fault = self.last if isinstance(self, ours.Exhausted) else self
             if isinstance(fault, ours.Fault) and fault.status is not None:
                 return FailedResponse(fault)
-        elif name == "request_id" and isinstance(self, ours.Exhausted):
-            return getattr(self.last, "request_id", "")
         raise AttributeError(name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the plain surefoot error, translated again on arrival."""
-        core = type(self).__mro__[2]
+        core = ours.Exhausted if isinstance(self, ours.Exhausted) else type(self).__mro__[2]
         return _again, (core, self.args, dict(self.__dict__))
 
 

@@ -11,13 +11,14 @@ The class of an error answers both questions; its message says what happened, wi
     │   └── Permanent              BadRequest  AuthFailed  QuotaExhausted  ContextTooLong  ContentRefused  NotFound
     ├── DeadlineExceeded           the call's own time ran out while something was under way
     ├── Interrupted                after the first token; .partial holds what arrived
-    ├── Exhausted                  every attempt failed; an ExceptionGroup, in order
+    ├── Exhausted                  every attempt failed; an ExceptionGroup, in order, and of the kind that all of them are
     └── BatchFailed                some calls of a batch failed; .replies holds all, in order
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, ClassVar, Self
 
 from surefoot.text import one_line
@@ -54,10 +55,15 @@ __all__ = [
 
 
 class SurefootError(Exception):
-    """Root of everything surefoot raises on purpose. Its message is one printable line, whatever tenants, tags or servers put into it."""
+    """Root of everything surefoot raises on purpose. Its message is one printable line, whatever tenants, tags or servers put into it.
+
+    `attempts` counts the wire attempts of the call that failed.
+    """
 
     retryable: ClassVar[bool] = False
     """Whether the same request may be asked again, of the same target, a little later."""
+    attempts: int = 0
+    """Wire attempts that the call had made when it failed; 0: nothing was sent, or the error is not a whole call's."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*(one_line(arg) if isinstance(arg, str) else arg for arg in args))
@@ -235,11 +241,27 @@ class Interrupted(SurefootError):
 
 
 class Exhausted(ExceptionGroup[SurefootError], SurefootError):
-    """Every attempt failed; `.exceptions` holds each failure in order, `.last` the newest."""
+    """Every attempt failed; `.exceptions` holds each failure in order, `.last` the newest.
+
+    It is also an error of the kind that all of them are: where every attempt ended in a rate limit, `except RateLimited` catches it;
+    where rate limits and outages met, `except Transient`. `status`, `code`, `request_id` and `target` are then the newest failure's, and
+    `retry_after_s` is the shortest wait that the targets asked for. It is never `retryable`: asking again has been tried.
+    """
+
+    retryable = False
 
     def __new__(cls, message: str, errors: Sequence[SurefootError]) -> Self:
         """Build from a message and at least one error."""
-        return super().__new__(cls, one_line(message), errors)
+        kind = _common_kind(errors) if cls is Exhausted and all(isinstance(one, SurefootError) for one in errors) else None
+        if kind is None:
+            return super().__new__(cls, one_line(message), errors)
+        self = super().__new__(_exhausted(kind), one_line(message), errors)  # type: ignore[arg-type]
+        state = dict(self.last.__dict__)
+        state.pop("attempts", None)
+        if hasattr(self.last, "retry_after_s"):
+            state["retry_after_s"] = _soonest_s(self)
+        self.__dict__.update(state)
+        return self  # type: ignore[return-value]
 
     @staticmethod
     def of(errors: Sequence[SurefootError], what: str) -> SurefootError:
@@ -249,19 +271,49 @@ class Exhausted(ExceptionGroup[SurefootError], SurefootError):
         flat: list[SurefootError] = []
         for error in errors:
             flat.extend(error.exceptions if isinstance(error, Exhausted) else (error,))  # type: ignore[arg-type]
-        return Exhausted(f"{len(errors)} {what}; the last: {errors[-1]}", flat)
+        return Exhausted(f"{len(errors)} {what}; the last: {flat[-1]}", flat)
 
     @property
     def last(self) -> SurefootError:
         """The newest failure, flattened out of nested groups."""
-        error: Any = self.exceptions[-1]
-        while isinstance(error, Exhausted):
-            error = error.exceptions[-1]
-        return error  # type: ignore[no-any-return]
+        return _last(self)
 
     def derive(self, errors: Sequence[SurefootError]) -> Exhausted:  # type: ignore[override]
         """Keep the type when `except*` splits the group."""
         return Exhausted(self.message, errors)
+
+    def __str__(self) -> str:
+        """The message alone; Python would count the failures once more."""
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a plain Exhausted, which finds its kind again."""
+        return _rebuild, (Exhausted, self.args, dict(self.__dict__))
+
+
+def _last(error: Any) -> SurefootError:
+    while isinstance(error, Exhausted):
+        error = error.exceptions[-1]
+    return error  # type: ignore[no-any-return]
+
+
+def _common_kind(errors: Sequence[SurefootError]) -> type[SurefootError] | None:
+    """The nearest class that all `errors` are of; None where they share no more than the root."""
+    flat = [type(one) for error in errors for one in (error.exceptions if isinstance(error, Exhausted) else (error,))]
+    kinds = flat[0].__mro__ if flat else ()
+    return next((kind for kind in kinds if kind in _KINDS and all(issubclass(one, kind) for one in flat)), None)
+
+
+def _soonest_s(group: Exhausted) -> float | None:
+    """The shortest of the newest waits that each target asked for; None where none did."""
+    waits = {getattr(error, "target", ""): getattr(error, "retry_after_s", None) for error in group.exceptions}
+    return min((wait for wait in waits.values() if wait is not None), default=None)
+
+
+@cache
+def _exhausted(kind: type[SurefootError]) -> type[Exhausted]:
+    """The class that is both Exhausted and `kind`; made once a kind."""
+    return type("Exhausted", (Exhausted, kind), {"__module__": __name__, "__doc__": Exhausted.__doc__})
 
 
 class BatchFailed(ExceptionGroup[Exception], SurefootError):
@@ -288,3 +340,11 @@ class BatchFailed(ExceptionGroup[Exception], SurefootError):
     def derive(self, errors: Sequence[Exception]) -> BatchFailed:  # type: ignore[override]
         """Keep the type when `except*` splits the group."""
         return BatchFailed(self.message, errors, replies=self.replies)
+
+
+# What a group of failures may be besides Exhausted; those that are TimeoutErrors or groups themselves cannot be mixed in.
+_KINDS = frozenset({
+    AttemptTimedOut, AuthFailed, BadRequest, BudgetExceeded, CircuitOpen, ConnectionLost, ContentRefused, ContextTooLong, DeadlineTooNear,
+    Fault, InvalidOutput, MalformedReply, NotFound, Overloaded, Permanent, QueueFull, QuotaExhausted, RateLimited, Refused, Transient,
+    Unsupported,
+})  # fmt: skip

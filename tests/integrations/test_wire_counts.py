@@ -20,7 +20,7 @@ from langchain_surefoot import ChatSurefoot, SurefootEmbeddings
 from llama_index.embeddings.surefoot import SurefootEmbedding
 from llama_index.llms.surefoot import Surefoot
 from surefoot import ChatModel, EmbedModel, Policy, Target
-from surefoot.errors import BadRequest, Exhausted, Interrupted, Transient
+from surefoot.errors import BadRequest, Exhausted, Interrupted, RateLimited, Transient
 from surefoot.testing.wire import OK, OpenAISim, fault
 
 keys = itertools.count()
@@ -108,6 +108,22 @@ async def test_a_persistent_failure_is_the_policys_attempts(way, name, sim):
     assert asked(sim) == POLICY.attempts
 
 
+EVERY = {
+    **{name: (way, "chat/completions") for name, way in CHATS.items()},
+    **{f"{name}, vectors": (way, "embeddings") for name, way in EMBEDS.items()},
+}
+
+
+@pytest.mark.parametrize(("way", "surface"), EVERY.values(), ids=EVERY)
+async def test_a_rate_limit_is_caught_as_one(way, surface, sim):
+    """Who moves from a vendor's class catches its RateLimitError, after retries or without; `Exhausted` alone would hide it."""
+    sim.script(fault("status_429"))
+    with pytest.raises(RateLimited) as caught:
+        await answer(way, sim)
+    assert (caught.value.status, caught.value.attempts) == (429, asked(sim, surface))
+    assert len(str(caught.value)) < 200
+
+
 @pytest.mark.parametrize("way", [CHATS["langchain"], CHATS["llamaindex async"]], ids=["langchain", "llamaindex"])
 async def test_the_callers_own_mistake_is_asked_once(way, sim):
     """A 400 stays a 400."""
@@ -127,21 +143,16 @@ async def test_a_cut_stream_is_asked_once_and_told(way, name, sim):
     assert asked(sim) == 1
 
 
-def test_with_retry_for_transient_errors_adds_nothing(sim):
-    """The form our docstring recommends: what we have given up on is no Transient any more."""
-    sim.script(fault("status_500"))
-    with pytest.raises(Exhausted):
-        ChatSurefoot(chat=chat_model(sim)).with_retry(retry_if_exception_type=(Transient,), wait_exponential_jitter=False).invoke("Hi")
-    assert asked(sim) == POLICY.attempts
-
-
-def test_bare_with_retry_is_not_multiplied_by_ours(sim):
-    """LangChain retries every Exception there, whatever it says of itself. Its ten rounds of our three attempts would be thirty calls;
-    the target's retry budget gives a process three extra attempts and a tenth of its traffic.
+@pytest.mark.parametrize("kinds", [(Exception,), (Transient,)], ids=["bare", "transient"])
+def test_with_retry_is_not_multiplied_by_ours(kinds, sim):
+    """LangChain retries there whatever the class fits, and asks nobody. Its ten rounds of our three attempts would be thirty calls; the
+    target's retry budget gives a process three extra attempts and a tenth of its traffic.
     """
     sim.script(fault("status_500"))
-    with pytest.raises((Transient, Exhausted)):
-        ChatSurefoot(chat=chat_model(sim)).with_retry(stop_after_attempt=10, wait_exponential_jitter=False).invoke("Hi")
+    with pytest.raises(Transient):
+        ChatSurefoot(chat=chat_model(sim)).with_retry(
+            retry_if_exception_type=kinds, stop_after_attempt=10, wait_exponential_jitter=False
+        ).invoke("Hi")
     assert asked(sim) <= 10 + 3 + 1
 
 

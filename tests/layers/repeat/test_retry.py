@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import traceback
 
 import pytest
 from msgspec.structs import replace
@@ -28,6 +29,7 @@ from surefoot.layers.guards.breaker import Breaker
 from surefoot.layers.repeat.retry import Retry
 from surefoot.layers.watch.attempt import Attempt
 from surefoot.layers.watch.deadline import Deadline
+from surefoot.layers.watch.trace import Trace
 from surefoot.rules.breaker import OPEN
 from surefoot.rules.retry_budget import RetryBudget
 from surefoot.testing import Scripted, make_call
@@ -54,6 +56,17 @@ async def test_stream_that_fails_before_its_first_token_is_retried_unseen():
     provider = Scripted([ConnectionLost("reset")], "fine")
     assert await read(layer(provider), make_call(stream=True)) == "fine"
     assert provider.calls == 2
+
+
+async def test_what_every_attempt_ended_in_is_caught():
+    """Its message says once what happened, and nothing is chained that already stands in the group."""
+    provider = Scripted(RateLimited("t: HTTP 429: slow down", status=429, target="t"), times=9)
+    with pytest.raises(RateLimited) as caught:
+        await stack(provider, Trace(), Retry(target="t", attempts=3, draw=lambda: 0.5), Attempt(target="t"))(make_call())
+    assert str(caught.value) == "t: all 3 attempts failed; the last: HTTP 429: slow down"
+    assert (caught.value.attempts, caught.value.status, len(caught.value.exceptions)) == (3, 429, 3)
+    assert "".join(traceback.format_exception_only(caught.value)).count("slow down") == 1
+    assert caught.value.__cause__ is None
 
 
 async def test_waits_grow_with_full_jitter():

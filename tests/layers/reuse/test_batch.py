@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.core.stack import stack
-from surefoot.errors import AuthFailed, BadRequest, BatchFailed, ConnectionLost, ContextTooLong, Exhausted, MalformedReply, Overloaded
+from surefoot.errors import (
+    AuthFailed,
+    BadRequest,
+    BatchFailed,
+    ConnectionLost,
+    ContextTooLong,
+    Exhausted,
+    MalformedReply,
+    Overloaded,
+    RateLimited,
+)
 from surefoot.layers.repeat.retry import Retry
 from surefoot.layers.reuse.batch import PROBES, Batch
 from surefoot.layers.watch.attempt import Attempt
@@ -240,6 +250,20 @@ async def test_each_request_has_the_attempts_of_a_call():
     ask = stack(provider, Trace(), Batch(max_texts=1), Retry(attempts=3, draw=lambda: 0.0), Attempt(target="a"))
     reply = await ask(make_call(names(10)))
     assert (reply.attempts, len(reply.trail)) == (20, 20)
+
+
+async def test_a_rate_limit_that_ends_every_part_is_caught_as_one():
+    """Whoever embeds a thousand texts catches the same class as for one."""
+    provider = Scripted(RateLimited("t: slow down", status=429), times=99)
+    ask = stack(provider, Trace(), Batch(max_texts=2), Retry(attempts=2, draw=lambda: 0.0), Attempt(target="t"))
+    with pytest.raises(RateLimited) as caught:
+        await ask(make_call(names(6)))
+    assert caught.value.status == 429
+    assert caught.value.attempts == provider.calls
+    some = Scripted("ok", RateLimited("t: slow down", status=429, retry_after_s=1.0), times=99)
+    with pytest.raises(RateLimited) as caught:
+        await stack(some, Batch(max_texts=2), Retry(attempts=2, draw=lambda: 0.0))(make_call(names(6)))
+    assert (caught.value.status, caught.value.retry_after_s, caught.value.vectors.shape[0]) == (429, 1.0, 6)
 
 
 async def test_retries_come_before_taking_apart():

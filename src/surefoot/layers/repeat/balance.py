@@ -100,7 +100,7 @@ class Balance:
             last = errors[-1].last if isinstance(errors[-1], Exhausted) else errors[-1]
             has_attempts = self.attempts is None or call.state.attempts < self.attempts
             if not (has_more and has_attempts and isinstance(last, FAILURES)):
-                raise Exhausted.of(errors, "equal targets failed") from (errors[-1] if len(errors) > 1 else errors[0].__cause__)
+                raise Exhausted.of(errors, "equal targets failed") from (None if len(errors) > 1 else errors[0].__cause__)
             call.state.next_kind, call.state.next_wait_s = "fallback", 0.0
             emit(call, FellBack, target=self.names[visit.index], next_target=self.name, cause=type(last).__name__)
 

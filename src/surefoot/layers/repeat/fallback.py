@@ -101,7 +101,7 @@ class Fallback:
             last = failure.last if isinstance(failure, Exhausted) else failure
             rest = self._after(last, index, rest)
             if not rest or (self.attempts is not None and call.state.attempts >= self.attempts):
-                raise Exhausted.of(errors, "targets asked failed") from (failure if len(errors) > 1 else failure.__cause__)
+                raise Exhausted.of(errors, "targets asked failed") from (None if len(errors) > 1 else failure.__cause__)
             call.state.next_kind = "fallback"
             call.state.next_wait_s = 0.0
             emit(call, FellBack, target=self.names[index], next_target=self.names[rest[0]], cause=type(last).__name__)

@@ -134,7 +134,8 @@ class _Course:
             if len(self.errors) == 1:
                 raise
             target = self._layer.target or "the target"
-            raise Exhausted(f"{target}: all {len(self.errors)} attempts failed; the last: {last}", self.errors) from last
+            said = str(last).removeprefix(f"{target}: ")
+            raise Exhausted(f"{target}: all {len(self.errors)} attempts failed; the last: {said}", self.errors) from None
 
     async def ask(self) -> Any:
         """One more attempt, if the budget affords it; the first time round, the failure we already have."""

@@ -237,11 +237,11 @@ class _Work:
         distinct = list({id(error): error for error in errors.values()}.values())
         matrix = self._matrix()
         kind = type(distinct[0])
+        failure: Any
         if issubclass(kind, Fault) and all(type(error) is kind for error in distinct):
-            failure: Any = distinct[0]
+            failure = distinct[0]
             if len(distinct) > 1:
-                failure = copy.copy(failure)
-                failure.args = (self._summary(errors, distinct, matrix),)
+                failure = _like(distinct, self._summary(errors, distinct, matrix))
         else:
             row_of = {self._texts[at]: error for at, error in errors.items()}
             texts = self._call.request.texts
@@ -266,6 +266,15 @@ class _Work:
         twin.args = (f"text {position}{said.removeprefix('text 0')}" if said.startswith("text 0 ") else f"text {position}: {said}",)
         twin.__cause__ = error if error is not cause else cause.__cause__
         return twin
+
+
+def _like(errors: Sequence[SurefootError], summary: str) -> SurefootError:
+    """One error of the kind that all of `errors` are of, saying `summary`."""
+    if isinstance(errors[0], Exhausted):
+        return Exhausted(summary, [one for error in errors for one in error.exceptions])  # type: ignore[attr-defined]
+    twin = copy.copy(errors[0])
+    twin.args = (summary,)
+    return twin
 
 
 def _last(error: SurefootError) -> SurefootError:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from surefoot.core.stack import Handler
 from surefoot.core.stream import Outcome, Stream
+from surefoot.errors import SurefootError
 from surefoot.events import CallEnded, CallStarted, emit
 from surefoot.types import AttemptRecord, Call, CallState, ChatReply, ChatRequest, EmbedReply
 from surefoot.usage.bounds import model_asked
@@ -39,7 +40,7 @@ def summed(reply: Any, state: CallState) -> Any:
 
 
 class Trace:
-    """Tells CallStarted and CallEnded, and completes the reply: `Trace()`.
+    """Tells CallStarted and CallEnded, and completes the reply, or the error with its `attempts`: `Trace()`.
 
     A plain reply comes back with `attempts`, `cost_usd` and `trail` set. A stream's whole reply is left in `call.state.reply`
     once it has ended; a broken or abandoned one leaves none, so that nothing partial passes for whole.
@@ -70,7 +71,9 @@ class Trace:
     def _ended(self, call: Call[Any], outcome: Outcome, *, started: float, first_token_s: float | None = None) -> None:
         """The call has finished."""
         state = call.state
-        stream = outcome.stream
+        stream, error = outcome.stream, outcome.error
+        if isinstance(error, SurefootError) and state.attempts:
+            error.attempts = state.attempts
         reply: ChatReply | EmbedReply | None = None
         if stream is None:
             reply = outcome.reply
@@ -78,7 +81,6 @@ class Trace:
             reply = state.reply = replace(summed(outcome.reply, state), cached=state.is_cached)
         if not state.listeners:
             return
-        error = outcome.error
         emit(
             call,
             CallEnded,
