@@ -9,6 +9,7 @@ import pytest
 from surefoot import ChatModel, EmbedModel, Target
 from surefoot_eval.bench import goals, plot, worker
 from surefoot_eval.bench.crew import grid, ratios
+from surefoot_eval.bench.sections import rag_size
 from surefoot_eval.bench.server import CHUNKS, DIMENSIONS, TEXT, server
 from surefoot_eval.bench.subjects import Setting, prompts
 
@@ -81,3 +82,13 @@ def test_the_canned_server_is_understood_by_real_clients():
             embed = EmbedModel(Target("openai:text-embedding-3-small", base_url=provider.url, api_key="bench", lane=lane))
             assert embed.embed(["one", "two", "three"]).shape == (3, DIMENSIONS)
         assert provider.stats()["requests"] == 6
+
+
+def test_the_size_of_an_index_is_measured_over_what_it_says(tmp_path):
+    """As many passages as asked for; one line more on top is one passage more, one document less its forty."""
+    size = 2 * rag_size.EACH
+    steps = {step: rag_size._step(step, size, str(tmp_path), "langchain") for step in rag_size.STEPS}
+    assert (steps["index"]["added"], steps["index"]["removed"]) == (size, 0)
+    assert (steps["again"]["added"], steps["again"]["removed"]) == (1, rag_size.EACH)
+    shown = rag_size.table({"framework": "langchain", "load": "1", "sizes": {str(size): steps, str(2 * size): steps}})
+    assert "| growth over linear (2 x) | 0.50 |" in shown
