@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
+from msgspec.structs import replace
 
 from surefoot.core.stack import CALL_ORDER, TARGET_ORDER, Guard, describe, stack
 from surefoot.errors import CircuitOpen, Overloaded
@@ -56,6 +58,32 @@ async def test_first_named_sees_the_call_first():
     reply = await stack(Scripted("fine"), layer("a"), layer("b"))(make_call())
     assert reply.text == "fine"
     assert seen == ["a", "b", "/b", "/a"]
+
+
+class Bounding(Noting):
+    """One that gives those further in another call, as a spend limit that bounds an answer does."""
+
+    changes_call = True
+
+    def acquire(self, call, now):
+        return None
+
+    def changed(self, call, held):
+        self.seen.append((self.name, call.request.max_tokens))
+        return replace(call, request=replace(call.request, max_tokens=(call.request.max_tokens or 100) - 1))
+
+    def release(self, call, held, outcome, now):
+        self.seen.append((f"/{self.name}", call.request.max_tokens))
+
+
+@pytest.mark.parametrize("answer", ["fine", Overloaded("full")])
+async def test_a_guard_may_change_the_call_for_those_further_in(answer):
+    """Each guard is released with the call it was acquired with: what is bounded further in is no wish of the caller's."""
+    seen, provider = [], Scripted(answer)
+    with suppress(Overloaded):
+        await stack(provider, Bounding("a", seen), Bounding("b", seen), Bounding("c", seen))(make_call())
+    assert seen == [("a", None), ("b", 99), ("c", 98), ("/c", 98), ("/b", 99), ("/a", None)]
+    assert provider.requests[-1].max_tokens == 97
 
 
 @pytest.mark.looptime

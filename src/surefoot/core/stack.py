@@ -43,6 +43,14 @@ class Guard:
         """What is held for `call`; where it has to wait, a coroutine that gives it. Raises a Refused. `now`: the loop's clock, seconds."""
         raise NotImplementedError
 
+    changes_call = False
+    """Whether `changed` is asked for the call that those further in see."""
+
+    def changed(self, call: Call[Any], held: Any) -> Call[Any]:
+        """The call as those further in see it, where `held` makes another one of it."""
+        del held
+        return call
+
     def on_answer(self, call: Call[Any], held: Any, now: float) -> None:
         """The call has an answer, and it is a stream."""
 
@@ -60,6 +68,7 @@ async def through(guards: Sequence[Guard], call: Call[Any], inner: Handler) -> A
     loop = asyncio.get_running_loop()
     now = loop.time()
     held: list[Any] = []
+    outer: _Outer = None
     try:
         for guard in guards:
             what = guard.acquire(call, now)
@@ -67,29 +76,39 @@ async def through(guards: Sequence[Guard], call: Call[Any], inner: Handler) -> A
                 what = await what
                 now = loop.time()
             held.append(what)
+            if guard.changes_call and (changed := guard.changed(call, what)) is not call:
+                outer, call = (call, len(held), outer), changed
         answer = await inner(call)
     except BaseException as error:
-        _release_all(guards, call, held, loop, Outcome(error=error))
+        _release_all(guards, call, outer, held, loop, Outcome(error=error))
         raise
     if isinstance(answer, Stream):
+        now = loop.time()
         for guard, what in zip(guards, held, strict=True):
-            guard.on_answer(call, what, loop.time())
-        answer.watch(partial(_release_all, guards, call, held, loop))
+            guard.on_answer(call, what, now)
+        answer.watch(partial(_release_all, guards, call, outer, held, loop))
     else:
-        _release_all(guards, call, held, loop, Outcome(reply=answer))
+        _release_all(guards, call, outer, held, loop, Outcome(reply=answer))
     return answer
 
 
-def _release_all(guards: Sequence[Guard], call: Call[Any], held: list[Any], loop: asyncio.AbstractEventLoop, outcome: Outcome) -> None:
+_Outer: TypeAlias = "tuple[Call[Any], int, _Outer] | None"  # the call as the first so many guards saw it, and those further out
+
+
+def _release_all(
+    guards: Sequence[Guard], call: Call[Any], outer: _Outer, held: list[Any], loop: asyncio.AbstractEventLoop, outcome: Outcome
+) -> None:
     """Release all that are held, once; one that fails does not keep the others. `loop` is the call's own: it may have died meanwhile."""
     now = loop.time()
     try:
         while held:
+            if outer is not None and outer[1] == len(held):
+                call, _, outer = outer
             what = held.pop()
             guards[len(held)].release(call, what, outcome, now)
     finally:
         if held:
-            _release_all(guards, call, held, loop, outcome)
+            _release_all(guards, call, outer, held, loop, outcome)
 
 
 class Stack:

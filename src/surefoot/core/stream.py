@@ -30,10 +30,11 @@ class Outcome:
     """How a call ended, as a layer sees it when it has finished.
 
     `error` is None for success; a CancelledError if the caller cancelled; `abandoned` is True if a reader left a stream before its end.
-    `reply` is the whole answer, collected on demand for a stream (partial unless `complete`).
+    `reply` is the whole answer, collected on demand for a stream (partial unless `complete`). `cost_usd` is what it cost, None where nobody
+    has priced it.
     """
 
-    __slots__ = ("_reply", "abandoned", "error", "stream")
+    __slots__ = ("_reply", "abandoned", "cost_usd", "error", "stream")
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Outcome:
         self.error = error
         self.stream = stream
         self.abandoned = abandoned
+        self.cost_usd: float | None = None
 
     @property
     def complete(self) -> bool:

@@ -110,15 +110,16 @@ class Quotes:
                 lost_usd=likely_usd,
                 estimated_tokens=estimated,
             )
-        written = tokens if any(message.cache for message in request.messages) else 0  # writing to a vendor's cache costs extra
-
+        written = 0
+        for message in request.messages:
+            if message.cache:
+                written = tokens  # writing to a vendor's cache costs extra
         answers = answers_asked(request)
         asked, usual = tokens_asked(request), self._habits.output_tokens(model)
         limit = self._limit(request, model) if asked is None else min(asked, self._output_limit(model) or asked)
         likely = min(limit, DEFAULT_OUTPUT_TOKENS if usual is None else usual)
-        asking = Usage(input_tokens=tokens, cache_write_tokens=written)
-        input_usd = self._cost(asking, model)
-        worst_usd = self._cost(replace(asking, output_tokens=limit * answers), model)
+        input_usd = self._cost(Usage(input_tokens=tokens, cache_write_tokens=written), model)
+        worst_usd = self._cost(Usage(input_tokens=tokens, cache_write_tokens=written, output_tokens=limit * answers), model)
         token_usd = (worst_usd - input_usd) / limit if limit else 0.0  # each token of an answer costs the same
 
         def usd(output: int) -> float:

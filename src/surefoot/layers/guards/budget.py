@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
 from surefoot.core.deadlines import deadline_of
-from surefoot.core.stack import Handler
-from surefoot.core.stream import Outcome, Stream
+from surefoot.core.stack import Guard
+from surefoot.core.stream import Outcome
 from surefoot.errors import BudgetExceeded, Misconfigured
 from surefoot.events import BudgetWarning, emit
 from surefoot.rules.spending import AMPLE, NANO, Claim, nano
@@ -39,6 +38,7 @@ WAIT_SHARE = 0.9  # of the time to the deadline: an answer needs some, and a ref
 ESTIMATE_MARGIN = 1.25  # our count of what arrived of a broken answer is 6 to 9 % off on average, and more was on its way
 POLL_S = 0.25  # how often somebody else's settlement is looked for, where accounts are shared by many processes
 
+Concerned: TypeAlias = "list[tuple[SpendLimit, str]]"  # limits, each with the account that a call is charged to
 Note: TypeAlias = Callable[[Any, Usage, "int | None"], None]  # learns from a request and what it came to
 
 _log = logging.getLogger(__name__)
@@ -47,15 +47,29 @@ _log = logging.getLogger(__name__)
 class _Booking:
     """What one attempt has set aside."""
 
-    __slots__ = ("holds", "quote", "usd")
+    __slots__ = ("claim", "holds", "is_bounded", "quote")
 
-    def __init__(self, quote: Quote, holds: list[Hold], usd: float) -> None:
+    def __init__(self, quote: Quote) -> None:
         self.quote = quote
-        self.holds = holds
-        self.usd = usd  # what it may cost at most
+        self.claim = quote.claim  # as far as the accounts asked so far leave it
+        self.is_bounded = False
+        self.holds: list[Hold] = []
+
+    @property
+    def usd(self) -> float:
+        """What it may cost at most."""
+        return self.claim.worst / NANO
+
+    def asked_of(self, limit: SpendLimit) -> Claim:
+        """What is asked of the next limit."""
+        if limit.mode == "soft":
+            return Claim.exactly(nano(self.quote.likely_usd))
+        if not self.quote.is_known and nano(limit.usd) >= AMPLE * self.claim.worst:
+            return Claim.exactly(self.claim.worst)  # nobody knows how much would be too short
+        return self.claim
 
 
-class Budget:
+class Budget(Guard):
     """Keeps spending within `limits`: `Budget(target="openai:m", limits=(SpendLimit(usd=5),), quote=..., price=...)`.
 
     `quote(request)` is what an attempt may cost, `price(usage, model)` what it did cost in US dollars, None if the price is unknown (then
@@ -63,6 +77,8 @@ class Budget:
     learns from what it counted. `clock` gives seconds since 1970, needed for periods: a day on a bill is a calendar's day, not the loop's.
     Raises BudgetExceeded: nothing sent, nothing spent.
     """
+
+    changes_call = True
 
     def __init__(  # noqa: PLR0913 - what is asked of the target's prices, one each
         self,
@@ -90,6 +106,8 @@ class Budget:
         self._note = note
         self._clock = clock or (lambda: 0.0)
         self._warned: set[str] = set()
+        self._is_one_for_all = all(limit.scope == "all" and limit.period == "ever" for limit in self.limits)
+        self._always: Concerned | None = None  # what every call is charged to, where that is the same for all
 
     def describe(self) -> str:
         """The limits, for `describe()`."""
@@ -103,39 +121,42 @@ class Budget:
         """True if nothing is reserved here."""
         return self.spend_store.idle()
 
-    async def __call__(self, call: Call[Any], inner: Handler) -> Any:
-        """Set aside what the attempt may cost in every account it concerns; ask, with the answer bounded where that is needed; settle."""
-        if not self.limits:
-            return await inner(call)
+    def acquire(self, call: Call[Any], now: float) -> Any:
+        """Set aside what the attempt may cost in every account it concerns; a coroutine where a price, a store or money is waited for."""
+        del now
+        concerned = self._concerned(call)
+        if not concerned:
+            return None
         model = model_asked(call.request)
-        if model and self._ready is not None and (reading := self._ready(model)) is not None:
-            await reading
-        booking = await self._book(call)
-        try:
-            answer = await inner(self._bounded(call, booking))
-        except BaseException as error:
-            self._settle(call, booking, Outcome(error=error))
-            raise
-        if isinstance(answer, Stream):
-            answer.watch(partial(self._settle, call, booking))
-        else:
-            self._settle(call, booking, Outcome(reply=answer))
-        return answer
+        reading = self._ready(model) if model and self._ready is not None else None
+        if reading is not None or self._hold is None or self._is_waited_for(concerned):
+            return self._book(call, reading)
+        booking, full = self._try_here(call, concerned, self._quote(call.request))
+        return self._book(call, None, full) if booking is None else booking
+
+    def changed(self, call: Call[Any], held: _Booking | None) -> Call[Any]:
+        """`call`, with its answer bounded to what was set aside for it, unless that is the worst case."""
+        if held is None or not held.is_bounded:
+            return call
+        tokens = held.quote.tokens_for(held.usd)
+        _log.debug("%s: the budget is nearly used up, so the answer is bounded to %d tokens", self.target, tokens)
+        return replace(call, request=replace(call.request, max_tokens=tokens))
 
     # Before
 
-    async def _book(self, call: Call[Any]) -> _Booking:
-        """Reserve, and wait for it where calls under way hold the money. Raises BudgetExceeded."""
+    async def _book(self, call: Call[Any], reading: Awaitable[None] | None, full: str = "") -> _Booking:
+        """Reserve, and wait for it where calls under way hold the money: those of account `full`. Raises BudgetExceeded."""
+        if reading is not None:
+            await reading
         loop = asyncio.get_running_loop()
         waiters, poll_s = self.spend_store.waiters, None if self._hold is not None else POLL_S
-        full = next((account for _, account in self._concerned(call) if waiters.any(account)), "")  # whoever waits already comes first
+        full = full or self._is_waited_for(self._concerned(call))  # whoever waits already comes first
         place: Place | None = None
         begun_s = until_s = loop.time()
         try:
             while True:
                 if not full:
-                    quote = self._quote(call.request)  # anew after each wait: what was settled meanwhile may have taught something
-                    booking, full = await self._try(call, quote)
+                    booking, full = await self._try(call)
                     if booking is not None:
                         if place is not None:
                             place.leave()
@@ -157,47 +178,69 @@ class Budget:
                 place.leave(in_vain=isinstance(error, BudgetExceeded))
             raise
 
-    async def _try(self, call: Call[Any], quote: Quote) -> tuple[_Booking | None, str]:
-        """What was set aside, in all accounts or in none; and the account that calls under way fill, if one does."""
-        claim, holds = quote.claim, list[Hold]()
-        try:
-            for limit, account in self._concerned(call):
-                is_soft = limit.mode == "soft"
-                asked = Claim.exactly(nano(quote.likely_usd)) if is_soft else claim
-                if not quote.is_known and nano(limit.usd) >= AMPLE * claim.worst:
-                    asked = Claim.exactly(asked.worst)  # nobody knows how much would be too short
-                if self._hold is not None:
-                    hold = self._hold(account, asked, limit_usd=limit.usd, force=is_soft)
-                else:
-                    hold = await self.spend_store.reserve(account, asked, limit_usd=limit.usd, force=is_soft)
-                if isinstance(hold, Busy):
-                    self._give_back(holds)
-                    return None, account
-                if hold is None:
-                    raise self._refusal(limit, account, quote)  # noqa: TRY301 - what was reserved is given back below
-                holds.append(hold)
-                self._warn(call, limit, hold, quote)
-                if not is_soft:
-                    claim = claim.within(nano(hold.amount_usd))
-        except BaseException:
-            self._give_back(holds)
-            raise
-        return _Booking(quote, holds, claim.worst / NANO), ""
+    def _is_waited_for(self, concerned: Concerned) -> str:
+        """The first of the accounts for which somebody waits; empty if there is none."""
+        waiters = self.spend_store.waiters
+        for _, account in concerned:
+            if waiters.any(account):
+                return account
+        return ""
 
-    def _concerned(self, call: Call[Any]) -> list[tuple[SpendLimit, str]]:
+    async def _try(self, call: Call[Any]) -> tuple[_Booking | None, str]:
+        """What was set aside, in all accounts or in none; and the account that calls under way fill, if one does."""
+        concerned = self._concerned(call)
+        quote = self._quote(call.request)  # anew after each wait: what was settled meanwhile may have taught something
+        if self._hold is not None:
+            return self._try_here(call, concerned, quote)
+        booking = _Booking(quote)
+        try:
+            for limit, account in concerned:
+                asked, is_soft = booking.asked_of(limit), limit.mode == "soft"
+                found = await self.spend_store.reserve(account, asked, limit_usd=limit.usd, force=is_soft)
+                if not self._took(call, booking, limit, account, found):
+                    return None, account
+        except BaseException:
+            self._give_back(booking)
+            raise
+        return booking, ""
+
+    def _try_here(self, call: Call[Any], concerned: Concerned, quote: Quote) -> tuple[_Booking | None, str]:
+        """`_try` where the accounts are kept in this process: nobody is waited for."""
+        assert self._hold is not None
+        booking = _Booking(quote)
+        try:
+            for limit, account in concerned:
+                found = self._hold(account, booking.asked_of(limit), limit_usd=limit.usd, force=limit.mode == "soft")
+                if not self._took(call, booking, limit, account, found):
+                    return None, account
+        except BaseException:
+            self._give_back(booking)
+            raise
+        return booking, ""
+
+    def _took(self, call: Call[Any], booking: _Booking, limit: SpendLimit, account: str, found: Hold | Busy | None) -> bool:
+        """Note what `account` gave; False where calls under way hold the money. Raises BudgetExceeded where it will never fit."""
+        if found is None:
+            raise self._refusal(limit, account, booking.quote)
+        if isinstance(found, Busy):
+            self._give_back(booking)
+            return False
+        booking.holds.append(found)
+        self._warn(call, limit, found, booking.quote)
+        if limit.mode != "soft" and (granted := nano(found.amount_usd)) < booking.claim.worst:
+            booking.claim, booking.is_bounded = booking.claim.within(granted), True
+        return True
+
+    def _concerned(self, call: Call[Any]) -> Concerned:
         """The limits that concern `call`, each with its account."""
+        if self._always is not None:
+            return self._always
         now_s = self._clock()
         charged = [(limit, limit.account(call, now_epoch_s=now_s)) for limit in self.limits]
-        return [(limit, account) for limit, account in charged if account is not None]
-
-    def _bounded(self, call: Call[Any], booking: _Booking) -> Call[Any]:
-        """`call`, with its answer bounded to what was set aside for it, unless that is the worst case."""
-        quote = booking.quote
-        if booking.usd >= quote.claim.worst / NANO:
-            return call
-        tokens = quote.tokens_for(booking.usd)
-        _log.debug("%s: the budget is nearly used up, so the answer is bounded to %d tokens", self.target, tokens)
-        return replace(call, request=replace(call.request, max_tokens=tokens))
+        concerned = [(limit, account) for limit, account in charged if account is not None]
+        if self._is_one_for_all:
+            self._always = concerned
+        return concerned
 
     def _refusal(self, limit: SpendLimit, account: str, quote: Quote) -> BudgetExceeded:
         return BudgetExceeded(
@@ -224,15 +267,16 @@ class Budget:
 
     # After
 
-    def _settle(self, call: Call[Any], booking: _Booking, outcome: Outcome) -> None:
+    def release(self, call: Call[Any], held: _Booking | None, outcome: Outcome, now: float) -> None:
         """The attempt is finished: what it did cost takes the place of what it might have cost."""
-        if not booking.holds:
+        del now
+        if held is None:
             return
         actual_usd = 0.0
         try:
-            actual_usd = self._actual_usd(call, booking, outcome)
+            actual_usd = self._actual_usd(call, held, outcome)
         finally:
-            for hold in booking.holds:
+            for hold in held.holds:
                 self.spend_store.settle(hold, actual_usd)
 
     def _actual_usd(self, call: Call[Any], booking: _Booking, outcome: Outcome) -> float:
@@ -244,7 +288,9 @@ class Budget:
         if self._note is not None and not usage.estimated:
             self._note(call.request, usage, booking.quote.estimated_tokens)
         likely_usd = min(booking.quote.likely_usd, booking.usd)
-        cost = self._price(usage, model_asked(call.request))
+        cost = outcome.cost_usd  # as the attempt further in has priced it
+        if cost is None:
+            cost = self._price(usage, model_asked(call.request))
         if cost is None:
             if "price" not in self._warned:
                 self._warned.add("price")
@@ -255,8 +301,8 @@ class Budget:
             return min(ESTIMATE_MARGIN * cost + quote.hidden_usd, max(cost, booking.usd))
         return cost
 
-    def _give_back(self, holds: Sequence[Hold]) -> None:
-        for hold in holds:
+    def _give_back(self, booking: _Booking) -> None:
+        for hold in booking.holds:
             self.spend_store.settle(hold, 0.0)
 
 

@@ -91,7 +91,7 @@ class Attempt(Guard):
         if usage is not None:
             record.usage = usage
             if self.price is not None:
-                record.cost_usd = self.price(usage, record.model)
+                record.cost_usd = outcome.cost_usd = self.price(usage, record.model)
         emit(call, AttemptEnded, attempt=record, tenant=call.tenant, tags=call.tags)
 
     def _refused_for_good(self, error: Fault) -> None:
