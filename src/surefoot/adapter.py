@@ -97,7 +97,8 @@ class Settings(Masked, Documented, frozen=True, kw_only=True):
             if not self.model:
                 raise Misconfigured(f"{owner}: say model='provider:model', or {word}= a model you built")
             for target in self.targets():
-                provider((target if isinstance(target, Target) else Target(target)).provider)
+                named = target if isinstance(target, Target) else Target(target)
+                provider(named.provider, model=named.model)
             self.policy()
             return
         both = [name for name in self.__struct_fields__ if name != "model" and getattr(self, name) != getattr(PLAIN, name)]

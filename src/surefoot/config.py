@@ -19,7 +19,8 @@ import difflib
 import re
 import tomllib
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
@@ -118,7 +119,20 @@ def look_around() -> Discovery:
             hints.append(f"{variable} stands in {place}, but {error}")
             continue
         return Discovery(Found(Target(name), f"{variable} stands in {place}"), tuple(hints))
-    return Discovery(_local_server(), tuple(dict.fromkeys(hints)))
+    found = _local_server()
+    return Discovery(found, tuple(dict.fromkeys(hints if found is not None else [*hints, *_nameless()])))
+
+
+def _nameless() -> Iterator[str]:
+    """What to say of keys whose houses have no model that everybody would want."""
+    for name, entry in registry.PROVIDERS.items():
+        if entry.default_chat or entry.keyless != "elsewhere":
+            continue
+        key = None
+        with suppress(Misconfigured):  # a .env file that nothing reads, which has been said already
+            key = at_hand(entry.key_variables)
+        if key is not None:
+            yield f"{key[0]} stands in {key[1]}: say which model you want, as {name}:MODEL"
 
 
 def _local_server() -> Found | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib import import_module
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -21,11 +21,14 @@ TABLES = (  # modules with a PROVIDERS; a new provider of ours is its folder and
     "surefoot.providers.anthropic.facts",
     "surefoot.providers.google.facts",
     "surefoot.providers.local.facts",
+    "surefoot.providers.openai.houses",
 )
 OPEN_WEIGHTS = (  # vocabularies of models that many servers serve, by what stands in a name; see `families`
     ("llama", "llama3"), ("qwen", "qwen"), ("mistral", "mistral"), ("mixtral", "mistral"), ("ministral", "mistral"),
     ("deepseek", "deepseek"),
 )  # fmt: skip
+
+BY_THEIR_OWN = ("openai", "anthropic", "google", "local")  # providers whose models are known by their names alone
 
 
 class ModelFacts(Struct, Documented, frozen=True, kw_only=True):
@@ -76,6 +79,20 @@ class ProviderFacts(Struct, Documented, frozen=True, kw_only=True):
     """How its own keys begin."""
     default_chat: str = ""
     """The model that is taken where a key is found and no model is named."""
+    place: str = ""
+    """The function that writes whole addresses out of what targets say, "module:function"; "" where addresses stand as they are."""
+    options: tuple[tuple[str, Any], ...] = ()
+    """Options of its targets that differ from those of the protocol it speaks: its dialect."""
+    keyless: Literal["nowhere", "elsewhere", "everywhere"] = "elsewhere"
+    """Where it is asked without a key: at another address than its own, at none, or wherever it is (a server of one's own)."""
+    key_reference: str = ""
+    """The reference that gives its key where none is said and no variable holds one; "" where there is none."""
+    signs: bool = False
+    """Whether its SDK signs by itself, from wherever it finds credentials, where no key is said."""
+    is_free: bool = False
+    """Whether nobody sends a bill: a server on a machine of one's own."""
+    also: tuple[str, ...] = ()
+    """What others call it; who writes that is told its name here."""
     kinds: tuple[str, ...] = ("chat", "embed")
     """What its models do."""
     embedders: tuple[str, ...] = ()
@@ -139,6 +156,33 @@ def output_limit(provider: str, model: str) -> int | None:
     """The most tokens that `model` writes in one answer, thinking included; None where nobody knows."""
     row = model_of(provider, model)
     return None if row is None else row.output
+
+
+def provider_called(word: str) -> str:
+    """The provider that others call `word` ("vertexai", "mistralai", "grok"); "" where there is none."""
+    plain = word.lower()
+    return next((name for name, one in {**ours(), **_added}.items() if plain == name or plain in one.also), "")
+
+
+def prefixed(model: str) -> str:
+    """The name that a model's own is to be written as: "openai:gpt-5-mini" for "gpt-5-mini"; "" where nobody knows the model.
+
+    "groq/llama-3.3-70b" and "vertex_ai:gemini-3-flash", as other libraries write them, are known, too.
+    """
+    for mark in ("/", ":"):
+        word, found, rest = model.partition(mark)
+        if found and rest and (name := provider_called(word)):
+            return f"{name}:{rest}"
+    base = base_name(model)
+    if "anthropic." in model.lower():
+        return f"bedrock:{model}"
+    for name in BY_THEIR_OWN:
+        known = ours()[name]
+        if model_of(name, model) is not None or base.startswith((*known.talkers, *known.embedders)):
+            return f"{name}:{model}"
+    if any(base.startswith(word) for word, _ in OPEN_WEIGHTS):
+        return f"{'openrouter' if '/' in model else 'ollama'}:{model}"
+    return ""
 
 
 def name_in(book: Literal["price_id", "telemetry_id", "langsmith_id"], provider: str) -> str:

@@ -165,4 +165,5 @@ def _harmless(record: logging.LogRecord) -> bool:
     return not any(key in text or quote(key, safe="") in text for key in keys)
 
 
+KEY_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})  # the headers that keys travel in, by vendor
 KEY_REFERENCES = ("env:", "file:", "vault:", "aws:", "age:", "fernet:")  # resolved by surefoot.credentials

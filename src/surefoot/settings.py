@@ -16,6 +16,7 @@ from msgspec.structs import force_setattr
 
 from surefoot._documented import Documented
 from surefoot.errors import Misconfigured
+from surefoot.facts import prefixed
 from surefoot.rules.spending import Period, period_key
 from surefoot.secret import KEY_REFERENCES, Masked, masked_address
 from surefoot.text import clean_fields, exact
@@ -87,7 +88,7 @@ class Target(Masked, Documented, frozen=True):
             force_setattr(self, "headers", _headers(self.name, self.headers))
         provider, colon, model = self.name.partition(":")
         if not (provider and colon and model and self.name.isprintable()):
-            raise Misconfigured(f"target {self.name!r}: write it as 'provider:model', for example 'openai:gpt-5-mini'")
+            raise Misconfigured(f"target {self.name!r}: write it as 'provider:model', for example {_written(self.name)!r}")
         for field in ("requests_per_minute", "tokens_per_minute", "concurrency", "context_tokens", "dimensions"):
             value = getattr(self, field)
             if value is not None and not value > 0:
@@ -118,6 +119,11 @@ class Target(Masked, Documented, frozen=True):
     def model(self) -> str:
         """The part after the first colon."""
         return self.name.partition(":")[2]
+
+
+def _written(name: str) -> str:
+    """How `name` is to be written, as far as anybody knows the model; else an example."""
+    return (prefixed(name) if name.isprintable() else "") or "openai:gpt-5-mini"
 
 
 def _is_written(key: str | Secret) -> bool:

@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from surefoot._documented import Documented
 from surefoot.config import DEFAULT_CONFIG
-from surefoot.credentials import key_source, placed
+from surefoot.credentials import keys_of, placed
 from surefoot.errors import Misconfigured, SurefootError
 from surefoot.facts import provider_of
 from surefoot.models.chat import ChatModel
@@ -106,9 +106,9 @@ def _proxies() -> Check:
 async def _target(checked: CheckedTarget, *, calls: bool) -> list[Check]:
     target = checked.target
     try:
-        entry = registry.provider(target.provider, lane=target.lane)
+        entry = registry.provider(target.provider, lane=target.lane, model=target.model)
         target = placed(target, entry)
-        keys = key_source(target, entry.key_variables)
+        keys = keys_of(target, entry)
         key = await keys.get() if keys is not None else None
     except SurefootError as error:
         return [Check(what="key", target=target.name, verdict="fail", says=str(error))]
@@ -203,7 +203,7 @@ def targets_of(names: Sequence[str]) -> list[CheckedTarget]:
     for name, entry in registry.default_chats().items():
         target = Target(name)
         try:
-            key_source(target, entry.key_variables)
+            keys_of(target, entry)
         except Misconfigured:
             continue
         found.append(CheckedTarget(target=target))

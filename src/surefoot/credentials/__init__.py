@@ -27,7 +27,8 @@ from surefoot.credentials._dotenv import dotenv_path, in_dotenv
 from surefoot.credentials._leased import Grant, Leased
 from surefoot.credentials._sealed import FromSealedFile
 from surefoot.errors import Misconfigured, SurefootError, Transient
-from surefoot.secret import PLACEHOLDER, KeySource, Secret
+from surefoot.providers.registry import load
+from surefoot.secret import KEY_HEADERS, PLACEHOLDER, KeySource, Secret
 
 if TYPE_CHECKING:
     from surefoot.settings import Target
@@ -166,8 +167,12 @@ def at_hand(variables: tuple[str, ...]) -> tuple[str, str] | None:
     return None
 
 
-class Variables(Protocol):
-    """The environment variables of one provider: what `placed` needs of a `facts.ProviderFacts`."""
+class KnownProvider(Protocol):
+    """What is known of one provider's address and key: what `placed` and `key_source` need of a `facts.ProviderFacts`."""
+
+    @property
+    def address(self) -> str:
+        """The provider's own address, "" where there is none."""
 
     @property
     def address_variable(self) -> str:
@@ -179,32 +184,62 @@ class Variables(Protocol):
 
     @property
     def option_variables(self) -> tuple[tuple[str, str], ...]:
-        """Options of the target, each with the variable it is taken from."""
+        """Options of the target, each with the variable it is taken from; of several for one option the first that is set counts."""
+
+    @property
+    def place(self) -> str:
+        """The function that makes an address of a target's own and its options, "module:function"; "" for none."""
+
+    @property
+    def options(self) -> tuple[tuple[str, Any], ...]:
+        """What options are where a target does not say."""
+
+    @property
+    def key_variables(self) -> tuple[str, ...]:
+        """The customary environment variables of its key, looked at when the target names none."""
+
+    @property
+    def keyless(self) -> str:
+        """Where no key is needed: "elsewhere" than at its own address, "nowhere" or "everywhere"."""
+
+    @property
+    def key_reference(self) -> str:
+        """The reference that gives the key where no variable does; "" where there is none."""
+
+    @property
+    def signs(self) -> bool:
+        """Whether its SDK finds credentials by itself."""
 
 
-def placed(target: Target, variables: Variables) -> Target:
+def placed(target: Target, known: KnownProvider) -> Target:
     """`target` with the address, headers and options that the environment (or the .env file) names for its provider.
 
     What the target says itself wins; one with a client of the caller's stays as it is. Resolved here, once, and not by a lane: the same key
     goes to the same host on each of them, and the cache and the shared endpoint know the address that is asked. Raises Misconfigured for an
-    address that is none.
+    address that is none, and where a provider without an address of its own is given none.
     """
     if target.client is not None:
         return target
-    address = "" if target.base_url else _text(variables.address_variable)
-    if address:
-        try:
-            target = replace(target, base_url=address)
-        except Misconfigured as error:
-            raise Misconfigured(f"the environment variable {variables.address_variable}: {error}") from None
-    given = {name.lower() for name, _ in target.headers}
-    lines = [line.partition(":") for line in _text(variables.headers_variable).splitlines() if ":" in line]
-    headers = tuple((name.strip(), value.strip()) for name, _, value in lines if name.strip().lower() not in given)
     said = dict(target.options)
-    options = tuple((option, value) for option, name in variables.option_variables if option not in said and (value := _text(name)))
+    options: dict[str, Any] = {}
+    for option, name in known.option_variables:
+        if option not in said and option not in options and (value := _text(name)):
+            options[option] = value
+    given = {name.lower() for name, _ in target.headers}
+    lines = [line.partition(":") for line in _text(known.headers_variable).splitlines() if ":" in line]
+    headers = tuple((name.strip(), value.strip()) for name, _, value in lines if name.strip().lower() not in given)
     if headers or options:
-        target = replace(target, headers=(*headers, *target.headers), options=(*target.options, *options))
-    return target
+        target = replace(target, headers=(*headers, *target.headers), options=(*target.options, *options.items()))
+    address = "" if target.base_url else _text(known.address_variable)
+    try:
+        if known.place:
+            asked = address or target.base_url
+            address = load(known.place)(target, asked, {**dict(known.options), **dict(target.options)})
+        return replace(target, base_url=address) if address else target
+    except Misconfigured as error:
+        if not address or target.base_url:
+            raise
+        raise Misconfigured(f"the environment variable {known.address_variable}: {error}") from None
 
 
 def _text(name: str) -> str:
@@ -212,11 +247,25 @@ def _text(name: str) -> str:
     return found.reveal().strip() if found is not None else ""
 
 
-def key_source(target: Target, variables: tuple[str, ...]) -> KeySource | None:
+def keys_of(target: Target, known: KnownProvider) -> KeySource | None:
+    """Where the key of `target` comes from, by what is known of its provider; None where it needs none, or its SDK signs by itself."""
+    if not known.key_variables and known.keyless == "everywhere" and target.api_key is None and target.client is None:
+        return Given(PLACEHOLDER)
+    is_at_home = bool(known.place) and target.base_url == known.address
+    try:
+        return key_source(target, known.key_variables, keyless="nowhere" if is_at_home and known.keyless == "elsewhere" else known.keyless)
+    except Misconfigured:
+        if target.api_key is not None or not (known.signs or known.key_reference):
+            raise
+    return by_reference(known.key_reference) if known.key_reference else None
+
+
+def key_source(target: Target, variables: tuple[str, ...], *, keyless: str = "elsewhere") -> KeySource | None:
     """Where the key of `target` comes from; None where its provider needs none.
 
     `variables` are the provider's customary environment variables, looked at when the target names no key. Raises Misconfigured, naming
-    the variable to set, if there is no key at all; a target with a `base_url` of its own gets a placeholder instead (local servers).
+    the variable to set, if there is no key at all. A placeholder stands for it where `keyless` says that none is needed: "elsewhere", that
+    is for a target with a `base_url` of its own (local servers), "everywhere" or "nowhere"; and where the target's headers hold the key.
     What lies in AWS or Vault is fetched with the first call.
     """
     key = target.api_key
@@ -231,12 +280,13 @@ def key_source(target: Target, variables: tuple[str, ...]) -> KeySource | None:
             raise Misconfigured(f"target {target.name}: {error}") from None
     if not variables:
         return None
-    for variable in variables:
-        if _variable(variable):
-            return FromEnvironment(variable)
-    if target.base_url:
+    has_own = any(name.lower() in KEY_HEADERS for name, _ in target.headers)
+    found = None if has_own else next((variable for variable in variables if _variable(variable)), None)
+    if found is not None:
+        return FromEnvironment(found)
+    if has_own or keyless == "everywhere" or (keyless == "elsewhere" and target.base_url):
         return Given(PLACEHOLDER)
-    raise Misconfigured(f"target {target.name}: no key; set the environment variable {variables[0]} or pass api_key")
+    raise Misconfigured(f"target {target.name}: no key; set the environment variable {' or '.join(variables[:2])} or pass api_key")
 
 
 def by_reference(reference: str) -> KeySource:

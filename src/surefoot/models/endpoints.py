@@ -26,7 +26,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from surefoot import runtime
-from surefoot.credentials import key_source, placed
+from surefoot.credentials import keys_of, placed
 from surefoot.errors import Misconfigured
 from surefoot.layers.guards.breaker import Breaker
 from surefoot.layers.guards.concurrency import Concurrency
@@ -216,11 +216,11 @@ class ResolvedTarget:
 
     def _resolve(self, given: Target, kind: str) -> None:
         """Find the target's key, and what the environment says of it. Raises Misconfigured."""
-        entry = registry.provider(given.provider, lane=given.lane)
+        entry = registry.provider(given.provider, lane=given.lane, model=given.model)
         target = placed(given, entry)
         registry.check_kind(target, kind)
         self.target = target
-        self.keys = key_source(target, entry.key_variables)
+        self.keys = keys_of(target, entry)
         self.path = entry.path
         self.name = target.name
         if target.provider == "local":

@@ -6,6 +6,7 @@ its models (keys, windows, prices' name, see `facts.ProviderFacts`) through `sur
 
 from __future__ import annotations
 
+import difflib
 from functools import cache
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -42,24 +43,27 @@ def _plugins() -> dict[str, ProviderFacts]:
     return found
 
 
-def provider(name: str, *, lane: str = "auto") -> ProviderFacts:
+def provider(name: str, *, lane: str = "auto", model: str = "") -> ProviderFacts:
     """The entry of provider `name`. Raises Misconfigured for an unknown one (with the nearest known) or a missing extra.
 
-    With `lane="sdk"` the vendor's SDK is needed, too.
+    With `lane="sdk"` the vendor's SDK is needed, too. `model` is what was asked of it, by which a name without provider is known.
     """
     entry = PROVIDERS.get(name) or _plugins().get(name)
     if entry is None:
-        import difflib
-
         known = sorted({*PROVIDERS, *_plugins()})
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise Misconfigured(f"unknown provider {name!r}: {hint}known are {', '.join(known)}")
+        raise Misconfigured(f"unknown provider {name!r}: {_hint(name, model, known)}known are {', '.join(known)}")
     needs = (entry.sdk, *entry.needs) if entry.sdk and lane == "sdk" else entry.needs
     missing = [module for module in needs if not _installed(module)]
     if missing:
         raise Misconfigured(f'provider {name!r} needs {", ".join(missing)}, not installed here: run  pip install "surefoot[{entry.extra}]"')
     return entry
+
+
+def _hint(name: str, model: str, known: list[str]) -> str:
+    """What was probably meant: a provider that others call so, one of nearly that name, or a model whose name holds a colon."""
+    meant = facts.provider_called(name) or (facts.prefixed(f"{name}:{model}") if model else "")
+    near = [meant] if meant else difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}? " if near else ""
 
 
 def default_chats() -> dict[str, ProviderFacts]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from surefoot.core.stack import Handler, stack
 from surefoot.core.stream import Stream
-from surefoot.credentials import key_source, placed
+from surefoot.credentials import keys_of, placed
 from surefoot.errors import Misconfigured
 from surefoot.layers.watch.chaos import Chaos
 from surefoot.providers import registry
@@ -28,7 +28,7 @@ class Chaotic:
             entry = registry.provider(given.provider)
             given = placed(given, entry)
             self.name = given.name
-            self.provider: Any = registry.load(entry.path)(given, key_source(given, entry.key_variables))
+            self.provider: Any = registry.load(entry.path)(given, keys_of(given, entry))
         elif hasattr(given, "chat") or hasattr(given, "embed"):
             self.name = str(getattr(given, "name", type(given).__name__.lower()))
             self.provider = given

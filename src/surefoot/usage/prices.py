@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from surefoot._documented import Documented
-from surefoot.facts import name_in
+from surefoot.facts import name_in, provider_of
 from surefoot.settings import Target
 from surefoot.types import Usage
 
@@ -58,20 +58,22 @@ class Price(Documented):
     where none has been read yet: on an event loop call `read()` on a worker thread first, unless `is_read()`.
     """
 
-    __slots__ = ("_input", "_is_local", "_model", "_output", "_provider", "_rates", "known")
+    __slots__ = ("_base", "_input", "_is_local", "_model", "_output", "_provider", "_rates", "known")
 
     known: bool
     """Whether anybody knows what the target's own model costs: its Target, or the price list."""
 
     def __init__(self, target: Target, *, is_local: bool = False) -> None:
+        known = provider_of(target.provider)
         self._provider = name_in("price_id", target.provider)
         self._model = target.model
-        self._is_local = is_local
+        self._base = str(dict(target.options).get("base_model") or "") or target.model  # the list knows no deployments
+        self._is_local = is_local = is_local or (known is not None and known.is_free)
         self._rates: dict[str, tuple[Rates | None, float]] = {}  # by model asked: what is known, and until when
         self._input = target.input_usd_per_mtok
         self._output = target.output_usd_per_mtok
         if is_local and self._input is None:
-            self._input = self._output = 0.0  # a model in this process sends no bill
+            self._input = self._output = 0.0  # a model in this process, or on a machine of one's own, sends no bill
         self.known = self._input is not None or self.cost(Usage(input_tokens=1000, output_tokens=10)) is not None
 
     def is_read(self, model: str) -> bool:
@@ -92,7 +94,7 @@ class Price(Documented):
             return None if self._input is None else self._own(usage)
         sounds = usage.audio_input_tokens or usage.audio_output_tokens
         if sounds or not usage.cached_tokens + usage.cache_write_tokens <= usage.input_tokens <= plain.up_to:
-            return _listed(self._provider, name, usage)
+            return _listed(self._provider, self._listed_as(name), usage)
         return plain.cost(usage)
 
     def upper(self, input_tokens: int, output_tokens: int, model: str = "") -> float:
@@ -109,6 +111,10 @@ class Price(Documented):
     def _own(self, usage: Usage) -> float:
         return (usage.input_tokens * (self._input or 0.0) + usage.output_tokens * (self._output or 0.0)) / 1e6
 
+    def _listed_as(self, name: str) -> str:
+        """What the list calls the model: of a deployment the model behind it."""
+        return self._base if name == self._model else name
+
     def _of(self, name: str) -> Rates | None:
         """What the list says of the model `name`, asked again once an hour."""
         found = self._rates.get(name)
@@ -116,7 +122,8 @@ class Price(Documented):
         if found is None or now_s >= found[1]:
             if len(self._rates) >= MODELS:
                 self._rates.clear()  # a caller that makes names up; `_hourly` is bounded, too
-            found = self._rates[name] = (_hourly(self._provider, name, int(now_s // RATES_S)), (now_s // RATES_S + 1) * RATES_S)
+            listed = self._listed_as(name)
+            found = self._rates[name] = (_hourly(self._provider, listed, int(now_s // RATES_S)), (now_s // RATES_S + 1) * RATES_S)
         return found[0]
 
 

@@ -15,8 +15,9 @@ from urllib.parse import quote, urlsplit
 from surefoot.core.deltas import Replay, to_deltas
 from surefoot.core.stream import Stream
 from surefoot.errors import BadRequest, Misconfigured, SurefootError
-from surefoot.facts import ModelFacts, model_of
+from surefoot.facts import ModelFacts, model_of, provider_of
 from surefoot.providers._parameters import LeftOutNotes
+from surefoot.providers.http.body import checked_name
 from surefoot.providers.http.direct import DirectLane
 from surefoot.providers.http.exchange import Exchange, Lane, missing_extra, no_stream, options_of, texts
 from surefoot.providers.http.faults import ErrorBoundary, fault_of, malformed, request_id
@@ -29,13 +30,12 @@ from surefoot.providers.http.transport import Transport, address_of, check_clien
 from surefoot.providers.openai import facts
 from surefoot.providers.openai.requests import UNSET, OpenAIDialect, chat_body, embed_body
 from surefoot.providers.openai.responses import OpenAIChatReader, chat_reply, vectors
-from surefoot.secret import KeySource
+from surefoot.secret import KEY_HEADERS, KeySource
 from surefoot.settings import Target
 from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedRequest, Traits
 
 logger = logging.getLogger(__name__)
 
-FACTS = facts.PROVIDERS["openai"]
 MAX_BATCH_TOKENS = 300_000  # tokens of one embeddings request over all texts, ibid.
 
 OPTIONS: dict[str, Any] = {
@@ -48,6 +48,12 @@ OPTIONS: dict[str, Any] = {
     "stream_usage": True,  # False for servers that do not know stream_options
     "sampling": None,  # True or False: always or never send temperature and top_p; None: unless OpenAI's model refuses them
     "refused": (),  # further parameters that are never sent: ("stop", "seed")
+    "seed_field": "seed",  # what the server calls a seed: "random_seed" at Mistral
+    "names": True,  # False for servers that refuse a message's name
+    "strict_tools": True,  # False for servers that refuse `strict` in a tool
+    "tools": True,  # False for servers that call no tools
+    "schemas": "schema",  # what it holds an answer to: "schema", "object" (any JSON; the schema goes along in words) or "none"
+    "thinking": "effort",  # how it is told to think: by "effort", by a "switch" (thinking.type), or by "both"
     "base_model": "",  # the model behind an Azure deployment of another name: decides which parameters are sent
     "document_prefix": "",  # put before each text to embed (e5, nomic and others want "passage: ", "query: ")
     "query_prefix": "",
@@ -67,36 +73,49 @@ class OpenAIProvider:
     """
 
     def __init__(self, target: Target, keys: KeySource | None) -> None:
-        options = options_of(target, OPTIONS)
+        known = provider_of(target.provider) or facts.OPENAI
+        options = options_of(target, {**OPTIONS, **dict(known.options)})
         if options["auth_header"] not in {None, "authorization", "api-key"}:
             raise Misconfigured(f"target {target.name}: auth_header = {options['auth_header']!r} must be 'authorization' or 'api-key'")
-        address = address_of(target) or FACTS.address
+        address = address_of(target) or known.address
         host = urlsplit(address).hostname or ""
-        is_openai = facts.is_openai(host)
+        is_azure = target.provider == "azure" or facts.is_azure(host)
+        is_openai = is_azure or facts.is_openai(host)
         self.target = target
+        self._deployments = is_azure and urlsplit(address).path.rstrip("/") == "/openai"  # Azure's dated API has the model in the path
         self._notes = LeftOutNotes(target.name, logger)
         self.dialect = OpenAIDialect(
             target=target.name,
             is_openai=is_openai,
-            max_tokens_field=options["max_tokens_field"] or ("max_completion_tokens" if is_openai else "max_tokens"),
+            rows="" if target.provider in {"openai", "azure"} else target.provider,
+            max_tokens_field=options["max_tokens_field"] or "",
             stream_usage=options["stream_usage"],
             sampling=options["sampling"],
             refused=refused_of(target, options["refused"]),
             base_model=options["base_model"],
+            seed_field=options["seed_field"],
+            names=options["names"],
+            strict_tools=options["strict_tools"],
+            schemas=options["schemas"],
+            thinking=options["thinking"],
+            tools=options["tools"],
             document_prefix=options["document_prefix"],
             query_prefix=options["query_prefix"],
         )
-        known = self._embedder = model_of("openai", target.model) or UNKNOWN
+        embedder = self._embedder = model_of(target.provider, target.model) or UNKNOWN
         self.traits = Traits(
+            tools=options["tools"],
+            schema=options["schemas"] != "none",
+            embed="embed" in known.kinds,
             context_tokens=target.context_tokens,
             space=self._space(target.dimensions, is_unit=True),
             host="" if is_openai else urlsplit(address).netloc.rpartition("@")[2],
             max_batch_texts=options["max_batch_texts"] or Traits().max_batch_texts,
-            max_batch_tokens=options["max_batch_tokens"] or (MAX_BATCH_TOKENS if known.text_tokens else None),
-            max_text_tokens=options["max_text_tokens"] or known.text_tokens,
+            max_batch_tokens=options["max_batch_tokens"] or (MAX_BATCH_TOKENS if embedder.text_tokens else None),
+            max_text_tokens=options["max_text_tokens"] or embedder.text_tokens,
             can_bound="max_tokens" not in self.dialect.refused,
         )
-        self._exchange = Exchange(target, keys, _lane(target, options), variable=FACTS.key_variables[0])
+        self._exchange = Exchange(target, keys, _lane(target, options, address), variable=" or ".join(known.key_variables[:2]))
 
     def _space(self, dimensions: int | None, *, is_unit: bool) -> str:
         """provider/model/dimension/normalisation/prefix; a dimension nobody asked for is the model's own."""
@@ -104,19 +123,24 @@ class OpenAIProvider:
         size = dimensions or self._embedder.dimensions or "default"
         prefixes = (self.dialect.document_prefix, self.dialect.query_prefix)
         prefix = "|".join(quote(text, safe=" :") for text in prefixes) if any(prefixes) else "no-prefix"
-        return f"openai/{model}/{size}/{'unit' if is_unit else 'as-is'}/{prefix}"
+        return f"{self.target.provider}/{model}/{size}/{'unit' if is_unit else 'as-is'}/{prefix}"
 
     async def chat(self, call: Call[ChatRequest]) -> ChatReply | Stream:
         """One exchange. Raises Unsupported or Misconfigured (nothing sent), or a Fault."""
         left_out: list[str] = []
+        model = call.request.model or self.target.model
         body = chat_body(call.request, self.target.model, stream=call.stream, dialect=self.dialect, left_out=left_out)
-        self._notes.emit(call, call.request.model or self.target.model, left_out)
+        self._notes.emit(call, model, left_out)
         with remedy(self.target.name):
-            return await self._chat(call, body)
+            return await self._chat(call, body, self._path("/chat/completions", model))
 
-    async def _chat(self, call: Call[ChatRequest], body: bytes) -> ChatReply | Stream:
+    def _path(self, path: str, model: str) -> str:
+        """Where a request goes, below the target's address."""
+        return f"/deployments/{quote(checked_name(model, self.target.name), safe='')}{path}" if self._deployments else path
+
+    async def _chat(self, call: Call[ChatRequest], body: bytes, path: str) -> ChatReply | Stream:
         if not call.stream:
-            data, answer, endpoint = await self._exchange.whole("/chat/completions", body, call)
+            data, answer, endpoint = await self._exchange.whole(path, body, call)
             return chat_reply(data, answer.headers.get("content-type", ""), self._asked(call, answer, endpoint))
 
         def reader(answer: UnreadBody, endpoint: ErrorBoundary) -> OpenAIChatReader:
@@ -128,7 +152,7 @@ class OpenAIProvider:
                 raise malformed(self.target.name, no_stream(data, content_type, key=endpoint.key), request_id=request_id(answer.headers))
             return Replay(to_deltas(chat_reply(data, content_type, self._asked(call, answer, endpoint))))
 
-        return await self._exchange.stream("/chat/completions", body, call, reader=reader, whole=whole)
+        return await self._exchange.stream(path, body, call, reader=reader, whole=whole)
 
     def _asked(self, call: Call[ChatRequest], answer: UnreadBody, endpoint: ErrorBoundary) -> ReadingContext:
         number = request_id(answer.headers)
@@ -144,7 +168,7 @@ class OpenAIProvider:
         name = self.target.name
         dimensions = request.dimensions or self.target.dimensions
         body = embed_body(request, self.target.model, dimensions=dimensions, dialect=self.dialect)
-        data, answer, endpoint = await self._exchange.whole("/embeddings", body, call)
+        data, answer, endpoint = await self._exchange.whole(self._path("/embeddings", self.target.model), body, call)
         number = request_id(answer.headers)
 
         def emit(error: Any) -> SurefootError:
@@ -173,11 +197,11 @@ class OpenAIProvider:
         await self._exchange.aclose()
 
 
-def _lane(target: Target, options: dict[str, Any]) -> Lane:
+def _lane(target: Target, options: dict[str, Any], address: str) -> Lane:
     kind = lane_of(target, "openai")
     if kind == "client":
         return _own_client(target, options)
-    transport = transport_of(target, options, target.base_url or FACTS.address)
+    transport = transport_of(target, options, address)
     return _direct(target, options, transport) if kind == "direct" else _sdk(target, options, transport)
 
 
@@ -198,7 +222,7 @@ def _sdk(target: Target, options: dict[str, Any], transport: Transport) -> SdkLa
         timeout=timeouts(http, connect_s=transport.connect_s),  # of which it writes a header
         default_headers=dict(target.headers),
         default_query={"api-version": version} if version else None,
-        http_client=http_client(http, sender, sign=_sign(options, transport.address)),
+        http_client=http_client(http, sender, sign=_sign(options, transport.address, target)),
     )
     return SdkLane(client, sender, http=http, status_error=openai.APIStatusError)
 
@@ -212,13 +236,23 @@ def _own_client(target: Target, options: dict[str, Any]) -> OwnClientLane:
     )  # fmt: skip
 
 
-def _sign(options: dict[str, Any], address: str) -> Callable[[str], dict[str, str]]:
-    """A key as one header. Azure takes keys as `api-key`, and Entra's tokens (three parts of base64, the first an object) as bearers."""
+def _sign(options: dict[str, Any], address: str, target: Target | None = None) -> Callable[[str], dict[str, str]]:
+    """A key as one header. Azure takes keys as `api-key`, and Entra's tokens (of a function, or by their form: eyJ...) as bearers.
+
+    A header of the target's own that holds a key is the one: no second goes out beside it.
+    """
     wanted = options["auth_header"]
     is_azure = bool(options["api_version"]) or facts.is_azure(urlsplit(address).hostname or "")
+    is_azure = is_azure or (target is not None and target.provider == "azure")
+    is_token = target is not None and callable(target.api_key)
+    has_own = target is not None and any(name.lower() in KEY_HEADERS for name, _ in target.headers)
 
     def sign(key: str) -> dict[str, str]:
-        header = wanted or ("api-key" if is_azure and not (key.startswith("eyJ") and key.count(".") == 2) else "authorization")
+        if has_own:
+            return {}
+        header = wanted or (
+            "api-key" if is_azure and not is_token and not (key.startswith("eyJ") and key.count(".") == 2) else "authorization"
+        )
         return {header: f"Bearer {key}" if header == "authorization" else key}
 
     return sign
@@ -264,7 +298,7 @@ def _direct(target: Target, options: dict[str, Any], transport: Transport) -> Di
             headers[header] = options[name]
     return DirectLane(
         transport,
-        sign=_sign(options, transport.address),
+        sign=_sign(options, transport.address, target),
         headers=headers,
         query=f"?api-version={quote(version)}" if version else "",
     )

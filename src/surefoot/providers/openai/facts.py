@@ -30,6 +30,9 @@ AZURE_HOSTS = (  # with a resource's name or a region before them; public, US go
     ".openai.azure.us", ".services.ai.azure.us", ".cognitiveservices.azure.us", ".api.cognitive.microsoft.us",
     ".openai.azure.cn", ".cognitiveservices.azure.cn", ".api.cognitive.azure.cn",
 )  # fmt: skip
+AZURE_OTHERS = (  # beginnings of deployments there that are not OpenAI's models: they take max_tokens, and all else as it is asked
+    "mistral", "ministral", "magistral", "llama", "meta-llama", "deepseek", "cohere", "grok", "phi-", "kimi", "qwen",
+)  # fmt: skip
 
 MOST_STOPS = 4  # "Up to 4 sequences", API reference
 SAMPLING = frozenset({"temperature", "top_p"})
@@ -116,37 +119,37 @@ EMBEDDERS = tuple(
     for begins, dimensions in (("text-embedding-3-small", 1536), ("text-embedding-3-large", 3072), ("text-embedding-ada-002", 1536))
 )
 
-PROVIDERS = {
-    "openai": facts.ProviderFacts(
-        path="surefoot.providers.openai.endpoint:OpenAIProvider",
-        needs=("aiohttp",),
-        sdk="openai",
-        package="openai",
-        versions=((2, 45), (4, 0)),
-        extra="openai",
-        address="https://api.openai.com/v1",
-        address_variable="OPENAI_BASE_URL",
-        headers_variable="OPENAI_CUSTOM_HEADERS",
-        option_variables=(("organization", "OPENAI_ORG_ID"), ("project", "OPENAI_PROJECT_ID")),
-        key_variables=("OPENAI_API_KEY",),
-        key_starts=("sk-",),
-        default_chat="gpt-5-mini",
-        embedders=("text-embedding-",),
-        talkers=("gpt-", "chatgpt-", "o1", "o3", "o4"),
-        families=(
-            ("text-embedding-", "cl100k"), ("gpt-3.5", "cl100k"), ("gpt-4o", "o200k"), ("gpt-4.", "o200k"), ("gpt-4", "cl100k"),
-            ("gpt-", "o200k"), ("o1", "o200k"), ("o3", "o200k"), ("o4", "o200k"),
-        ),
-        models=(*MODELS, *EMBEDDERS),
-        sources=SOURCES,
-    )
-}  # fmt: skip
+OPENAI = facts.ProviderFacts(
+    path="surefoot.providers.openai.endpoint:OpenAIProvider",
+    needs=("aiohttp",),
+    sdk="openai",
+    package="openai",
+    versions=((2, 45), (4, 0)),
+    extra="openai",
+    address="https://api.openai.com/v1",
+    address_variable="OPENAI_BASE_URL",
+    headers_variable="OPENAI_CUSTOM_HEADERS",
+    option_variables=(("organization", "OPENAI_ORG_ID"), ("project", "OPENAI_PROJECT_ID")),
+    key_variables=("OPENAI_API_KEY",),
+    key_starts=("sk-",),
+    default_chat="gpt-5-mini",
+    also=("chatgpt", "gpt", "oai"),
+    embedders=("text-embedding-",),
+    talkers=("gpt-", "chatgpt-", "o1", "o3", "o4"),
+    families=(
+        ("text-embedding-", "cl100k"), ("gpt-3.5", "cl100k"), ("gpt-4o", "o200k"), ("gpt-4.", "o200k"), ("gpt-4", "cl100k"),
+        ("gpt-", "o200k"), ("o1", "o200k"), ("o3", "o200k"), ("o4", "o200k"),
+    ),
+    models=(*MODELS, *EMBEDDERS),
+    sources=SOURCES,
+)  # fmt: skip
+PROVIDERS = {"openai": OPENAI}
 
 
 @lru_cache(maxsize=256)
-def model_of(name: str) -> OpenAIModelFacts:
-    """The row of a chat model, OTHER where there is none."""
-    found = facts.model_of("openai", name)
+def model_of(name: str, provider: str = "openai") -> OpenAIModelFacts:
+    """The row of a chat model at a house that speaks OpenAI's protocol, OTHER where there is none."""
+    found = facts.model_of(provider, name)
     return found if isinstance(found, OpenAIModelFacts) else OTHER
 
 

@@ -6,16 +6,17 @@ than the call's own work. Source: the OpenAI API reference, "Create chat complet
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from surefoot.errors import Unsupported
+from surefoot.facts import base_name
 from surefoot.providers._parameters import bounded_tokens, check_stops, nearest_effort, note
 from surefoot.providers.http.body import Fields, base64_text, encoded, image_type, own_tool, raw
-from surefoot.providers.openai.facts import MOST_STOPS, OTHER, SAMPLING, OpenAIModelFacts, model_of
+from surefoot.providers.openai.facts import AZURE_OTHERS, MODELS, MOST_STOPS, OTHER, SAMPLING, OpenAIModelFacts, model_of
 from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Opaque, Part, Reasoning, Schema, Text, Tool, clean
 
 SOUNDS = {
@@ -24,23 +25,36 @@ SOUNDS = {
 
 
 class OpenAIDialect(Struct, frozen=True, kw_only=True):
-    """What differs between servers of the protocol.
+    """What differs between servers of the protocol; `seed_field` to `tools`: see OPTIONS in `endpoint`.
 
-    `max_tokens_field`: OpenAI's own models want `max_completion_tokens`, most other servers know only `max_tokens`. `stream_usage`: ask for
-    usage at a stream's end. `sampling`: whether temperature and top_p may be sent; None: unless OpenAI's reasoning models refuse them.
-    `refused`: parameters never to be sent. `base_model`: the model behind a deployment of another name.
-    `prefixes`: put before each text to embed, for documents and for queries.
+    `rows`: the provider whose table says what its models take; "" for none. `max_tokens_field`: OpenAI's own models want
+    `max_completion_tokens`, most others know only `max_tokens`; "": by the model. `stream_usage`: ask for usage at a stream's end.
+    `sampling`: whether temperature and top_p may be sent; None: unless OpenAI's reasoning models refuse them. `refused`: parameters never
+    to be sent. `base_model`: the model behind a deployment of another name. `prefixes`: put before each text to embed, for documents and
+    for queries.
     """
 
     target: str
     is_openai: bool = False
-    max_tokens_field: str = "max_tokens"
+    rows: str = ""
+    max_tokens_field: str = ""
     stream_usage: bool = True
     sampling: bool | None = None
     refused: tuple[str, ...] = ()
     base_model: str = ""
+    seed_field: str = "seed"
+    names: bool = True
+    strict_tools: bool = True
+    schemas: Literal["schema", "object", "none"] = "schema"
+    thinking: Literal["effort", "switch", "both"] = "effort"
+    tools: bool = True
     document_prefix: str = ""
     query_prefix: str = ""
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether the server takes less than the protocol has."""
+        return not (self.names and self.strict_tools and self.tools and self.schemas == "schema")
 
 
 def chat_body(request: ChatRequest, model: str, *, stream: bool, dialect: OpenAIDialect, left_out: list[str] | None = None) -> bytes:
@@ -50,11 +64,12 @@ def chat_body(request: ChatRequest, model: str, *, stream: bool, dialect: OpenAI
     or extras that are no JSON, BadRequest for text that is no Unicode.
     """
     model = request.model or model
-    request = fitted(request, request.model or dialect.base_model or model, dialect, left_out)
+    base = request.model or dialect.base_model or model
+    request = fitted(request, base, dialect, left_out)
     body: Fields = {"model": model, "messages": [_message(message, dialect.target) for message in request.messages]}
     settings: tuple[tuple[str, float | None], ...] = (
-        (dialect.max_tokens_field, request.max_tokens),
-        ("seed", request.seed),
+        (limit_field(base, dialect), request.max_tokens),
+        (dialect.seed_field, request.seed),
         ("temperature", request.temperature),
         ("top_p", request.top_p),
     )
@@ -62,16 +77,65 @@ def chat_body(request: ChatRequest, model: str, *, stream: bool, dialect: OpenAI
     if request.stop:
         body["stop"] = request.stop
     if request.reasoning_effort:
-        body["reasoning_effort"] = request.reasoning_effort
+        body.update(_thinking(request.reasoning_effort, dialect))
     if request.tools:
         _tools(body, request, dialect)
     if request.schema is not None:
         body["response_format"] = _shape(request.schema)
+    if dialect.is_narrow:
+        _narrow(body, request, dialect, left_out)
     if stream:
         body["stream"] = True
         if dialect.stream_usage:
             body["stream_options"] = {"include_usage": True}
     return encoded(body, request.extra, dialect.target)
+
+
+def row_of(model: str, dialect: OpenAIDialect) -> OpenAIModelFacts:
+    """What `model` takes where the dialect's target is."""
+    return model_of(model, dialect.rows or "openai") if dialect.is_openai or dialect.rows else OTHER
+
+
+def limit_field(model: str, dialect: OpenAIDialect) -> str:
+    """What the limit of an answer is called: OpenAI's own models have a word of their own, wherever they are served."""
+    if dialect.max_tokens_field:
+        return dialect.max_tokens_field
+    is_theirs = not base_name(model).startswith(AZURE_OTHERS) if dialect.is_openai else row_of(model, dialect) in MODELS
+    return "max_completion_tokens" if is_theirs else "max_tokens"
+
+
+def _thinking(effort: str, dialect: OpenAIDialect) -> Fields:
+    """An effort in the server's words."""
+    if dialect.thinking == "effort" or (dialect.thinking == "both" and effort != "none"):
+        return {"reasoning_effort": effort}
+    return {"thinking": {"type": "disabled" if effort == "none" else "enabled"}}
+
+
+def _narrow(body: Fields, request: ChatRequest, dialect: OpenAIDialect, left_out: list[str] | None) -> None:
+    """Take out what the server does not know: names, `strict`, schemas. Raises Unsupported (nothing is sent) where that cannot be."""
+    if not dialect.tools and request.tools:
+        raise Unsupported(f"{dialect.target}: models there call no tools; ask another provider's for that; nothing was sent")
+    if not dialect.names:
+        named = [message for message in body["messages"] if message.pop("name", "")]
+        if named:
+            note(left_out, "name")
+    if not dialect.strict_tools:
+        strict = [tool["function"].pop("strict", None) for tool in body.get("tools", ()) if isinstance(tool, dict)]
+        if True in strict:
+            note(left_out, "strict")
+    schema = request.schema
+    if schema is None or dialect.schemas == "schema":
+        return
+    if dialect.schemas == "none":
+        raise Unsupported(
+            f"{dialect.target}: answers there are held to no form; ask for it by a tool of your own, or in words; nothing was sent"
+        )
+    body["response_format"] = {"type": "json_object"}
+    if schema.schema:
+        note(left_out, "schema")
+        at = next((i for i, message in enumerate(body["messages"]) if message["role"] != "system"), len(body["messages"]))
+        words = f"Answer with one JSON object that fits this JSON schema, and nothing else:\n{schema.schema}"
+        body["messages"].insert(at, {"role": "system", "content": clean(words)})
 
 
 def embed_body(request: EmbedRequest, model: str, *, dimensions: int | None, dialect: OpenAIDialect) -> bytes:
@@ -97,7 +161,7 @@ def fitted(request: ChatRequest, model: str, dialect: OpenAIDialect, left_out: l
     time. Raises Unsupported (nothing is sent) for a model of another API and for tools that the model does not take, or not beside an
     effort; BadRequest for an effort that is none, and for more stop sequences than are taken.
     """
-    row = model_of(model) if dialect.is_openai else OTHER
+    row = row_of(model, dialect)
     if row.api != "chat":
         raise Unsupported(
             f"{dialect.target}: {model} answers in OpenAI's Responses API only, not in Chat Completions, which is spoken here; ask another "
@@ -128,7 +192,10 @@ def fitted(request: ChatRequest, model: str, dialect: OpenAIDialect, left_out: l
 def _effort(request: ChatRequest, model: str, row: OpenAIModelFacts, dialect: OpenAIDialect, left_out: list[str] | None) -> str:
     """The effort as the model knows it, beside the tools asked for."""
     effort = request.reasoning_effort
-    if effort and row.efforts is not None and (row.efforts or effort != "none"):
+    if effort and row.efforts == ("none",):  # it thinks or does not
+        note(left_out, "reasoning_effort") if effort != "none" else None
+        effort = "none" if effort == "none" else ""
+    elif effort and row.efforts is not None and (row.efforts or effort != "none"):
         effort = nearest_effort(effort, row.efforts, target=dialect.target, model=model, left_out=left_out)
     elif row.efforts == ():
         effort = ""
