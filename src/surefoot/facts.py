@@ -22,6 +22,7 @@ TABLES = (  # modules with a PROVIDERS; a new provider of ours is its folder and
     "surefoot.providers.google.facts",
     "surefoot.providers.local.facts",
     "surefoot.providers.openai.houses",
+    "surefoot.providers.clouds.facts",
 )
 OPEN_WEIGHTS = (  # vocabularies of models that many servers serve, by what stands in a name; see `families`
     ("llama", "llama3"), ("qwen", "qwen"), ("mistral", "mistral"), ("mixtral", "mistral"), ("ministral", "mistral"),

@@ -166,4 +166,4 @@ def _harmless(record: logging.LogRecord) -> bool:
 
 
 KEY_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})  # the headers that keys travel in, by vendor
-KEY_REFERENCES = ("env:", "file:", "vault:", "aws:", "age:", "fernet:")  # resolved by surefoot.credentials
+KEY_REFERENCES = ("env:", "file:", "vault:", "aws:", "age:", "fernet:", "adc:")  # resolved by surefoot.credentials

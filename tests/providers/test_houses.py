@@ -66,6 +66,8 @@ def test_each_house_knows_its_address_and_its_key(name, monkeypatch):
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
+        ("vertexai:gemini-3-flash", "vertex"),
+        ("bedrock_converse:x", "bedrock"),
         ("mistralai:x", "mistral"),
         ("azure_openai:x", "azure"),
         ("grok:x", "xai"),

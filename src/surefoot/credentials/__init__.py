@@ -10,6 +10,7 @@ A key is read when it is needed, kept in a Secret and never in a message. One th
     fernet:PATH#REFERENCE       likewise; left out: env:SUREFOOT_FERNET_KEY
     aws:SECRET_ID#FIELD         AWS Secrets Manager; the field of a JSON secret, or all of it
     vault:PATH#FIELD            HashiCorp Vault or OpenBao; see `_vault`
+    adc:                        an access token of Google Cloud's application default credentials
 """
 
 from __future__ import annotations
@@ -249,15 +250,18 @@ def _text(name: str) -> str:
 
 def keys_of(target: Target, known: KnownProvider) -> KeySource | None:
     """Where the key of `target` comes from, by what is known of its provider; None where it needs none, or its SDK signs by itself."""
-    if not known.key_variables and known.keyless == "everywhere" and target.api_key is None and target.client is None:
+    is_said = target.api_key is not None or target.client is not None
+    if not known.key_variables and known.keyless == "everywhere" and not is_said:
         return Given(PLACEHOLDER)
     is_at_home = bool(known.place) and target.base_url == known.address
+    keyless = "nowhere" if is_at_home and known.keyless == "elsewhere" else known.keyless
     try:
-        return key_source(target, known.key_variables, keyless="nowhere" if is_at_home and known.keyless == "elsewhere" else known.keyless)
+        found = key_source(target, known.key_variables, keyless=keyless)
     except Misconfigured:
-        if target.api_key is not None or not (known.signs or known.key_reference):
+        if is_said or not known.signs:
             raise
-    return by_reference(known.key_reference) if known.key_reference else None
+        return None
+    return by_reference(known.key_reference) if found is None and known.key_reference and not is_said else found
 
 
 def key_source(target: Target, variables: tuple[str, ...], *, keyless: str = "elsewhere") -> KeySource | None:
@@ -308,7 +312,11 @@ def by_reference(reference: str) -> KeySource:
         from surefoot.credentials._vault import VaultReader
 
         return _in_thread(VaultReader(rest, os.environ))  # noqa: TID251 - one of the readers of the environment
-    raise Misconfigured(f"api_key reference {scheme!r} is not known; known are env, file, age, fernet, aws and vault")
+    if scheme == "adc":
+        from surefoot.credentials._google import GoogleTokenReader
+
+        return _in_thread(GoogleTokenReader())
+    raise Misconfigured(f"api_key reference {scheme!r} is not known; known are env, file, age, fernet, aws, vault and adc")
 
 
 def _opener(reference: str) -> Secret:
@@ -331,6 +339,7 @@ def _in_thread(reader: _Reader) -> Leased:
 
 if TYPE_CHECKING:
     from surefoot.credentials._aws import AWSReader
+    from surefoot.credentials._google import GoogleTokenReader
     from surefoot.credentials._vault import VaultReader
 
-    _Reader = AWSReader | VaultReader
+    _Reader = AWSReader | GoogleTokenReader | VaultReader

@@ -12,7 +12,9 @@ from typing import Any
 from surefoot.core.deltas import Replay, to_deltas
 from surefoot.core.stream import Stream
 from surefoot.errors import SurefootError, Unsupported
+from surefoot.facts import provider_of
 from surefoot.providers._parameters import LeftOutNotes
+from surefoot.providers.anthropic import clouds
 from surefoot.providers.anthropic.facts import PROVIDERS
 from surefoot.providers.anthropic.requests import MAX_TOKENS, AnthropicDialect, chat_body
 from surefoot.providers.anthropic.responses import AnthropicChatReader, AnthropicContext, chat_reply
@@ -49,12 +51,14 @@ class AnthropicProvider:
     """
 
     def __init__(self, target: Target, keys: KeySource | None) -> None:
-        options = options_of(target, OPTIONS)
+        known = provider_of(target.provider) or FACTS
+        options = options_of(target, {**OPTIONS, **dict(known.options)})
         self.target = target
         self._notes = LeftOutNotes(target.name, logger)
         self.dialect = AnthropicDialect(target=target.name, max_tokens=options["max_tokens"], sampling=options["sampling"])
         self.traits = Traits(context_tokens=target.context_tokens, embed=False, answer_tokens=options["max_tokens"])
-        self._exchange = Exchange(target, keys, _lane(target, options), variable=FACTS.key_variables[0])
+        lane = _lane(target, options, has_key=keys is not None)
+        self._exchange = Exchange(target, keys, lane, variable=" or ".join(known.key_variables), signs=known.signs and keys is None)
 
     async def chat(self, call: Call[ChatRequest]) -> ChatReply | Stream:
         """One exchange. Raises Unsupported or Misconfigured (nothing sent), or a Fault."""
@@ -95,13 +99,15 @@ class AnthropicProvider:
         await self._exchange.aclose()
 
 
-def _lane(target: Target, options: dict[str, Any]) -> Lane:
+def _lane(target: Target, options: dict[str, Any], *, has_key: bool) -> Lane:
     headers = dict(target.headers)
     if options["beta"]:
         headers["anthropic-beta"] = options["beta"]
     kind = lane_of(target, "anthropic")
     if kind == "client":
         return _own_client(target, options, headers)
+    if target.provider in clouds.CLOUDS:
+        return clouds.cloud_lane(target, options, headers, lane=kind, has_key=has_key)
     transport = transport_of(target, options, target.base_url or FACTS.address)
     if kind == "sdk":
         return _sdk(target, transport, headers)

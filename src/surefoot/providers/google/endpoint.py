@@ -16,7 +16,7 @@ from urllib.parse import quote
 from surefoot.core.deltas import Replay, to_deltas
 from surefoot.core.stream import Stream
 from surefoot.errors import Misconfigured, SurefootError, Unsupported
-from surefoot.facts import ModelFacts, model_of
+from surefoot.facts import ModelFacts, model_of, provider_of
 from surefoot.providers._parameters import LeftOutNotes
 from surefoot.providers.google.facts import PROVIDERS
 from surefoot.providers.google.lanes import is_vertex, lane_for
@@ -53,10 +53,10 @@ OPTIONS: dict[str, Any] = {
 
 VERTEX_OPTIONS = ("vertexai", "project", "location", "credentials")
 VERTEX = (
-    "Vertex AI takes no Gemini API key: give Target(..., client=genai.Client(vertexai=True, project=..., location=...)), or use its "
-    "OpenAI-compatible address: "
-    'Target("openai:google/MODEL", base_url="https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION/endpoints/'
-    'openapi", api_key=ACCESS_TOKEN)'
+    'Vertex AI takes no Gemini API key, and is a provider of its own: Target("vertex:MODEL", options=(("project", ...), '
+    '("location", ...))); or give Target(..., client=genai.Client(vertexai=True, project=..., location=...)), or use its '
+    'OpenAI-compatible address: Target("openai:google/MODEL", base_url="https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/'
+    'locations/LOCATION/endpoints/openapi", api_key=ACCESS_TOKEN)'
 )
 
 
@@ -67,9 +67,10 @@ class GoogleProvider:
     """
 
     def __init__(self, target: Target, keys: KeySource | None) -> None:
-        if any(name in VERTEX_OPTIONS for name, _ in target.options):
+        known = provider_of(target.provider) or PROVIDERS["google"]
+        if target.provider == "google" and any(name in VERTEX_OPTIONS for name, _ in target.options):
             raise Misconfigured(f"target {target.name}: {VERTEX}")
-        options = options_of(target, OPTIONS)
+        options = options_of(target, {**OPTIONS, **dict(known.options)})
         model = target.model
         by_prefix = model.startswith("gemini-embedding-2")
         default = PREFIXES if by_prefix else ("", "")
@@ -94,7 +95,7 @@ class GoogleProvider:
             max_batch_tokens=options["max_batch_tokens"],
             max_text_tokens=options["max_text_tokens"] or self._embedder.text_tokens,
         )
-        self._exchange = Exchange(target, keys, lane_for(target, options), variable=PROVIDERS["google"].key_variables[0])
+        self._exchange = Exchange(target, keys, lane_for(target, options), variable=" or ".join(known.key_variables))
 
     def _space(self, dimensions: int | None, *, is_unit: bool) -> str:
         """provider/model/dimension/normalisation/prefix; a task type is Google's own kind of prefix."""

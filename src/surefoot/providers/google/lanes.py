@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from surefoot.errors import Misconfigured
 from surefoot.providers.google.facts import PROVIDERS
@@ -23,6 +24,7 @@ from surefoot.secret import Secret
 from surefoot.settings import Target
 
 KEY_HEADER = "x-goog-api-key"
+VERTEX_VERSION = "v1beta1"  # of Vertex AI's API, which the SDK takes by itself
 
 
 def lane_for(target: Target, options: dict[str, Any]) -> Lane:
@@ -31,12 +33,14 @@ def lane_for(target: Target, options: dict[str, Any]) -> Lane:
     if kind == "client":
         return _own_client(target, options)
     transport = transport_of(target, options, target.base_url or PROVIDERS["google"].address)
+    if target.provider == "vertex":
+        return _vertex_sdk(target, options, transport) if kind == "sdk" else _vertex_direct(target, options, transport)
     return _sdk(target, options, transport) if kind == "sdk" else _direct(target, options, transport)
 
 
 def is_vertex(target: Target) -> bool:
-    """True if the caller's client speaks to Vertex AI."""
-    return bool(getattr(target.client, "vertexai", False))
+    """True for a target at Vertex AI, by its name or by the caller's client."""
+    return target.provider == "vertex" or bool(getattr(target.client, "vertexai", False))
 
 
 class GenaiLane:
@@ -102,6 +106,56 @@ def _sdk(target: Target, options: dict[str, Any], transport: Transport) -> Genai
     return GenaiLane(
         client._api_client, status_error=errors.APIError, headers=dict(target.headers), limit=options["max_body_bytes"], sender=sender  # noqa: SLF001 - see above
     )  # fmt: skip
+
+
+def _vertex_sdk(target: Target, options: dict[str, Any], transport: Transport) -> GenaiLane:
+    """With a token in the place of the credentials that the SDK would look for, or the key of its express mode."""
+    genai, errors, types = _genai(target)
+    from google.oauth2.credentials import Credentials
+
+    sender = Sender(transport)
+    said: dict[str, Any] = {"api_key": STAND_IN}
+    if options["project"]:
+        said = {"project": options["project"], "location": options["location"], "credentials": Credentials(token=STAND_IN)}  # type: ignore[no-untyped-call]
+    client = genai.Client(
+        vertexai=True,
+        http_options=types.HttpOptions(
+            base_url=transport.address, api_version=VERTEX_VERSION, httpx_async_client=http_client(_http(genai), sender)
+        ),
+        **said,
+    )
+    return GenaiLane(
+        client._api_client, status_error=errors.APIError, headers=dict(target.headers), limit=options["max_body_bytes"], sender=sender  # noqa: SLF001 - see above
+    )  # fmt: skip
+
+
+def _vertex_direct(target: Target, options: dict[str, Any], transport: Transport) -> VertexLane:
+    from msgspec.structs import replace
+
+    project, location = (quote(str(options[name]), safe="") for name in ("project", "location"))
+    at = replace(transport, address=f"{transport.address.rstrip('/')}/{VERTEX_VERSION}")
+    lane = DirectLane(
+        at, sign=lambda key: {"authorization": f"Bearer {key}"} if project else {KEY_HEADER: key}, headers=dict(target.headers)
+    )  # fmt: skip
+    return VertexLane(lane, f"/projects/{project}/locations/{location}" if project else "")
+
+
+class VertexLane:
+    """The direct lane below a project and a location, where the publisher's models are, and one's own."""
+
+    def __init__(self, lane: DirectLane, place: str) -> None:
+        self._lane = lane
+        self._place = place
+
+    async def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> SessionAnswer:
+        """Send `body` once. An answer with any status is an answer."""
+        publisher = "/publishers/google" if path.startswith("/models/") else ""
+        whole = path if path.startswith("/projects/") else f"{self._place}{publisher}{path}"
+        return await self._lane.post(whole, body, key, extra)
+
+    async def aclose(self) -> None:
+        """Drop what is still being answered, and the connections unless another target uses them."""
+        await self._lane.aclose()
 
 
 def _http(genai: Any) -> Any:

@@ -41,11 +41,12 @@ class Exchange:
 
     __slots__ = ("_in_flight", "_key_in_use", "_keys", "_lane", "_missing", "_signs", "target")
 
-    def __init__(self, target: Target, keys: KeySource | None, lane: Lane, *, variable: str) -> None:
+    def __init__(self, target: Target, keys: KeySource | None, lane: Lane, *, variable: str, signs: bool = False) -> None:
+        """`variable` names the key's, for the error that there is none; with `signs` the lane needs no key of ours."""
         guard_logs(*LOUD)
         self.target = target.name
         self._lane = lane
-        self._signs = target.client is not None
+        self._signs = signs or target.client is not None
         self._in_flight = InFlight()
         self._key_in_use: Secret | None = None
         self._keys: KeySource | None = keys

@@ -38,9 +38,18 @@ class SdkLane:
     """Posts through `client`, an SDK client of openai's or anthropic's that was made with `http_client(http, sender)`."""
 
     def __init__(
-        self, client: Any, sender: Sender, *, http: Any, status_error: type[Exception], headers: Mapping[str, str] | None = None
+        self,
+        client: Any,
+        sender: Sender,
+        *,
+        http: Any,
+        status_error: type[Exception],
+        headers: Mapping[str, str] | None = None,
+        as_fields: bool = False,
     ) -> None:
+        """`as_fields`: bodies are given to the client as dicts, since it takes the model out of them for the address."""
         self._client = client
+        self._as_fields = as_fields
         self._sender = sender
         self._status_error = status_error
         self._response_type = http.Response
@@ -51,10 +60,11 @@ class SdkLane:
 
         What the SDK raises passes through (call it inside an ErrorBoundary).
         """
+        content: dict[str, Any] = {"body": msgspec.json.decode(body)} if self._as_fields else {"content": body}
         with keyed(key):
             try:
                 response = await self._client.post(
-                    extra.path(path), content=body, cast_to=self._response_type, options=options_with(extra, self._options, self._client)
+                    extra.path(path), **content, cast_to=self._response_type, options=options_with(extra, self._options, self._client)
                 )
             except self._status_error as error:
                 response = error.response  # type: ignore[attr-defined]
