@@ -86,6 +86,7 @@ class ModelStack:
         ]
         if any(not group for group in self._groups):
             raise Misconfigured("a list of equal targets is empty")
+        self.names = tuple(spec.name for group in self._groups for spec in group)  # the targets', in order of preference
         self._limits = policy.budgets
         if policy.budget_usd is not None:
             self._limits = (SpendLimit(usd=policy.budget_usd, mode=policy.budget_mode), *policy.budgets)
@@ -111,11 +112,6 @@ class ModelStack:
         threshold, alike, patience_s = said.threshold_for(embed.targets), embed.likeness, said.patience_s
         self._caches = lambda cache: (cache, SemanticLayer(cache, alike=alike, threshold=threshold, patience_s=patience_s))
         self._embedder = embed if owned else None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The targets' names, in order of preference."""
-        return tuple(spec.name for group in self._groups for spec in group)
 
     @property
     def traits(self) -> Traits:

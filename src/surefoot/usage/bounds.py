@@ -19,9 +19,10 @@ NESTED = "generationConfig"  # Google's
 
 def model_asked(request: ChatRequest | EmbedRequest) -> str:
     """The model that `request` names itself, "" where it is the target's own."""
-    said = _extra(request.extra).get("model") if request.extra else None
-    if isinstance(said, str) and said:
-        return said
+    if request.extra:
+        said = _extra(request.extra).get("model")
+        if isinstance(said, str) and said:
+            return said
     return request.model if isinstance(request, ChatRequest) else ""
 
 

@@ -17,7 +17,7 @@ from surefoot._documented import Documented
 from surefoot.rules.spending import FULL, NANO, Claim, SpendCounter, nano
 
 
-class Hold(Struct, Documented, frozen=True, kw_only=True):
+class Hold(Struct, Documented, frozen=True, kw_only=True, gc=False):
     """An amount set aside."""
 
     account: str

@@ -156,8 +156,9 @@ class Surefoot(FunctionCallingLLM):
 
         LlamaIndex has no word for an unknown window: its own default of 3900 tokens stands there, and a warning says so once a model.
         """
-        traits = self.surefoot.traits
-        size = context_size_of(self.surefoot, self.model) if self.context_window is None else None
+        model = self.surefoot
+        traits = model.traits
+        size = context_size_of(model, self.model) if self.context_window is None else None
         if size is None and self.context_window is None and not traits.is_local:
             _warn_of_unknown_window(self.model)
         set_aside = size.total - size.question if size is not None else 0  # for the answer, whatever is asked of it

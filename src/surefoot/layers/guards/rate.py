@@ -119,7 +119,8 @@ class Rate(Guard):
 
     def release(self, call: Call[Any], held: _Passage, outcome: Outcome, now: float) -> None:
         """The attempt has finished: the actual replaces the estimate."""
-        self._heed(call, held, now)
+        if call.state.rate_headers:
+            self._heed(call, held, now)
         passage, loop = held, self._loop
         if loop is None or passage.loop is not loop:
             return  # its loop has died, and its reservations with it
@@ -129,7 +130,9 @@ class Rate(Guard):
             self._spurious.passed()
         if passage.turn_s is not None:
             self._note(passage, outcome, now)
-        if isinstance(error, RateLimited):
+        if error is None:
+            passage.settle(None if usage is None else usage.total_tokens, now)
+        elif isinstance(error, RateLimited):
             self._refused(passage, error, now)
         elif isinstance(error, Refused):
             passage.give_back()

@@ -15,7 +15,6 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from hashlib import blake2b
-from sys import getsizeof
 from typing import Any
 
 import msgspec
@@ -25,6 +24,7 @@ from msgspec.structs import replace
 from surefoot.cache.envelope import packed, unpacked
 from surefoot.cache.keys import digest
 from surefoot.cache.single_flight import KeyClaim, SingleFlight
+from surefoot.cache.sizes import size_bytes_of
 from surefoot.cache.vectors import VectorCache
 from surefoot.core.deadlines import run_until
 from surefoot.core.deltas import Replay, to_deltas
@@ -51,7 +51,6 @@ from surefoot.types import Call, CallState, ChatReply, ChatRequest, EmbedRequest
 JITTER = 0.1  # share of the time-to-live by which rows expire earlier, so that what was filled together does not empty together
 WHOLE = ("stop", "tool_calls")  # ended by itself; "length" is cut, the others are refusals or defects
 TENANTS = 10_000  # key prefixes remembered; beyond that they are computed anew
-RECORD_BYTES = 400  # a reply's record, or a tool call's, with its usage and short names
 NO_HELP = (BadRequest, ContextTooLong, ContentRefused, InvalidOutput, Unsupported)  # an old answer does not mend a wrong question
 
 _log = logging.getLogger("surefoot.cache")
@@ -251,7 +250,7 @@ class Cache:
         cached = CachedReply(self.clock(), replace(reply, attempts=0, cost_usd=0.0, cached=True, trail=()))
         ttl_s = self.ttl_s + self.stale_s
         if self._remember is not None:
-            self._remember(key, cached, size_bytes=_size_bytes(reply), ttl_s=ttl_s)
+            self._remember(key, cached, size_bytes=size_bytes_of(reply), ttl_s=ttl_s)
             return
         task = self._writing[key] = self.later(self.store.set(key, packed(key, _encoder.encode(cached)), ttl_s=ttl_s))
         task.add_done_callback(lambda _: self._writing.pop(key, None))
@@ -374,13 +373,6 @@ def is_whole(reply: ChatReply) -> bool:
     if reply.finish_reason not in WHOLE or (reply.tool_calls and reply.invalid_tool_calls):
         return False
     return bool(reply.tool_calls or reply.text.strip() or reply.content)
-
-
-def _size_bytes(reply: ChatReply) -> int:
-    """What `reply` takes in memory, about: its texts, and a record for each part."""
-    records = (reply, *reply.tool_calls, *reply.content, *reply.citations)
-    texts = [value for record in records for name in record.__struct_fields__ if isinstance(value := getattr(record, name), str | bytes)]
-    return RECORD_BYTES * (len(records) + len(reply.logprobs)) + sum(map(getsizeof, texts))
 
 
 def _under_way(task: asyncio.Task[None] | None) -> bool:

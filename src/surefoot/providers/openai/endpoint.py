@@ -7,8 +7,7 @@ session (`lane="direct"`); bodies, answers and event streams are our own functio
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -130,9 +129,15 @@ class OpenAIProvider:
         left_out: list[str] = []
         model = call.request.model or self.target.model
         body = chat_body(call.request, self.target.model, stream=call.stream, dialect=self.dialect, left_out=left_out)
-        self._notes.emit(call, model, left_out)
-        with remedy(self.target.name):
+        if left_out:
+            self._notes.emit(call, model, left_out)
+        try:
             return await self._chat(call, body, self._path("/chat/completions", model))
+        except BadRequest as refused:
+            advised = with_remedy(refused, self.target.name)
+            if advised is refused:
+                raise
+            raise advised from refused
 
     def _path(self, path: str, model: str) -> str:
         """Where a request goes, below the target's address."""
@@ -265,20 +270,16 @@ REMEDIES = {
 }
 
 
-@contextmanager
-def remedy(target: str) -> Iterator[None]:
-    """Add to a refusal of a parameter what to say so that it is not sent: nobody can tell a deployment's model by its name."""
-    try:
-        yield
-    except BadRequest as refused:
-        named = next((name for name in REMEDIES if f"'{name}'" in str(refused)), None)
-        if named is None or refused.code not in {"unsupported_parameter", "unsupported_value"}:
-            raise
-        raise BadRequest(
-            f"{refused}; if this target's model never takes it, give it {REMEDIES[named]}, or say which model it is: "
-            'options=(("base_model", "gpt-5-mini"),)',
-            status=refused.status, code=refused.code, request_id=refused.request_id, target=target,
-        ) from refused  # fmt: skip
+def with_remedy(refused: BadRequest, target: str) -> BadRequest:
+    """A refusal of a parameter with what to say so that it is not sent: nobody can tell a deployment's model by its name."""
+    named = next((name for name in REMEDIES if f"'{name}'" in str(refused)), None)
+    if named is None or refused.code not in {"unsupported_parameter", "unsupported_value"}:
+        return refused
+    return BadRequest(
+        f"{refused}; if this target's model never takes it, give it {REMEDIES[named]}, or say which model it is: "
+        'options=(("base_model", "gpt-5-mini"),)',
+        status=refused.status, code=refused.code, request_id=refused.request_id, target=target,
+    )  # fmt: skip
 
 
 def refused_of(target: Target, given: Any) -> tuple[str, ...]:

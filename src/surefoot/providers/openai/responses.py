@@ -84,7 +84,9 @@ def usage_of(usage: dict[str, Any] | None) -> Usage:
     """Tokens billed, with details; zeros and `estimated` where the server did not say."""
     if not usage:
         return Usage(estimated=True)
-    inputs, outputs = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
+    inputs, outputs = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    if not inputs and not outputs and "prompt_cache_hit_tokens" not in usage:
+        return Usage(input_tokens=_count(usage, "prompt_tokens"), output_tokens=_count(usage, "completion_tokens"))
     return Usage(
         input_tokens=_count(usage, "prompt_tokens"),
         output_tokens=_count(usage, "completion_tokens"),
