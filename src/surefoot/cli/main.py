@@ -10,6 +10,7 @@ from pathlib import Path
 from surefoot import __version__
 from surefoot.cli.chat import _ask, _chat
 from surefoot.cli.doctor import _doctor
+from surefoot.cli.jobs import add_jobs
 from surefoot.cli.parts import PARTS, run_part
 from surefoot.cli.usage import _usage
 from surefoot.config import DEFAULT_CONFIG
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("--no-calls", action="store_true", help="make no call that costs anything")
     look.add_argument("--json", action="store_true", help="for programs")
     look.set_defaults(run=_doctor)
+    add_jobs(commands)
     for name, (_, _, says) in PARTS.items():
         commands.add_parser(name, help=says)
     return parser

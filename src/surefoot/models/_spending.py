@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from surefoot import runtime
 from surefoot.core.stack import Layer
@@ -19,6 +19,8 @@ from surefoot.usage.quotes import Quotes
 from surefoot.usage.spend import SpendStore
 from surefoot.usage.tokens import guess_usage
 
+Budgets: TypeAlias = tuple[tuple[Sequence[SpendLimit], SpendStore], ...]  # limits, each with where they are kept
+
 
 def open_spend_store(spec: str) -> SpendStore:
     """Where budgets of several processes are kept. Raises Misconfigured for an address that cannot be read."""
@@ -29,10 +31,13 @@ def open_spend_store(spec: str) -> SpendStore:
     return RedisSpendStore(spec)
 
 
-def budget_layers(endpoint: Endpoint, limits: Sequence[SpendLimit], spend_store: SpendStore) -> tuple[Layer, ...]:
-    """The layer that keeps `limits`; none where there is nothing to keep."""
-    if not limits or endpoint.price is None:
-        return ()
+def budget_layers(endpoint: Endpoint, budgets: Budgets) -> tuple[Layer, ...]:
+    """The layers that keep `budgets`; none where there is nothing to keep."""
+    return tuple(_budget(endpoint, limits, spend_store) for limits, spend_store in budgets if limits and endpoint.price is not None)
+
+
+def _budget(endpoint: Endpoint, limits: Sequence[SpendLimit], spend_store: SpendStore) -> Budget:
+    assert endpoint.price is not None
     price, traits = endpoint.price, endpoint.traits
     quotes = Quotes(
         endpoint.name,
@@ -42,18 +47,16 @@ def budget_layers(endpoint: Endpoint, limits: Sequence[SpendLimit], spend_store:
         default_tokens=traits.answer_tokens,
         can_bound=traits.can_bound,
     )
-    return (
-        Budget(
-            target=endpoint.name,
-            limits=limits,
-            spend_store=spend_store,
-            quote=quotes,
-            price=price.cost,
-            guess=partial(guess_usage, model=endpoint.name),
-            note=quotes.note,
-            ready=price_reader(price),
-            clock=_date_s,
-        ),
+    return Budget(
+        target=endpoint.name,
+        limits=limits,
+        spend_store=spend_store,
+        quote=quotes,
+        price=price.cost,
+        guess=partial(guess_usage, model=endpoint.name),
+        note=quotes.note,
+        ready=price_reader(price),
+        clock=_date_s,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeAlias, TypeVar
@@ -10,13 +11,14 @@ from surefoot import runtime
 from surefoot.errors import SurefootError
 from surefoot.events import Subscriber
 from surefoot.secret import Secret, locals_cleared
-from surefoot.settings import Policy, Target
+from surefoot.settings import Policy, SpendLimit, Target
 from surefoot.types import Store, Traits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from surefoot.usage.ledger import Ledger
+    from surefoot.usage.spend import SpendStore
 
 TargetLike: TypeAlias = "str | Target | Any"  # Any: a Provider of one's own (surefoot.testing.Scripted)
 T = TypeVar("T")
@@ -43,6 +45,7 @@ class _Model:
             self._stack = ModelStack(targets, policy=self.policy, cache=cache, kind=self._kind)
         self._listeners: tuple[Callable[[Any], None], ...] = ()
         self._ledger: Ledger | None = None  # one that we opened
+        self._origin: Any = None  # of a view: the model it is of, which holds what both use
         if ledger is not None:
             from surefoot.usage.ledger import Ledger
 
@@ -85,6 +88,16 @@ class _Model:
         for listener in self._listeners:
             if isinstance(listener, Subscriber):
                 listener.flush()
+
+    def within(self, *limits: SpendLimit, spend_store: SpendStore) -> Self:
+        """The model with further spend limits, kept in `spend_store`: a view that shares its targets, limits, cache and subscribers.
+
+        A job's budget is one. Closing the view ends its own calls alone; the model itself must outlive it.
+        """
+        view = object.__new__(type(self))
+        vars(view).update(vars(self) | {"_stack": copy.copy(self._stack), "_ledger": None, "_origin": self})
+        vars(view)["_stack"].limit_further(limits, spend_store)
+        return view
 
     async def awarm(self) -> dict[str, SurefootError]:
         """Do before the first call what it would wait for: imports, certificates, price lists, model files; connections open with a call.

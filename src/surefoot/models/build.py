@@ -31,7 +31,7 @@ from surefoot.layers.watch.deadline import Deadline
 from surefoot.layers.watch.lifetime import Lifetime, until
 from surefoot.layers.watch.timeout import Timeout
 from surefoot.layers.watch.trace import Trace
-from surefoot.models._spending import budget_layers, open_spend_store, price_reader
+from surefoot.models._spending import Budgets, budget_layers, open_spend_store, price_reader
 from surefoot.models.endpoints import Endpoint, Lease, ResolvedTarget, beside, release
 from surefoot.models.opened import OpenedStore
 from surefoot.secret import Secret
@@ -94,16 +94,27 @@ class ModelStack:
         if policy.budget_store:
             self._opened.append(OpenedStore(open_spend_store, policy.budget_store))
             self.spend_store = self._opened[-1].store
+        self._budgets: Budgets = ((self._limits, self.spend_store),)
         self._caches: Callable[[Cache], tuple[Layer, ...]] = lambda cache: (cache,)
         self._embedder: Any = None
+        self.start()
+
+    def start(self) -> None:
+        """Nothing is built yet, and nobody waits."""
         self._built: _Built | None = None
         self._opening: asyncio.Task[_Built] | None = None
         # What a call goes through that finds nothing built: the time that building takes is its own, and counts.
-        self.opening = stack(self._open_and_ask, Trace(), Deadline(deadline_s=self._opening_s()), name=kind)
+        self.opening = stack(self._open_and_ask, Trace(), Deadline(deadline_s=self._opening_s()), name=self.kind)
         self._waiting = Lifetime()  # of calls that wait until the layers are built
         self._batches = 0  # under way
         self._closings = 0  # so far
         self._lock = threading.Lock()  # over `_built`; never held while building
+
+    def limit_further(self, limits: Sequence[SpendLimit], spend_store: SpendStore) -> None:
+        """Make a copy of another stack one of its own, with further spend limits. What the other one opened is the other's to close."""
+        self._budgets = (*self._budgets, (limits, spend_store))
+        self._opened, self._embedder = [], None
+        self.start()
 
     def recognise(self, said: Semantic, embed: Any, *, owned: bool) -> None:
         """Answer the same question in other words too, where `embed`, an EmbedModel, finds them alike; if `owned`, it is closed with us."""
@@ -333,7 +344,7 @@ class ModelStack:
             endpoint.concurrency,
             *(() if endpoint.traits.is_local else (endpoint.rate,)),
             *((endpoint.breaker,) if policy.breaker else ()),
-            *budget_layers(endpoint, self._limits, self.spend_store),
+            *budget_layers(endpoint, self._budgets),
             Attempt(
                 target=endpoint.name,
                 price=endpoint.price.cost if endpoint.price is not None else None,

@@ -1,0 +1,1 @@
+"""Spend limits that many processes share: where their accounts are kept."""
