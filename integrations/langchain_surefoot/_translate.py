@@ -261,7 +261,7 @@ def chunks_out(delta: Delta) -> Iterator[ChatGenerationChunk]:
         yield _chunk(AIMessageChunk(content="", additional_kwargs={REASONING: delta.reasoning}))
     if delta.text:
         yield _chunk(AIMessageChunk(content=delta.text))
-    if delta.marker:  # a resumed stream begins again: the reader must be able to see where
+    if delta.is_restart:  # a resumed stream begins again: the reader must be able to see where
         yield _chunk(AIMessageChunk(content="", response_metadata={"marker": delta.marker}))
     if delta.tool_calls:
         pieces = [

@@ -40,7 +40,7 @@ from surefoot.providers.http.sse import EventSource
 from surefoot.providers.http.transport import Transport
 from surefoot.providers.openai.endpoint import OpenAIProvider
 from surefoot.providers.openai.requests import OpenAIDialect, chat_body
-from surefoot.providers.openai.responses import OpenAIChatReader
+from surefoot.providers.openai.stream import OpenAIChatReader
 from surefoot.secret import Secret
 from surefoot.settings import Target
 from surefoot.testing.wire import OK, Limits, OpenAISim, PlainAnswer, WireFault, fault, faults_for

@@ -12,6 +12,7 @@ from surefoot.providers.google import responses as google_responses
 from surefoot.providers.http.faults import ErrorBoundary
 from surefoot.providers.http.sse import EventSource
 from surefoot.providers.openai import responses as openai_responses
+from surefoot.providers.openai import stream as openai_stream
 from surefoot.testing.wire import RECORDINGS, recorded_stream
 from surefoot.testing.world import virtual_run
 from surefoot.types import ChatReply, ChatRequest, Message
@@ -50,7 +51,7 @@ class Bytes:
 
 
 READERS: dict[str, Callable[[], Any]] = {
-    "openai": lambda: openai_responses.OpenAIChatReader(
+    "openai": lambda: openai_stream.OpenAIChatReader(
         openai_responses.ReadingContext(target="t", request_id="r", request=REQUEST, emit=told)
     ),
     "anthropic": lambda: anthropic_responses.AnthropicChatReader(

@@ -69,7 +69,7 @@ def from_deltas(deltas: list[Delta] | tuple[Delta, ...], *, target: str = "") ->
     model = request_id = signature = ""
     calls: dict[int, list[ToolCallDelta]] = {}
     for at, delta in enumerate(deltas):
-        if delta.marker == "resumed":
+        if delta.is_restart:
             return from_deltas(deltas[at + 1 :], target=delta.model or target)  # never a splice of two answers
         usage = delta.usage or usage
         finish = delta.finish_reason or finish

@@ -232,11 +232,16 @@ class Stream:
         if loop.time() - due_at > STOOD_STILL_S:  # suspended, or held up: what arrived meanwhile is read first
             self._idle_timer = loop.call_later(READ_FIRST_S, self._check_silence)
             return
-        waited_s = 0.0 if self._waiting_since is None else self._silent_s + loop.time() - self._waiting_since
+        is_idle = self._waiting_since is not None and not self._thinks_unseen()
+        waited_s = self._silent_s + loop.time() - (self._waiting_since or 0.0) if is_idle else 0.0
         if waited_s >= self._idle_s - 1e-6:
             self.fail(AttemptTimedOut(f"no content for {self._idle_s:g} s in mid-stream", target=self.target))
         else:
             self._idle_timer = loop.call_later(self._idle_s - waited_s, self._check_silence)
+
+    def _thinks_unseen(self) -> bool:
+        """Whether the last that came says that the model thinks; then the deadline alone bounds how long."""
+        return next((delta.is_thinking for delta in reversed(self.deltas) if delta.is_thinking or delta.is_content), False)
 
     async def _drop(self, outcome: Outcome) -> None:
         """Close the source, then finish; a cancel during the close finishes all the same."""
@@ -265,6 +270,11 @@ class Stream:
         for watcher in watchers:
             watcher(outcome)
 
+    @property
+    def is_resumed(self) -> bool:
+        """True if the answer began anew on another target: what was read is not of one piece."""
+        return any(delta.is_restart for delta in self.deltas)
+
     def so_far(self) -> ChatReply:
         """The reply made of what has arrived."""
         return from_deltas(self.deltas, target=self.target)
@@ -280,7 +290,7 @@ def _closed(task: asyncio.Task[None]) -> None:
 
 
 async def open_stream(source: Source, *, target: str = "") -> Stream:
-    """Read up to the first content (or the end) of `source`; holding the Stream means the first token arrived.
+    """Read up to the first content (or the end) of `source`; holding the Stream means the first token arrived, or that the model thinks.
 
     A fault before it is raised as itself, so that retry and fallback stay invisible. An answer with no content at all is still a
     stream if it has its terminal marker.
@@ -289,7 +299,7 @@ async def open_stream(source: Source, *, target: str = "") -> Stream:
     try:
         while True:
             delta = await stream._read()  # noqa: SLF001 - same module, one class
-            if delta.is_content or delta.finish_reason is not None:
+            if delta.is_content or delta.finish_reason is not None or delta.is_thinking:
                 return stream
     except StopAsyncIteration:
         return stream

@@ -267,7 +267,7 @@ async def _read(stream: Stream) -> str:
     """What a reader has in the end who heeds the markers: after a restart only what came since."""
     got: list[str] = []
     async for delta in stream:
-        if delta.marker == "resumed":
+        if delta.is_restart:
             got.clear()
         got.append(delta.text)
     return "".join(got)

@@ -124,10 +124,11 @@ class Delta(Struct, Documented, frozen=True, kw_only=True, omit_defaults=True, g
     request_id: str = ""
     """The vendor's id of the request, for its support; empty where this delta does not say."""
     marker: str = ""
-    """Beside text, what happened; "resumed": the answer begins anew on another target, so drop what you have. Empty for all other deltas.
+    """Beside text, what happened; "resumed": the answer begins anew on another target, so drop what you have. "thinking": the model has
+    begun to think and shows nothing of it. Empty for all other deltas.
     """
     parts: tuple[Part, ...] = ()
-    """Parts that have just become whole: pictures, sounds, and what only the vendor understands (a search its server made)."""
+    """Parts that have just become whole: pictures, and what only the vendor understands (its server's search). A sound comes in pieces."""
     end: AnswerEnd | None = None
     """What is known at the answer's end only, in the last delta; None before it, and where there is nothing to say."""
 
@@ -135,6 +136,16 @@ class Delta(Struct, Documented, frozen=True, kw_only=True, omit_defaults=True, g
     def is_content(self) -> bool:
         """True if a reader sees something: text, thought, a tool call, a picture."""
         return bool(self.text or self.tool_calls or self.reasoning or self.parts)
+
+    @property
+    def is_thinking(self) -> bool:
+        """True if the model has begun to think and shows nothing of it: a sign of life, and nothing to read."""
+        return self.marker == "thinking"
+
+    @property
+    def is_restart(self) -> bool:
+        """True if the answer begins anew on another target: what came before it is no part of it."""
+        return self.marker == "resumed"
 
 
 class AttemptRecord(Struct, Documented, kw_only=True, gc=False):

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from surefoot.core.stack import stack
+from surefoot.core.stream import collect
 from surefoot.errors import AttemptTimedOut, DeadlineExceeded, Interrupted
 from surefoot.layers.watch.attempt import Attempt
 from surefoot.layers.watch.deadline import Deadline
@@ -67,6 +68,16 @@ async def test_slow_reader_is_not_silence():
         text += delta.text
         await asyncio.sleep(10)
     assert text == "one two three"
+
+
+async def test_thinking_that_has_begun_is_life():
+    """Minutes of thoughts that nobody shows are no stalled server: neither the first token's limit nor a silence ends them."""
+    ask = stack(Scripted([Delta(marker="thinking"), Pause(90), "so ", Pause(3), "it is"]), Timeout(first_token_s=7, idle_s=5))
+    assert (await collect(await ask(make_call(stream=True)))).text == "so it is"
+    ask = stack(Scripted([Delta(marker="thinking"), "so ", STALL]), Timeout(first_token_s=7, idle_s=5))
+    stream = await ask(make_call(stream=True))
+    with pytest.raises(Interrupted):
+        await collect(stream)
 
 
 async def test_embedding_has_the_first_tokens_limit():

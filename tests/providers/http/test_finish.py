@@ -13,6 +13,7 @@ from surefoot.providers.anthropic import responses as anthropic_responses
 from surefoot.providers.google import responses as google_responses
 from surefoot.providers.http.finish import FINISHES, GAVE_UP, finish_of
 from surefoot.providers.openai import responses as openai_responses
+from surefoot.providers.openai import stream as openai_stream
 from surefoot.testing import Scripted
 from surefoot.types import ChatReply, ChatRequest, Delta, Message, Schema, ToolCallDelta
 
@@ -30,7 +31,7 @@ def openai(word, *, text=None, call=True, stream=False, request=HELLO) -> ChatRe
         body = {"choices": [{"message": said, "finish_reason": word}], "usage": USAGE}
         return openai_responses.chat_reply(msgspec.json.encode(body), "", asked)
     return read(
-        openai_responses.OpenAIChatReader(asked), [{"choices": [{"delta": said}]}, {"choices": [{"delta": {}, "finish_reason": word}]}]
+        openai_stream.OpenAIChatReader(asked), [{"choices": [{"delta": said}]}, {"choices": [{"delta": {}, "finish_reason": word}]}]
     )
 
 

@@ -248,14 +248,14 @@ class Growing:
 
     def add(self, delta: Delta) -> ChatResponse | None:
         """The response so far, or None for a delta a reader sees nothing of."""
-        if not (delta.is_content or delta.marker):
+        if not (delta.is_content or delta.is_restart):
             return None
         self._text += delta.text
         self._reasoning += delta.reasoning
         for piece in delta.tool_calls:
             self._calls.setdefault(piece.index, []).append(piece)
         extra: dict[str, Any] = {"thinking_delta": delta.reasoning} if delta.reasoning else {}
-        if delta.marker:
+        if delta.is_restart:
             extra["marker"] = delta.marker  # a resumed stream begins again: the reader must be able to see where
         message = _message_out(self._text, self._reasoning, "", [_so_far(self._calls[index]) for index in sorted(self._calls)])
         return ChatResponse(message=message, delta=delta.text, additional_kwargs=extra)

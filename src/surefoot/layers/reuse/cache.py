@@ -232,7 +232,7 @@ class Cache:
         stream = outcome.stream
         if outcome.complete and stream is not None and stream.finish_reason in WHOLE and not call.state.is_cached:
             reply = outcome.reply
-            if isinstance(reply, ChatReply) and not any(delta.marker for delta in stream.deltas):
+            if isinstance(reply, ChatReply) and not stream.is_resumed:
                 self._save(call, prefixes, reply, claim)
         if claim is not None:
             claim.leave(failed=claim.write is None and not outcome.cancelled)

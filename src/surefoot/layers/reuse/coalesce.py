@@ -242,7 +242,7 @@ class SharedCall:
 def _is_whole(answer: Any) -> bool:
     """True if `answer` is one that a cache would keep."""
     if isinstance(answer, Stream):
-        if answer.outcome is None or not answer.outcome.complete or any(delta.marker for delta in answer.deltas):
+        if answer.outcome is None or not answer.outcome.complete or answer.is_resumed:
             return False
         answer = answer.so_far()
     if not isinstance(answer, ChatReply) or answer.finish_reason not in WHOLE or answer.invalid_tool_calls:

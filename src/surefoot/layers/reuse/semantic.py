@@ -159,7 +159,7 @@ class Semantic:
     def _on_finished(self, call: Call[ChatRequest], key: str, question: str, outcome: Outcome) -> None:
         """A stream is over: remember its question if it is whole and of one piece."""
         stream = outcome.stream
-        if outcome.complete and stream is not None and stream.finish_reason == "stop" and not any(delta.marker for delta in stream.deltas):
+        if outcome.complete and stream is not None and stream.finish_reason == "stop" and not stream.is_resumed:
             self._save(call, key, question, outcome.reply)
 
     def _save(self, call: Call[ChatRequest], key: str, question: str, reply: Any) -> None:

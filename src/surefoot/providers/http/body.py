@@ -152,6 +152,17 @@ def base64_text(data: bytes) -> str:
     return b64encode(data).decode()
 
 
+def sound_type(data: bytes) -> str:
+    """The media type of a sound, by its first bytes; raw samples have no mark of their own."""
+    if data[:4] == b"RIFF":
+        return "audio/wav"
+    if data[:3] == b"ID3" or data[:2] in {b"\xff\xfb", b"\xff\xf3", b"\xff\xf2"}:
+        return "audio/mpeg"
+    return {b"OggS": "audio/ogg", b"fLaC": "audio/flac"}.get(
+        data[:4], "audio/aac" if data[:2] in {b"\xff\xf1", b"\xff\xf9"} else "audio/pcm"
+    )
+
+
 def image_type(data: bytes, target: str) -> str:
     """The media type of a picture, by its first bytes. Raises Unsupported if it is none that models read."""
     for start, media_type in ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,12 @@ class ReadingContext(Struct, frozen=True):
     request_id: str
     request: ChatRequest
     emit: Callable[[bytes], SurefootError]  # an error object -> our error
+    vendor: str = ""  # whose the answer's own parts are: see `types.Opaque.vendor`
+
+
+def new_call_id() -> str:
+    """An id for a tool call whose server gave none: results are matched to calls by it."""
+    return f"call_{secrets.token_hex(8)}"
 
 
 def check_not_empty(finish: FinishReason, why: str, asked: ReadingContext) -> None:

@@ -28,7 +28,8 @@ from surefoot.providers.http.transport import OPTIONS as TRANSPORT_OPTIONS
 from surefoot.providers.http.transport import Transport, address_of, check_client, lane_of, transport_of
 from surefoot.providers.openai import facts
 from surefoot.providers.openai.requests import UNSET, OpenAIDialect, chat_body, embed_body
-from surefoot.providers.openai.responses import OpenAIChatReader, chat_reply, vectors
+from surefoot.providers.openai.responses import chat_reply, vectors
+from surefoot.providers.openai.stream import OpenAIChatReader
 from surefoot.secret import KEY_HEADERS, KeySource
 from surefoot.settings import Target
 from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedRequest, Traits
@@ -83,9 +84,12 @@ class OpenAIProvider:
         self.target = target
         self._deployments = is_azure and urlsplit(address).path.rstrip("/") == "/openai"  # Azure's dated API has the model in the path
         self._notes = LeftOutNotes(target.name, logger)
+        netloc = urlsplit(address).netloc.rpartition("@")[2]
+        self._vendor = f"openai/{netloc}"
         self.dialect = OpenAIDialect(
             target=target.name,
             is_openai=is_openai,
+            host=netloc,
             rows="" if target.provider in {"openai", "azure"} else target.provider,
             max_tokens_field=options["max_tokens_field"] or "",
             stream_usage=options["stream_usage"],
@@ -108,7 +112,7 @@ class OpenAIProvider:
             embed="embed" in known.kinds,
             context_tokens=target.context_tokens,
             space=self._space(target.dimensions, is_unit=True),
-            host="" if is_openai else urlsplit(address).netloc.rpartition("@")[2],
+            host="" if is_openai else netloc,
             max_batch_texts=options["max_batch_texts"] or Traits().max_batch_texts,
             max_batch_tokens=options["max_batch_tokens"] or (MAX_BATCH_TOKENS if embedder.text_tokens else None),
             max_text_tokens=options["max_text_tokens"] or embedder.text_tokens,
@@ -165,7 +169,7 @@ class OpenAIProvider:
         def emit(error: Any) -> SurefootError:
             return fault_of(self.target.name, error, request_id=number, key=endpoint.key, private=texts(call.request))
 
-        return ReadingContext(self.target.name, number, call.request, emit)
+        return ReadingContext(self.target.name, number, call.request, emit, self._vendor)
 
     async def embed(self, call: Call[EmbedRequest]) -> EmbedReply:
         """One exchange: the vectors of all texts, in order, checked. Raises MalformedReply if one is missing, torn, zero or no number."""

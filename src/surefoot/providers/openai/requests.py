@@ -15,26 +15,24 @@ from msgspec.structs import replace
 from surefoot.errors import Unsupported
 from surefoot.facts import base_name
 from surefoot.providers._parameters import bounded_tokens, check_stops, nearest_effort, note
-from surefoot.providers.http.body import Fields, base64_text, encoded, image_type, own_tool, raw
+from surefoot.providers.http.body import Fields, encoded, own_tool, raw
 from surefoot.providers.openai.facts import AZURE_OTHERS, MODELS, MOST_STOPS, OTHER, SAMPLING, OpenAIModelFacts, model_of
-from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Opaque, Part, Reasoning, Schema, Text, Tool, clean
-
-SOUNDS = {
-    "audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/vnd.wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3",
-}  # fmt: skip
+from surefoot.providers.openai.messages import messages_of
+from surefoot.types import ChatRequest, EmbedRequest, Schema, Tool, clean
 
 
 class OpenAIDialect(Struct, frozen=True, kw_only=True):
     """What differs between servers of the protocol; `seed_field` to `tools`: see OPTIONS in `endpoint`.
 
-    `rows`: the provider whose table says what its models take; "" for none. `max_tokens_field`: OpenAI's own models want
-    `max_completion_tokens`, most others know only `max_tokens`; "": by the model. `stream_usage`: ask for usage at a stream's end.
-    `sampling`: whether temperature and top_p may be sent; None: unless OpenAI's reasoning models refuse them. `refused`: parameters never
-    to be sent. `base_model`: the model behind a deployment of another name. `prefixes`: put before each text to embed, for documents and
-    for queries.
+    `host`: whose own fields of a conversation are given back. `rows`: the provider whose table says what its models take; "" for none.
+    `max_tokens_field`: OpenAI's own models want `max_completion_tokens`, most others know only `max_tokens`; "": by the model.
+    `stream_usage`: ask for usage at a stream's end. `sampling`: whether temperature and top_p may be sent; None: unless OpenAI's reasoning
+    models refuse them. `refused`: parameters never to be sent. `base_model`: the model behind a deployment of another name. `prefixes`:
+    put before each text to embed, for documents and for queries.
     """
 
     target: str
+    host: str = ""
     is_openai: bool = False
     rows: str = ""
     max_tokens_field: str = ""
@@ -66,7 +64,7 @@ def chat_body(request: ChatRequest, model: str, *, stream: bool, dialect: OpenAI
     model = request.model or model
     base = request.model or dialect.base_model or model
     request = fitted(request, base, dialect, left_out)
-    body: Fields = {"model": model, "messages": [_message(message, dialect.target) for message in request.messages]}
+    body: Fields = {"model": model, "messages": _messages(request, model, dialect, left_out)}
     settings: tuple[tuple[str, float | None], ...] = (
         (limit_field(base, dialect), request.max_tokens),
         (dialect.seed_field, request.seed),
@@ -89,6 +87,12 @@ def chat_body(request: ChatRequest, model: str, *, stream: bool, dialect: OpenAI
         if dialect.stream_usage:
             body["stream_options"] = {"include_usage": True}
     return encoded(body, request.extra, dialect.target)
+
+
+def _messages(request: ChatRequest, model: str, dialect: OpenAIDialect, left_out: list[str] | None) -> list[Fields]:
+    return messages_of(
+        request, host=dialect.host, house=dialect.rows, model=model, target=dialect.target, is_openai=dialect.is_openai, left_out=left_out
+    )  # fmt: skip
 
 
 def row_of(model: str, dialect: OpenAIDialect) -> OpenAIModelFacts:
@@ -256,64 +260,3 @@ def _function(tool: Tool) -> Fields:
     if tool.strict is not None:
         function["strict"] = tool.strict
     return function
-
-
-def _message(message: Message, target: str) -> Fields:
-    role = message.role
-    content = message.content
-    if role == "tool":
-        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": _result(message, target)}
-    if role == "assistant":
-        # Thoughts are not sent back: the protocol has no place for them. A call's raw arguments are, also when they are no JSON.
-        said: Fields = {"role": "assistant", "content": message.text or (None if message.tool_calls else "")}
-        if message.tool_calls:
-            said["tool_calls"] = [
-                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": clean(call.arguments)}}
-                for call in message.tool_calls
-            ]
-    elif isinstance(content, str):
-        said = {"role": role, "content": content}
-    else:
-        said = {"role": role, "content": [_part(part, target) for part in content if not isinstance(part, Reasoning | Opaque)]}
-    if message.name:
-        said["name"] = message.name
-    return said
-
-
-def _result(message: Message, target: str) -> str:
-    """A tool's result; the protocol has no flag for a failed one, so its text says so."""
-    if any(isinstance(part, Image | File) for part in message.parts):
-        raise Unsupported(f"{target}: this protocol carries text only in a tool's result; put the file into the next user message")
-    text = clean(message.text)
-    return f"Error: {text}" if message.is_error and not text.lower().startswith("error") else text
-
-
-def _part(part: Part, target: str) -> Fields:
-    if isinstance(part, Text):
-        return {"type": "text", "text": clean(part.text)}
-    if isinstance(part, Image):
-        picture = {"url": part.url or data_url(part.data, part.media_type or image_type(part.data, target))}
-        if part.detail:
-            picture["detail"] = part.detail
-        return {"type": "image_url", "image_url": picture}
-    assert isinstance(part, File)
-    if part.media_type.startswith("image/"):
-        return {"type": "image_url", "image_url": {"url": data_url(part.data, part.media_type)}}
-    if part.media_type.startswith("audio/"):
-        return _sound(part, target)
-    if part.media_type.startswith("video/"):
-        raise Unsupported(f"{target}: {part.media_type} cannot be sent to a chat model here; send pictures of it, or a transcript")
-    return {"type": "file", "file": {"filename": part.name or "document.pdf", "file_data": data_url(part.data, part.media_type)}}
-
-
-def _sound(part: File, target: str) -> Fields:
-    """A recording; the protocol knows two formats. Models that cannot hear answer it with a 400."""
-    form = SOUNDS.get(part.media_type.partition(";")[0])
-    if form is None:
-        raise Unsupported(f"{target}: {part.media_type} cannot be sent here; sounds go as audio/wav or audio/mpeg, or as a transcript")
-    return {"type": "input_audio", "input_audio": {"data": base64_text(part.data), "format": form}}
-
-
-def data_url(data: bytes, media_type: str) -> str:
-    """`data` as a URL that carries it."""
-    return f"data:{media_type};base64,{base64_text(data)}"

@@ -1,0 +1,136 @@
+"""The shapes of the protocol's answers, and what a server adds to them.
+
+The usual message is decoded at once into the fields that all servers share. One with a field that nobody knows here (`reasoning_details`,
+a call's `extra_content`) is taken apart first: the unknown fields are kept as they were written, the rest is read as any other.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import Raw, Struct
+
+Fields: TypeAlias = dict[str, Raw]
+
+EMPTY = frozenset({b"", b"null", b"{}", b"[]", b'""', b"false"})  # what says nothing
+
+
+class OpenAIFunction(Struct, forbid_unknown_fields=True):
+    """A call's function."""
+
+    name: str | None = None
+    arguments: Raw = Raw()  # text by the protocol; some servers send the object itself
+
+
+class OpenAICall(Struct, forbid_unknown_fields=True):
+    """A tool call, or a piece of one."""
+
+    index: int | None = None
+    id: str | None = None
+    type: str | None = None
+    function: OpenAIFunction | None = None
+
+
+class Said(Struct, forbid_unknown_fields=True):
+    """A message, or a piece of one."""
+
+    role: str | None = None
+    content: str | list[Raw] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[OpenAICall] | None = None
+    function_call: Raw = Raw()
+    audio: Raw = Raw()
+    images: Raw = Raw()
+    annotations: Raw = Raw()
+
+
+class AnswerChoice(Struct):
+    """One answer; further ones (n > 1) stand in `raw` alone."""
+
+    index: int | None = None
+    message: Said | None = None
+    delta: Said | None = None
+    finish_reason: str | None = None
+    logprobs: Raw = Raw()
+    error: Raw = Raw()  # a union with None would refuse an object
+
+
+class ChatAnswer(Struct):
+    """A whole answer, or a chunk of a stream."""
+
+    id: str | int | None = None
+    choices: list[AnswerChoice] | None = None
+    usage: dict[str, Any] | None = None
+    model: str | None = None
+    object: str | None = None
+    citations: Raw = Raw()  # Perplexity's and xAI's addresses
+    search_results: Raw = Raw()  # the same with titles
+    error: Raw = Raw()  # a union with None would refuse an object
+
+
+class Unknown(Struct):
+    """What the first choice's message holds beside the fields above, each value as it was written."""
+
+    said: Fields = {}
+    calls: list[Fields] = []  # of each tool call
+
+
+KNOWN_SAID = frozenset(Said.__struct_fields__)
+KNOWN_CALL = frozenset(OpenAICall.__struct_fields__)
+KNOWN_FUNCTION = frozenset(OpenAIFunction.__struct_fields__)
+
+_answer = msgspec.json.Decoder(ChatAnswer)
+_fields = msgspec.json.Decoder(Fields)
+_list = msgspec.json.Decoder(list[Fields])
+
+
+def decoded(data: bytes) -> tuple[ChatAnswer, Unknown | None]:
+    """The answer or chunk `data`, and what its message holds beside what is read here; None for the usual one.
+
+    Raises ValueError or RecursionError where it is none.
+    """
+    try:
+        return _answer.decode(data), None
+    except msgspec.ValidationError as error:
+        if "unknown field" not in str(error):
+            raise
+    known, unknown = _taken_apart(data)
+    return _answer.decode(known), unknown
+
+
+def is_said(value: Raw) -> bool:
+    """Whether `value` says anything: it is there, and neither null nor empty."""
+    return bytes(value) not in EMPTY
+
+
+def _taken_apart(data: bytes) -> tuple[bytes, Unknown]:
+    """`data` without the unknown fields of its messages, and those of the first choice's."""
+    whole = _fields.decode(data)
+    choices = _list.decode(whole["choices"])
+    found = Unknown()
+    for choice in choices:
+        told = Unknown()
+        for where in ("message", "delta"):
+            if where in choice and is_said(choice[where]):
+                choice[where] = _known(choice[where], told)
+        if bytes(choice.get("index", Raw(b"0"))) in {b"0", b"null"}:
+            found = told
+    whole["choices"] = Raw(msgspec.json.encode(choices))
+    return msgspec.json.encode(whole), found
+
+
+def _known(message: Raw, told: Unknown) -> Raw:
+    said = _fields.decode(message)
+    told.said = {name: said.pop(name) for name in [*said] if name not in KNOWN_SAID}
+    if "tool_calls" in said and is_said(said["tool_calls"]):
+        calls = _list.decode(said["tool_calls"])
+        for call in calls:
+            told.calls.append({name: call.pop(name) for name in [*call] if name not in KNOWN_CALL})
+            if is_said(call.get("function", Raw())):
+                function = _fields.decode(call["function"])
+                call["function"] = Raw(msgspec.json.encode({name: one for name, one in function.items() if name in KNOWN_FUNCTION}))
+        said["tool_calls"] = Raw(msgspec.json.encode(calls))
+    return Raw(msgspec.json.encode(said))

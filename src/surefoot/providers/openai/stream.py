@@ -1,0 +1,277 @@
+"""The OpenAI protocol's event streams: chunks to deltas, and at the end the whole answer as it would have come without a stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from surefoot.providers._merge import merged
+from surefoot.providers.http.faults import malformed
+from surefoot.providers.http.reading import ReadingContext, check_not_empty, new_call_id
+from surefoot.providers.http.redact import snippet
+from surefoot.providers.openai.parts import THOUGHTS, block_of, content_of, end_of, text_of, thoughts_of
+from surefoot.providers.openai.responses import arguments_of, failed, finish_of, usage_of
+from surefoot.providers.openai.shapes import AnswerChoice, Fields, OpenAICall, Said, Unknown, decoded, is_said
+from surefoot.types import AnswerEnd, Delta, File, Image, ToolCallDelta
+
+KEPT = 8  # events whose fields beside the choices go into `raw`: the first, those without a choice, the last
+
+
+class _CallSoFar(Struct):
+    """A tool call under way: what has come of it."""
+
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    extra: dict[str, Any] = {}
+
+
+class OpenAIChatReader:
+    """Reads the events of one streamed answer. Holds the last delta back until usage and the end mark are in."""
+
+    __slots__ = (
+        "_asked", "_calls", "_content", "_finish", "_kept", "_last", "_model", "_others", "_refusal", "_said", "_texts", "_thinks",
+        "_thoughts", "_usage", "done", "finished",
+    )  # fmt: skip
+
+    def __init__(self, asked: ReadingContext) -> None:
+        self._asked = asked
+        self._calls: list[_CallSoFar] = []
+        self._last: dict[int, int] = {}  # the server's index -> ours
+        self._content = False
+        self._texts: list[str] = []
+        self._thoughts: dict[str, list[str]] = {}
+        self._said: dict[str, Any] = {}  # the message's other fields so far
+        self._others: dict[str, Any] = {}  # the choice's
+        self._kept: list[bytes] = []
+        self._thinks = False
+        self._refusal = ""
+        self._finish: str | None = None
+        self._usage: dict[str, Any] | None = None
+        self._model = ""
+        self.finished = False
+        self.done = False
+
+    def read(self, data: bytes, out: list[Delta]) -> None:
+        """One event: a chunk, an error object, or [DONE]."""
+        if data.strip() == b"[DONE]":
+            self.done = True
+            return
+        try:
+            chunk, unknown = decoded(data)
+        except (ValueError, RecursionError) as error:
+            why = f"an event that is no answer: {snippet(data)}"
+            raise malformed(self._asked.target, why, request_id=self._asked.request_id) from error
+        if chunk.usage:
+            self._usage = chunk.usage  # snapshots are cumulative: the last one wins
+        choices = chunk.choices
+        if not choices:  # Azure's first chunk, the usage chunk, a ping
+            if failed(chunk.error) or chunk.object == "error":
+                raise self._asked.emit(data)
+            self._keep(data)
+            return
+        self._model = chunk.model or self._model
+        if not self._kept or choices[0].finish_reason or chunk.citations:
+            self._keep(data)
+        for choice in choices:
+            if not choice.index:  # further choices (n > 1) are not ours to tell apart
+                self._choice(choice, unknown, data if failed(chunk.error) else None, out)
+
+    def _keep(self, data: bytes) -> None:
+        """Remember what an event says beside its choice; of too many the last."""
+        del self._kept[KEPT - 1 :]
+        self._kept.append(data)
+
+    def _choice(self, choice: AnswerChoice, unknown: Unknown | None, broken: bytes | None, out: list[Delta]) -> None:
+        if broken is not None or failed(choice.error) or choice.finish_reason == "error":
+            raise self._asked.emit(broken or bytes(choice.error))
+        said = choice.delta or choice.message
+        if said is not None:
+            text = said.content if type(said.content) is str else text_of(said)
+            reasoning = thoughts_of(said)
+            calls = self._pieces(said.tool_calls, unknown) if said.tool_calls else ()
+            if said.refusal:
+                self._refusal += said.refusal
+            if reasoning:
+                self._thought(said)
+            if unknown is not None or said.audio or said.images or said.annotations or type(said.content) is list:
+                self._more(said, unknown, out)
+            elif text:
+                self._say(text)
+            if text or reasoning or calls:
+                self._content = self._content or bool(text or calls)
+                out.append(Delta(text=text, reasoning=reasoning, tool_calls=calls))
+        if choice.logprobs and is_said(choice.logprobs):
+            self._others["logprobs"] = merged(self._others.get("logprobs"), msgspec.json.decode(choice.logprobs))
+        if choice.finish_reason:
+            self._finish, self.finished = choice.finish_reason, True
+
+    def _say(self, text: str) -> None:
+        if "content" in self._said:  # a list, which goes on
+            self._said["content"] = _blocks(self._said["content"], [{"type": "text", "text": text}])
+        else:
+            self._texts.append(text)
+
+    def _thought(self, said: Said) -> None:
+        for kind in THOUGHTS:
+            if piece := getattr(said, kind):
+                self._thoughts.setdefault(kind, []).append(piece)
+
+    def _more(self, said: Said, unknown: Unknown | None, out: list[Delta]) -> None:
+        """What a piece brings beside text and calls."""
+        found: dict[str, Raw] = {name: value for name in ("audio", "images", "annotations") if is_said(value := getattr(said, name))}
+        found |= {name: value for name, value in (unknown.said.items() if unknown is not None else ()) if is_said(value)}
+        for name, value in found.items():
+            self._add(name, msgspec.json.decode(value))
+        if isinstance(said.content, list):
+            blocks = [block_of(one) for one in said.content]
+            before = [{"type": "text", "text": "".join(self._texts)}] if self._texts else []
+            self._said["content"] = _blocks(self._said.get("content", before), blocks)
+        elif text := text_of(said):
+            self._say(text)
+        if found:
+            parts = tuple(part for part in content_of(said, None, self._asked.vendor) if isinstance(part, Image | File))
+            self._content = self._content or bool(parts)
+            if parts:
+                out.append(Delta(parts=parts))
+            elif not self._thinks:
+                self._thinks = True
+                out.append(Delta(marker="thinking"))
+
+    def _add(self, name: str, value: Any) -> None:
+        if name == "audio" and isinstance(value, dict) and value.get("data"):
+            value = {**value, "data": [value["data"]]}  # pieces of base64 cannot be joined as text
+        self._said[name] = merged(self._said.get(name), value, name)
+
+    def _pieces(self, calls: list[OpenAICall], unknown: Unknown | None) -> tuple[ToolCallDelta, ...]:
+        several = len(calls) > 1
+        own = unknown.calls if unknown is not None else ()
+        pieces = [self._piece(call, own[at] if at < len(own) else {}, at if several else None) for at, call in enumerate(calls)]
+        return tuple(piece for piece in pieces if piece is not None)
+
+    def _piece(self, call: OpenAICall, extra: Fields, place: int | None) -> ToolCallDelta | None:
+        """A piece of a tool call under an index of our own; None for one that says again what is known.
+
+        Some servers send no index, or 0 for all calls, and some no id: then a name tells a new call, once the one before is whole.
+        """
+        index = call.index if call.index is not None else place or 0
+        number = self._last.get(index)
+        known = self._calls
+        name = (call.function.name if call.function is not None else "") or ""
+        arguments = arguments_of(call.function)
+        if number is not None and call.id and call.id == known[number].id and name and arguments and is_object(known[number].arguments):
+            return None  # the whole call again
+        if number is None or self._is_another(
+            known[number], call.id or "", name, arguments, is_placed=place is not None and call.index is None
+        ):
+            number = next((i for i, one in enumerate(known) if call.id and one.id == call.id), len(known))
+            if number == len(known):
+                known.append(_CallSoFar())
+            self._last[index] = number
+        one = known[number]
+        if name == one.name:
+            name = ""  # repeated with every piece by some servers; pieces of a name are joined
+        call_id = "" if one.id else call.id or ""
+        if arguments == "{}" and not one.arguments:
+            arguments = ""  # what comes next may be the arguments; and if nothing does, none are meant
+        one.id, one.name, one.arguments = one.id or call_id, one.name + name, one.arguments + arguments
+        for field, value in extra.items():
+            if is_said(value):
+                one.extra[field] = merged(one.extra.get(field), msgspec.json.decode(value), field)
+        return ToolCallDelta(index=number, id=call_id, name=name, arguments=arguments)
+
+    @staticmethod
+    def _is_another(known: _CallSoFar, call_id: str, name: str, arguments: str, *, is_placed: bool) -> bool:
+        """Whether a piece under the index of `known` begins another call."""
+        if call_id and known.id:
+            return call_id != known.id
+        if not name or not known.name:
+            return False
+        return bool(arguments and is_object(known.arguments)) or (is_placed and name != known.name)
+
+    def end(self, out: list[Delta]) -> None:
+        """The last delta, with finish reason, usage and ids, if the finish was seen."""
+        if self._finish is None:
+            return
+        finish = finish_of(self._finish, self._asked, refused=bool(self._refusal), calls=bool(self._calls))
+        if not self._content:
+            check_not_empty(finish, self._refusal, self._asked)
+        pieces = tuple(self._rest(number, call) for number, call in enumerate(self._calls) if call.extra or not call.id)
+        usage = usage_of(self._usage) if self._usage else None
+        out.append(
+            Delta(
+                tool_calls=pieces,
+                finish_reason=finish,
+                usage=usage,
+                model=self._model,
+                request_id=self._asked.request_id,
+                end=self._end(),
+            )
+        )
+
+    def _rest(self, number: int, call: _CallSoFar) -> ToolCallDelta:
+        """What is known of a call at the end alone: the server's own fields, and an id where it gave none."""
+        given, call.id = call.id, call.id or new_call_id()
+        extra = msgspec.json.encode(call.extra).decode() if call.extra else ""
+        return ToolCallDelta(index=number, id="" if given else call.id, extra=extra, vendor=self._asked.vendor if extra else "")
+
+    def _end(self) -> AnswerEnd:
+        """All that was said, read as an answer that came at once would be; of the usual one the id alone."""
+        whole: dict[str, Any] = {}
+        for data in self._kept:
+            event = fields_of(data)
+            choices = event.pop("choices", None)
+            whole |= {name: value for name, value in event.items() if value is not None}
+            if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+                own = {name: value for name, value in choices[0].items() if value is not None and name not in {"delta", "message"}}
+                self._others = {**own, **self._others}
+        thoughts = {kind: "".join(pieces) for kind, pieces in self._thoughts.items()}
+        said: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts) or None, **thoughts, **self._said}
+        if self._refusal:
+            said["refusal"] = self._refusal
+        if self._calls:
+            said["tool_calls"] = [
+                {"id": one.id, "type": "function", "function": {"name": one.name, "arguments": one.arguments or "{}"}, **one.extra}
+                for one in self._calls
+            ]
+        whole["object"] = "chat.completion"
+        whole["choices"] = [{**self._others, "index": 0, "message": said, "finish_reason": self._finish}]
+        if self._usage:
+            whole["usage"] = self._usage
+        raw_json = msgspec.json.encode(whole)
+        if not (thoughts or self._said or self._others.get("logprobs") or "citations" in whole or "search_results" in whole):
+            return AnswerEnd(raw_json=raw_json, response_id=str(whole.get("id") or ""))
+        answer, unknown = decoded(raw_json)
+        choice = answer.choices[0] if answer.choices else AnswerChoice()
+        return end_of(answer, choice, choice.message or Said(), unknown, vendor=self._asked.vendor, raw_json=raw_json)
+
+
+def is_object(arguments: str) -> bool:
+    """Whether `arguments` is a whole JSON object."""
+    try:
+        return isinstance(msgspec.json.decode(arguments), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def fields_of(event: bytes) -> dict[str, Any]:
+    """The fields of an event that has been read; none of one that holds what no decoder takes."""
+    try:
+        value = msgspec.json.decode(event)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _blocks(before: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The content list `before` with `new` after it: a text goes on with a text, thoughts with thoughts."""
+    found = [*before]
+    for block in new:
+        last = found[-1] if found else {}
+        if block.get("type") == last.get("type") and block.get("type") in {"text", "thinking"}:
+            found[-1] = merged(last, block)
+        else:
+            found.append(block)
+    return found
