@@ -45,7 +45,7 @@ def _index(args: argparse.Namespace, embed: EmbedModel) -> int:
     library = Library(args.index, framework=args.framework, embed=embed, create=True, tenant=args.tenant)
     source = DocumentSource.of(args.docs, replaces_all=args.replace)
     done = framework(args.framework).index(library, documents, source=source, say=lambda words: print(words, file=sys.stderr))
-    print(f"{len(documents)} documents, {len(library.passages)} passages in {args.index} ({done.added} new, {done.removed} removed)")
+    print(f"{len(documents)} documents, {library.backend.count()} passages in {args.index} ({done.added} new, {done.removed} removed)")
     refused = (Skipped(f"{one.passage.source} [{one.passage.start}:{one.passage.end}]", one.reason, "refused") for one in done.refused)
     left_out = [*documents.skipped, *refused]
     if left_out:
@@ -72,7 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--framework", choices=sorted(MODULES), default="langchain")
-    shared.add_argument("--index", type=Path, default=INDEX_DIR, metavar="DIR", help=f"where the index lives (default {INDEX_DIR})")
+    shared.add_argument(
+        "--index",
+        default=str(INDEX_DIR),
+        metavar="DIR|URL",
+        help=f"where the index lives: a folder, or http(s)://HOST:PORT of a Chroma server, key in CHROMA_API_KEY (default {INDEX_DIR})",
+    )
     shared.add_argument("--config", metavar="surefoot.toml", help="models from a file; left out: the offline defaults")
     shared.add_argument("--tenant", default="", help="whose documents; each tenant has an index of its own")
     index = commands.add_parser("index", parents=[shared], help="index a folder; exit code 3: some documents were left out")

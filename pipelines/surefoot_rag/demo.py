@@ -72,7 +72,7 @@ def run(*, model: str | None = None) -> int:
             started = time.perf_counter()
             library = Library(folder, framework=name, embed=embed, create=True)
             framework(name).index(library, documents)
-            print(f"{name}: {len(library.passages)} passages in {time.perf_counter() - started:.1f} s")
+            print(f"{name}: {library.backend.count()} passages in {time.perf_counter() - started:.1f} s")
             print(f"\n== Questions, answered through {name}")
             for asked in _chosen():
                 answer = framework(name).answer(library, asked.question, chat)

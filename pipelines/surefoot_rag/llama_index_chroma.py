@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Unpack
 
-from llama_index.core import VectorStoreIndex
 from llama_index.core.llms import ChatMessage, ChatResponse, MessageRole
 from llama_index.core.schema import TextNode
+from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQuery
 from llama_index.core.vector_stores.utils import node_to_metadata_dict
 from llama_index.vector_stores.chroma import ChromaVectorStore
 
-from llama_index.embeddings.surefoot import SurefootEmbedding
 from llama_index.llms.surefoot import Surefoot
-from surefoot import ChatModel
+from surefoot import ChatModel, EmbedModel
 from surefoot_rag.answers.answering import AnswerOptions, Framework, ModelOutput, Prompt, Search, find, options_for, run
 from surefoot_rag.answers.streaming import AnswerStream
-from surefoot_rag.records import Answer, Document, Passage
+from surefoot_rag.records import Answer, Document, Passage, Scalar
+from surefoot_rag.retrieval import indexing
 from surefoot_rag.retrieval.filters import flat
-from surefoot_rag.retrieval.fusion import POOL
 from surefoot_rag.retrieval.indexing import How, Indexed, sync
 from surefoot_rag.retrieval.library import Library
+from surefoot_rag.retrieval.recorded import RecordedBackend
 
 FRAMEWORK = "llamaindex"
 
@@ -31,9 +30,19 @@ def index(library: Library, documents: Sequence[Document], *, tenant: str | None
     return sync(library.of(tenant, create=True), documents, stored=_stored, how=how)
 
 
+def add(library: Library, documents: Sequence[Document], *, tenant: str | None = None, progress: bool = False) -> Indexed:
+    """Add documents to the tenant's index, or replace those of the same ids; all others stay."""
+    return indexing.put(library.of(tenant, create=True), documents, stored=_stored, progress=progress)
+
+
+def delete(library: Library, document_ids: Sequence[str], *, tenant: str | None = None) -> int:
+    """Delete documents by their ids; the number of passages that went. Raises BadRequest for one that is not there."""
+    return indexing.delete(library.of(tenant), document_ids)
+
+
 def retrieve(library: Library, question: str, **search: Unpack[Search]) -> list[Passage]:
     """The best passages, dense and lexical mixed; each carries its cosine as `score`. `Search` says what can be asked for."""
-    return find(_PARTS, library, question, options_for(search))
+    return find(library, question, options_for(search))
 
 
 def answer(library: Library, question: str, chat: ChatModel, **asked: Unpack[AnswerOptions]) -> Answer:
@@ -46,12 +55,40 @@ def stream(library: Library, question: str, chat: ChatModel, **asked: Unpack[Ans
     return AnswerStream(_PARTS, library, question, chat, asked)
 
 
-def _store(library: Library) -> VectorStoreIndex:
-    if library.dense is None:
-        library.dense = VectorStoreIndex.from_vector_store(
-            ChromaVectorStore(chroma_collection=library.collection), embed_model=SurefootEmbedding(embed=library.embed)
-        )
-    return library.dense  # type: ignore[no-any-return]
+def vector_store(library: Library) -> BasePydanticVectorStore:
+    """LlamaIndex's own vector store over the same passages: what its indexes take."""
+    if isinstance(library.backend, RecordedBackend):
+        return library.backend.store.inner  # type: ignore[attr-defined, no-any-return]
+    return ChromaVectorStore(chroma_collection=library.backend.collection)  # type: ignore[attr-defined]
+
+
+def stored_in(make: Callable[[str], BasePydanticVectorStore]) -> Callable[[str, EmbedModel], LlamaIndexStore]:
+    """Any vector store of LlamaIndex, for `Library(..., store=...)`: `make` takes the collection's name."""
+    return lambda name, _: LlamaIndexStore(make(name))
+
+
+class LlamaIndexStore:
+    """A vector store given nodes that are embedded already."""
+
+    def __init__(self, inner: BasePydanticVectorStore) -> None:
+        self.inner = inner
+
+    def add(self, passages: Sequence[Passage], vectors: Sequence[Any], metadatas: Sequence[Mapping[str, Scalar]]) -> None:
+        """Add passages under their ids."""
+        del metadatas
+        nodes = [_node(one) for one in passages]
+        for node, vector in zip(nodes, vectors, strict=True):
+            node.embedding = [float(value) for value in vector]
+        self.inner.add(nodes)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete passages."""
+        self.inner.delete_nodes(list(ids))
+
+    def nearest(self, vector: Any, count: int) -> dict[str, float]:
+        """The nearest passages with what the store calls their similarity."""
+        found = self.inner.query(VectorStoreQuery(query_embedding=[float(value) for value in vector], similarity_top_k=count))
+        return dict(zip(found.ids or (), found.similarities or (), strict=True))
 
 
 def _node(passage: Passage) -> TextNode:
@@ -62,13 +99,6 @@ def _node(passage: Passage) -> TextNode:
 
 def _stored(passage: Passage) -> Mapping[str, Any]:
     return {key: "" if value is None else value for key, value in node_to_metadata_dict(_node(passage), remove_text=True).items()}
-
-
-def _dense(library: Library, question: str, where: dict[str, object] | None) -> Mapping[str, float]:
-    kwargs = {"vector_store_kwargs": {"where": where}} if where else {}
-    found = _store(library).as_retriever(similarity_top_k=POOL, **kwargs).retrieve(question)
-    # The store reports exp(-distance), distance being 1 - cosine.
-    return {one.node.node_id: 1.0 + math.log(one.score) for one in found if one.score}
 
 
 def _messages(turn: Prompt) -> list[ChatMessage]:
@@ -105,4 +135,4 @@ def _stream(chat: ChatModel, turn: Prompt) -> Iterator[str | ModelOutput]:
         yield _said(response)
 
 
-_PARTS = Framework(FRAMEWORK, _dense, _say, _stream)
+_PARTS = Framework(FRAMEWORK, _say, _stream)

@@ -79,7 +79,7 @@ def _measure(name: str, documents: list[Document], inner: Any) -> int:
             fresh = Library(folder, framework=name, embed=embed)
             framework(name).index(fresh, documents, progress=False)
         counted.undo()
-        stored = fresh.collection.count()
+        stored = fresh.backend.count()
     share_wall, share_cpu = 1 - inside.wall_s / whole.wall_s, 1 - inside.cpu_s / whole.cpu_s
     print(f"\n{name}: {before:,} texts embedded, {stored:,} passages stored")
     for label, one in (("sentence-transformers alone", alone), ("index(), all of it", whole), ("  of it inside encode()", inside)):

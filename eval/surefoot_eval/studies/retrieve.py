@@ -38,11 +38,11 @@ def exact(texts: TextSet, documents: Matrix, queries: Matrix, *, depth: int = PO
 
 
 def chroma(texts: TextSet, documents: Matrix, queries: Matrix, *, space: str, depth: int = POOL) -> Found:
-    """The best by Chroma's index over the same vectors, with the settings and the stamp of `surefoot_rag.retrieval.library`."""
+    """The best by Chroma's index over the same vectors, with the settings and the stamp of `surefoot_rag.retrieval.chroma_backend`."""
     import chromadb
     from chromadb.config import Settings
 
-    from surefoot_rag.retrieval.library import STAMP
+    from surefoot_rag.retrieval.chroma_backend import STAMP
 
     client = chromadb.EphemeralClient(settings=Settings(anonymized_telemetry=False))
     name = f"selfcheck-{texts.name}"

@@ -25,7 +25,8 @@ from surefoot_rag.answers.thinking import without_thinking
 from surefoot_rag.documents.language import language_of
 from surefoot_rag.documents.sentences import sentence_spans
 from surefoot_rag.records import Answer, Passage
-from surefoot_rag.retrieval.filters import Where, as_chroma, options_of
+from surefoot_rag.retrieval.dense import nearest
+from surefoot_rag.retrieval.filters import Where, options_of
 from surefoot_rag.retrieval.fusion import Fusion, fusion_for
 from surefoot_rag.retrieval.library import Library
 
@@ -95,10 +96,9 @@ class ModelOutput(NamedTuple):
 
 
 class Framework(NamedTuple):
-    """A framework's part: `dense` gives cosines by passage id, `say` an answer, `stream` its pieces and last the whole."""
+    """A framework's part: `say` gives an answer, `stream` its pieces and last the whole."""
 
     name: str
-    dense: Callable[[Library, str, dict[str, object] | None], Mapping[str, float]]
     say: Callable[[ChatModel, Prompt], ModelOutput]
     stream: Callable[[ChatModel, Prompt], Iterator[str | ModelOutput]]
 
@@ -114,14 +114,14 @@ def options_for(asked: Mapping[str, Any]) -> AskOptions:
     return options
 
 
-def find(parts: Framework, library: Library, question: str, options: AskOptions) -> list[Passage]:
+def find(library: Library, question: str, options: AskOptions) -> list[Passage]:
     """The best `k` passages, dense and lexical mixed; each carries its cosine, None where only the lexical side found it."""
     if not question.strip():
         raise BadRequest("the question is empty; nothing was searched")
     collection = library.of(options.tenant)
     lexical = collection.lexical
     wanted = options_of(options.where, lexical.fields)
-    cosines = parts.dense(collection, question, as_chroma(wanted))
+    cosines = nearest(collection.backend, lexical, collection.embed.embed_query(question), wanted)
     mixed = (options.fusion or fusion_for(collection.embed.space)).mix(question, cosines, lexical.search(question, wanted=wanted))
     return [replace(one, score=cosines.get(one.id)) for one in collection.first(mixed, options.k)]
 
@@ -148,7 +148,7 @@ def fit(passages: Sequence[Passage], budget_tokens: int) -> list[Passage]:
     return [replace(first, text=first.text[: ends[-1]], end=first.start + ends[-1])]
 
 
-def prepare(parts: Framework, library: Library, question: str, chat: ChatModel, options: AskOptions) -> Prompt:
+def prepare(library: Library, question: str, chat: ChatModel, options: AskOptions) -> Prompt:
     """Search and write the prompt. Nothing has been asked of the chat model yet."""
     started = time.perf_counter()
     tenant = library.tenant if options.tenant is None else options.tenant
@@ -156,7 +156,7 @@ def prepare(parts: Framework, library: Library, question: str, chat: ChatModel, 
     searched = turns.standalone(question, said)
     window = getattr(chat.traits, "context_tokens", None)
     with scope(tenant=tenant or None):
-        found = find(parts, library, searched, options)
+        found = find(library, searched, options)
     shown = fit(found, min(options.context_tokens, window // 2) if window else options.context_tokens)
     system, user = render(searched, shown)
     return Prompt(
@@ -209,7 +209,7 @@ def links(turn: Prompt) -> Links:
 
 def run(parts: Framework, library: Library, question: str, chat: ChatModel, asked: Mapping[str, Any]) -> Answer:
     """Search, ask, judge."""
-    turn = prepare(parts, library, question, chat, options_for(asked))
+    turn = prepare(library, question, chat, options_for(asked))
     with scope(tenant=turn.tenant or None):
         said = parts.say(chat, turn)
     taken = links(turn)

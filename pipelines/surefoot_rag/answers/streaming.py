@@ -26,7 +26,7 @@ class AnswerStream:
 
     def __init__(self, parts: Framework, library: Library, question: str, chat: ChatModel, asked: Mapping[str, Any]) -> None:
         self._parts = parts
-        self._turn = prepare(parts, library, question, chat, options_for(asked))
+        self._turn = prepare(library, question, chat, options_for(asked))
         self._said = parts.stream(chat, self._turn)
         self._thinking = Thinking()
         self._links = links(self._turn)

@@ -1,6 +1,6 @@
 """Filters by metadata: `{"language": "tr", "type": ["pdf", "html"]}` means Turkish and of either type.
 
-One filter, told to the vector store in its own words and to the lexical side as it is: both leave out the same passages.
+One filter for both sides of a search, kept by the columns of `lexical`: both leave out the same passages.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TypeAlias
 from surefoot.errors import BadRequest
 from surefoot_rag.records import Passage, Scalar
 
-__all__ = ["Where", "as_chroma", "flat", "options_of"]
+__all__ = ["Where", "flat", "options_of"]
 
 Where: TypeAlias = "Mapping[str, Scalar | Sequence[Scalar]]"
 
@@ -42,13 +42,3 @@ def options_of(where: Where | None, known: Collection[str]) -> dict[str, list[Sc
             hint = f"; did you mean {near[0]}?" if near else ""
             raise BadRequest(f"where: no passage has a field {name}{hint} Known are {', '.join(sorted(known))}; nothing was searched")
     return wanted
-
-
-def as_chroma(wanted: Mapping[str, Sequence[Scalar]]) -> dict[str, object] | None:
-    """The filter in Chroma's words; None where there is none."""
-    parts: list[dict[str, object]] = [
-        {name: {"$eq": values[0]} if len(values) == 1 else {"$in": list(values)}} for name, values in wanted.items()
-    ]
-    if not parts:
-        return None
-    return parts[0] if len(parts) == 1 else {"$and": parts}

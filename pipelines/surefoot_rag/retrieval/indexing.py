@@ -10,6 +10,7 @@ name the passage they were cut from (`WHOLE`), so that the next run does not ask
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,9 @@ from surefoot_rag.documents.corpus import Outline, halves, passage_at
 from surefoot_rag.documents.corpus import passages as cut
 from surefoot_rag.documents.sources import DocumentSource, in_scope, placed, said
 from surefoot_rag.records import Document, Passage, Scalar
-from surefoot_rag.retrieval.library import Library, is_unchanged, parts
+from surefoot_rag.retrieval.backends import is_unchanged
+from surefoot_rag.retrieval.filters import flat
+from surefoot_rag.retrieval.library import Library, parts
 
 _log = logging.getLogger(__name__)
 
@@ -73,24 +76,55 @@ def sync(library: Library, documents: Sequence[Document], *, stored: Stored, how
     The rest is all else in the index, or with a `source` what was indexed from there. Documents that go are told to `say` beforehand.
     """
     source, say = how.get("source"), how.get("say")
-    present = library.present()
+    is_known = library.words.is_known()
+    present = library.lexical.rows() if is_known else dict(library.backend.rows())
     documents = placed(documents, present, source)
     plan = _plan(documents, present, source)
     if say is not None and (words := said(list(plan.gone), present, documents)):
         say(words)
+    return _carry_out(library, documents, plan, present, stored, progress=how.get("progress", True), is_known=is_known)
+
+
+def put(library: Library, documents: Sequence[Document], *, stored: Stored, progress: bool = False) -> Indexed:
+    """Add documents, or replace those of the same ids; all others stay as they are."""
+    is_known = library.words.is_known()
+    present = dict(library.backend.rows({one.id for one in documents}))
+    return _carry_out(library, documents, _plan(documents, present, None), present, stored, progress=progress, is_known=is_known)
+
+
+def delete(library: Library, document_ids: Sequence[str]) -> int:
+    """Delete documents; the number of passages that went. Raises BadRequest, with nothing deleted, for one that is not there."""
+    is_known = library.words.is_known()
+    present = dict(library.backend.rows(set(document_ids)))
+    if missing := sorted(set(document_ids) - {str(row["document"]) for row in present.values()}):
+        near = difflib.get_close_matches(missing[0], library.documents(), n=1)
+        raise BadRequest(f"no document {missing[0]} in the index{f'; did you mean {near[0]}?' if near else ''} Nothing was deleted")
+    return _carry_out(library, [], IndexPlan([], [], set(present)), present, None, progress=False, is_known=is_known).removed
+
+
+def _carry_out(
+    library: Library,
+    documents: Sequence[Document],
+    plan: IndexPlan,
+    present: Mapping[str, Mapping[str, Scalar]],
+    stored: Stored | None,
+    *,
+    progress: bool,
+    is_known: bool,
+) -> Indexed:
+    backend = library.backend
     if is_change := bool(plan.new or plan.stale or plan.gone):
-        library.changing()
-    run = _Run(library, documents, stored, held=present.keys())
-    for part in _steps(plan.new, progress=how.get("progress", True), told=run):
+        library.words.changing()
+    run = _Run(library, documents, stored or flat, held=present.keys())
+    for part in _steps(plan.new, progress=progress, told=run):
         run.add(part)
-    for part in parts(plan.stale, library.client.get_max_batch_size()):
-        # A store merges metadata: what a passage has no longer must be told as None.
-        fields = [dict.fromkeys(present[one.id]) | dict(stored(one)) for one in part]
-        library.collection.update(ids=[one.id for one in part], metadatas=fields)
+    if plan.stale:  # a store merges metadata: what a passage has no longer must be told as None
+        fields = [dict.fromkeys(present[one.id]) | dict(run.stored(one)) for one in plan.stale]
+        backend.amend([one.id for one in plan.stale], fields)
     gone = plan.gone - run.kept
-    library.forget(gone)
-    if is_change or not library.is_settled:
-        library.changed()
+    backend.delete(sorted(gone))
+    if is_change or not library.words.is_settled:
+        library.words.changed([*run.put, *plan.stale], gone, is_known=is_known)
     if run.refused:
         _log.warning("%d passages are not in the index: %s refused them", len(run.refused), library.embed.targets[0])
     return Indexed(run.added, len(gone), tuple(run.refused))
@@ -146,12 +180,13 @@ class _Run:
         self._library = library
         self._documents = {one.id: one for one in documents}
         self._outlines: dict[str, Outline] = {}
-        self._stored = stored
+        self.stored = stored
         self._held = held
         self._by_mark = {mark: key for key in held if (mark := _mark_of(key))}
         self._slice = SLICE if library.embed.traits.is_local else STEP
         self.tell: Callable[[int], object] = int  # how many passages are done now: the bar's
         self.kept: set[str] = set()  # parts that an interrupted run had stored
+        self.put: list[Passage] = []
         self.added = 0
         self.refused: list[RefusedPassage] = []
 
@@ -165,7 +200,8 @@ class _Run:
             made += self._made(part)
             self.tell(len(part))
         if made:
-            self._library.store([one for one, _ in made], [vector for _, vector in made], [self._stored(one) for one, _ in made])
+            self._library.backend.put([one for one, _ in made], [vector for _, vector in made], [self.stored(one) for one, _ in made])
+            self.put += (one for one, _ in made)
             self.added += len(made)
 
     def _known(self, passages: Sequence[Passage]) -> dict[str, Any]:
@@ -173,8 +209,7 @@ class _Run:
         twins = {one.id: twin for one in passages if (mark := _mark_of(one.id)) and (twin := self._by_mark.get(mark))}
         if not twins:
             return {}
-        rows = self._library.collection.get(ids=sorted(set(twins.values())), include=["documents", "embeddings"])
-        of = dict(zip(rows["ids"], zip(rows["documents"], rows["embeddings"], strict=True), strict=True))
+        of = self._library.backend.vectors(sorted(set(twins.values())))
         return {one.id: of[twins[one.id]][1] for one in passages if one.id in twins and of.get(twins[one.id], ("",))[0] == one.text}
 
     def _made(self, passages: Sequence[Passage]) -> list[tuple[Passage, Any]]:

@@ -30,7 +30,6 @@ def add(module, tmp_path):
         told: list[str] = []
         calls = sum(len(one.texts) for one in provider.requests)
         done = module.index(library, corpus.load(path), source=DocumentSource.of(path, **how), progress=False, say=told.append)
-        library.refresh()
         return done[:2], told, sum(len(one.texts) for one in provider.requests) - calls
 
     index.library = library

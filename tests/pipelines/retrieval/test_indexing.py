@@ -36,7 +36,6 @@ DENSE = Fusion(other=1.0)
 
 
 def held(library: Library) -> dict[str, str]:
-    library.refresh()
     return {one.document_id: one.text for one in library.passages.values()}
 
 
@@ -142,8 +141,8 @@ def test_a_passage_too_long_for_the_model_is_indexed_in_parts(module, tmp_path):
     assert module.index(library, documents, progress=False) == (0, 0, ())
     assert provider.calls == calls
     gone = next(one.id for one in of_long)
-    library.forget([gone])  # as if the run had been killed between two parts
-    library.refresh()
+    library.words.changing()
+    library.backend.delete([gone])  # as if the run had been killed between two parts
     assert module.index(library, documents, progress=False).added == 1
     assert gone in library.passages
     assert module.index(library, [OLD[0]], progress=False).added == 0
@@ -164,7 +163,7 @@ def test_a_text_that_the_model_refuses_costs_no_other(module, tmp_path, caplog):
 
 def test_the_store_is_read_in_pages(module, tmp_path, monkeypatch):
     """Chroma names every row of an answer in one statement, and SQLite takes 32,766 names: no read asks for all."""
-    monkeypatch.setattr("surefoot_rag.retrieval.library.PAGE", 7)
+    monkeypatch.setattr("surefoot_rag.retrieval.chroma_backend.PAGE", 7)
     asked = []
     get = Collection.get
 
@@ -191,9 +190,9 @@ def test_more_passages_than_sqlite_has_variables_are_opened_and_kept(tmp_path):
     documents = [document(f"{n:05}.txt", f"Locker {n}.") for n in range(many)]
     held_before = [one for each in documents for one in passages(each)]
     vectors = np.random.default_rng(7).standard_normal((many, 4)).astype(np.float32)
-    library.store(held_before, vectors, [flat(one) for one in held_before])
+    library.backend.put(held_before, vectors, [flat(one) for one in held_before])
     again = Library(tmp_path, framework="langchain", embed=embed)
     assert again.passages == {one.id: one for one in held_before}
     assert framework("langchain").index(again, [*documents[1:], document("new.txt", "Boat 7.")], progress=False) == (1, 1, ())
     assert framework("langchain").index(again, documents[:1], progress=False) == (1, many, ())
-    assert again.collection.count() == len(again.passages) == 1
+    assert again.backend.count() == len(again.passages) == 1

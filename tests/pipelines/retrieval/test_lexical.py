@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from surefoot_rag.records import Passage
+from surefoot_rag.retrieval.chroma_backend import ChromaBackend
 from surefoot_rag.retrieval.fusion import Fusion
 from surefoot_rag.retrieval.lexical import Lexical
 from surefoot_rag.retrieval.library import Library
@@ -80,7 +81,7 @@ def test_opening_an_index_reads_no_passage(module, tmp_path, monkeypatch):
     opened = Library(tmp_path, framework=module.FRAMEWORK, embed=embed)
     loads, load = [], Lexical.load
     monkeypatch.setattr(Lexical, "load", lambda folder: loads.append(folder) or load(folder))
-    monkeypatch.setattr(Library, "_pages", lambda *_: pytest.fail("the whole collection was read"))
+    monkeypatch.setattr(ChromaBackend, "_pages", lambda *_, **__: pytest.fail("the whole collection was read"))
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: module.retrieve(opened, "locker 31", where={"language": "en"}, fusion=LEXICAL)[0], range(16)))
     assert {one.document_id for one in found} == {"031.txt"}
@@ -99,11 +100,11 @@ def test_words_that_cannot_be_trusted_are_made_again(module, tmp_path, damage):
     elif damage == "torn":
         (kept / "rows.msgpack").write_bytes(b"\x92\x01")
     else:
-        library.changing()
+        library.words.changing()
     opened = Library(tmp_path, framework=module.FRAMEWORK, embed=embed)
     assert module.retrieve(opened, "locker 31", fusion=LEXICAL)[0].document_id == "031.txt"
     module.index(opened, documents(39), progress=False)
-    assert opened.is_settled
+    assert opened.words.is_settled
     assert len(list((tmp_path / "lexical").glob("*@*"))) == 1
 
 
