@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Self
 
+from surefoot import runtime
+from surefoot.core.stream import Stream
 from surefoot.types import ChatReply, Delta
 
 
@@ -40,6 +42,11 @@ class ChatStream:
         """Stop reading and drop the connection."""
         if self._inner is not None:
             await self._inner.aclose()
+
+    def __del__(self) -> None:
+        """A reader that walks away closes the stream; one that crosses to the background loop does so by itself."""
+        if isinstance(self._inner, Stream) and self._inner.outcome is None:
+            runtime.post(self._inner.abandon)
 
     async def __aenter__(self) -> Self:
         """Nothing is asked before the first delta."""
