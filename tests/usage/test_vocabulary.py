@@ -24,6 +24,15 @@ def test_known_counts_of_openais_vocabularies():
     assert [counter("openai:gpt-4o")(text) for text in ("antidisestablishmentarianism", "2 + 2 = 4", "お誕生日おめでとう")] == [6, 7, 8]
 
 
+@pytest.mark.parametrize("encoding", vocabulary.ENCODINGS.values(), ids=lambda one: one.name)
+def test_vocabularies_are_tiktokens_own(encoding, monkeypatch):
+    """Its table, and its way to cut text into words: written down here, so that nothing of tiktoken's has to be run to learn them."""
+    public, asked = pytest.importorskip("tiktoken_ext.openai_public"), []
+    monkeypatch.setattr(public, "load_tiktoken_bpe", lambda address, expected_hash: asked.append((address, expected_hash)) or {})
+    assert getattr(public, encoding.name)()["pat_str"] == encoding.pattern
+    assert asked == [(vocabulary.TABLES.format(encoding.name), encoding.sha256)]
+
+
 def test_what_is_exact_says_so():
     """And what is not does not."""
     assert count_text("2 + 2 = 4", model="openai:gpt-5-mini") == (7, True)
