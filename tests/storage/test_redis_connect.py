@@ -44,11 +44,11 @@ def valkey():
         yield server
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """Two nodes, half of the slots each."""
+@contextlib.contextmanager
+def two_nodes(**config):
+    """A cluster of two, half of the slots each."""
     with contextlib.ExitStack() as servers:
-        settings = [{"cluster-enabled": "yes", "cluster-port": closed_port()} for _ in range(2)]
+        settings = [{"cluster-enabled": "yes", "cluster-port": closed_port(), **config} for _ in range(2)]
         nodes = [servers.enter_context(ValkeyServer(config=one)) for one in settings]
         clients = [servers.enter_context(redis.Redis(port=node.port)) for node in nodes]
         for i, client in enumerate(clients):
@@ -56,6 +56,12 @@ def cluster():
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
         clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[1].port, settings[1]["cluster-port"])
         until(lambda: all("'cluster_state': 'ok'" in str(one.execute_command("CLUSTER INFO")) for one in clients), "no cluster")
+        yield nodes
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with two_nodes(appendonly="yes", appendfsync="always") as nodes:
         yield nodes
 
 
@@ -89,6 +95,41 @@ async def test_accounts_of_every_tenant_are_kept_in_a_cluster(cluster):
         assert await spend_store.spent_usd(f"tenant={i}|") in {0.0, 0.5}
     await spend_store.aclose()
     assert spend_store.idle()
+
+
+async def test_a_node_that_is_gone_takes_its_own_keys_and_no_others(cluster, caplog):
+    """Until the cluster says that it is whole no more; and from the moment it is whole again, all is served. Nothing is left open."""
+    stays, goes = cluster
+    with redis.Redis(port=stays.port) as staying:
+        store = RedisStore(f"{stays.connection_url}/0", timeout_s=PATIENCE_S)
+        keys = [uuid.uuid4().hex for _ in range(40)]
+        await store.set_many([(key, b"x") for key in keys])
+        there = {name.decode().removeprefix("surefoot:") for name in staying.scan_iter()} & {*keys}
+        goes._process.kill()
+        goes._process.wait()
+        assert 0 < len(there) < 40
+        assert [key for key, value in zip(keys, await store.get_many(keys), strict=True) if value] == [one for one in keys if one in there]
+        assert {key for key in keys if await store.get(key)} == there
+        assert len([line for line in caplog.messages if "one of its nodes" in line]) == 1
+        assert not store.is_down
+        staying.config_set("cluster-node-timeout", 200)
+        until(lambda: "'cluster_state': 'fail'" in str(staying.execute_command("CLUSTER INFO")), "still a cluster")
+        assert await store.get(min(there)) is None
+        assert store.is_down
+        again = subprocess.Popen([get_binary_path(), goes._temp_config_file], cwd=goes.data_dir, stdout=subprocess.DEVNULL)
+        try:
+            until(lambda: "'cluster_state': 'ok'" in str(staying.execute_command("CLUSTER INFO")), "no cluster again")
+            end = time.monotonic() + DEADLINE_S
+            while not all(await store.get_many(keys)):
+                assert time.monotonic() < end
+                await asyncio.sleep(0.1)
+            assert not store.is_down
+            await store.aclose()
+            with redis.Redis(port=goes.port) as back:
+                until(lambda: [len(one.client_list(_type="normal")) for one in (staying, back)] == [2, 1], "left open")  # by this test
+        finally:
+            again.kill()
+            again.wait()
 
 
 @pytest.fixture(scope="module")

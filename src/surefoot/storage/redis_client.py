@@ -253,7 +253,7 @@ class RedisClient:
         try:
             if commands:
                 replies = await self._exchange(connection, commands)
-                self._answered(commands, replies, begun_s)
+                self._answered(commands, replies, begun_s, is_cluster=connection.is_cluster)
             is_usable = True
         except Exception as error:  # noqa: BLE001 - whatever the driver raises, callers get it as RedisUnavailable
             self._failed(error)
@@ -293,6 +293,7 @@ class RedisClient:
 
     async def _reconnect(self, connection: RedisConnection) -> None:
         """When one kept connection fails, the others are suspect: none of those not in use is used again."""
+        self.openings += 1
         for one in {connection, *self._free}:
             await one.reconnect()
 
@@ -343,19 +344,22 @@ class RedisClient:
             if not request.replies.done():
                 request.replies.set_result([error] * len(request.commands))
 
-    def _answered(self, commands: Sequence[Command], replies: Sequence[Any], begun_s: float) -> None:
-        """Take note of what came: of how long it took, and of what was refused."""
+    def _answered(self, commands: Sequence[Command], replies: Sequence[Any], begun_s: float, *, is_cluster: bool) -> None:
+        """Take note of what came: of how long it took, and of what was refused. A node that a cluster has lost is not the cluster."""
         now_s = asyncio.get_running_loop().time()
         self._round_trips_s.append(now_s - begun_s)
         if all(redis_faults.is_down(reply) for reply in replies):
-            self._failed(replies[0])
-            return
-        self._recovered()
+            if not is_cluster or not all(redis_faults.is_connection_lost(reply) for reply in replies):
+                self._failed(replies[0])
+                return
+        else:
+            self._recovered()
         for command, reply in zip(commands, replies, strict=True):
             if isinstance(reply, Exception) and command[0] != "INFO":  # which nothing depends on, and many users may not ask
-                count = self._failures.count(f"{command[0]!s} {type(reply).__name__}", now_s)
+                what = "one of its nodes" if redis_faults.is_connection_lost(reply) else str(command[0])
+                count = self._failures.count(f"{what} {type(reply).__name__}", now_s)
                 if count:
-                    _log.warning("%s (%s)%s; %s", self._sentence(reply), command[0], _times(count), self._lost)
+                    _log.warning("%s (%s)%s; %s", self._sentence(reply), what, _times(count), self._lost)
 
     def _failed(self, error: Exception) -> None:
         """Leave the server alone for a while, and say so."""

@@ -28,20 +28,18 @@ class RedisConnection:
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         """A reply to each command; an exception in its place where the server refused it."""
-        if self.is_cluster:
-            return await self._send_to_cluster(commands)
-        pipeline = self._client.pipeline(transaction=False)
+        return await (self._send_to_cluster(commands) if self.is_cluster else self._pipeline(commands))
+
+    async def _pipeline(self, commands: Sequence[Command]) -> list[Any]:
+        pipeline = self._client.pipeline() if self.is_cluster else self._client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
         return await pipeline.execute(raise_on_error=False)  # type: ignore[no-any-return]
 
     async def _send_to_cluster(self, commands: Sequence[Command]) -> list[Any]:
         """The same, with MGET as one GET a key: the keys live on different nodes."""
-        pipeline = self._client.pipeline()
-        for name, *arguments in commands:
-            for part in [("GET", key) for key in arguments] if name == "MGET" else [(name, *arguments)]:
-                pipeline.execute_command(*part)
-        answers = iter(await pipeline.execute(raise_on_error=False))
+        parts = [[("GET", key) for key in arguments] if name == "MGET" else [(name, *arguments)] for name, *arguments in commands]
+        answers = iter(await self._send_parts([one for some in parts for one in some]))
         replies: list[Any] = []
         for name, *arguments in commands:
             if name != "MGET":
@@ -51,14 +49,38 @@ class RedisConnection:
             replies.append([None if isinstance(one, Exception) else one for one in values])
         return replies
 
+    async def _send_parts(self, parts: Sequence[Command]) -> list[Any]:
+        """A reply to each command of one key. Where a node is gone, its own fail, and the others' are sent again without them."""
+        try:
+            return await self._pipeline(parts)
+        except Exception as error:
+            if not redis_faults.is_connection_lost(error):
+                raise
+        by_node: dict[str, list[int]] = {}
+        for i, (name, *arguments) in enumerate(parts):
+            slot = self._client.keyslot(arguments[2 if name == "EVAL" else 0])
+            by_node.setdefault(self._client.nodes_manager.get_node_from_slot(slot).name, []).append(i)
+        answers = await asyncio.gather(*(self._pipeline([parts[i] for i in own]) for own in by_node.values()), return_exceptions=True)
+        replies: list[Any] = [None] * len(parts)
+        for own, said in zip(by_node.values(), answers, strict=True):
+            for i, one in zip(own, [said] * len(own) if isinstance(said, BaseException) else said, strict=True):
+                replies[i] = one
+        return replies
+
     async def reconnect(self) -> None:
-        """Drop what is connected: the next pipeline connects anew, and asks Sentinels and the cluster anew where to."""
-        await (self._client.aclose() if self.is_cluster else self._client.connection_pool.disconnect())
+        """Drop what is connected: the next pipeline connects anew, and asks Sentinels anew where to.
+
+        A cluster is asked now which nodes it has; what other pipelines have under way there ends by itself.
+        """
+        await (self._client.nodes_manager.initialize() if self.is_cluster else self._client.connection_pool.disconnect())
 
     async def aclose(self) -> None:
         """Close it for good."""
         for close in self._close:
             await close()
+        if self.is_cluster:  # what a failed refresh has left: its own closing takes itself for closed then
+            for nodes in ("nodes_cache", "startup_nodes"):
+                await self._client.nodes_manager.aclose(nodes)
 
     async def open(self) -> tuple[str, float]:
         """Connect; what answered (standalone, cluster, sentinel) and the seconds that one round trip took."""
@@ -71,10 +93,31 @@ class RedisConnection:
 
     async def check(self) -> Any:
         """What the server says of itself (`HELLO`). Raises its error if it would answer every command with one."""
+        if self.is_cluster:
+            return await self._check_cluster()
         about, alive = await self.send([("HELLO",), ("PING",)])
         if redis_faults.is_down(alive):
             raise alive
         return about
+
+    async def _check_cluster(self) -> Any:
+        """What the first node that answers says of the whole. Raises ClusterDownError, or what the last one failed with."""
+        from redis.exceptions import ClusterDownError, RedisError
+
+        await self._client.nodes_manager.initialize()
+        for left, node in reversed([*enumerate(reversed(self._client.get_nodes()))]):
+            try:
+                about = await node.execute_command("CLUSTER INFO")
+            except (RedisError, OSError) as error:
+                if redis_faults.is_down(error) and left:
+                    continue
+                if redis_faults.is_down(error):
+                    raise
+                return None  # our user may not ask
+            if _field(about, "cluster_state") != "ok":
+                raise ClusterDownError("the cluster is down: some of its keys are served by no node")
+            return about
+        return None
 
     async def only_service(self) -> str:
         """The one primary that this Sentinel watches. Raises RedisError if there are several: the address must name one."""
