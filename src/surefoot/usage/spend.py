@@ -17,6 +17,11 @@ from surefoot._documented import Documented
 from surefoot.rules.spending import FULL, NANO, Claim, SpendCounter, nano
 
 
+def shown(account: str) -> str:
+    """An account as messages name it: what is added up in it."""
+    return account.partition("|")[0]
+
+
 class Hold(Struct, Documented, frozen=True, kw_only=True, gc=False):
     """An amount set aside."""
 

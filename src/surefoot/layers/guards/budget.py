@@ -29,7 +29,7 @@ from surefoot.types import Call, Usage
 from surefoot.usage.billing import Guess, may_be_billed, used
 from surefoot.usage.bounds import model_asked
 from surefoot.usage.quotes import Quote
-from surefoot.usage.spend import Busy, Hold, LocalSpendStore, Place, SpendStore
+from surefoot.usage.spend import Busy, Hold, LocalSpendStore, Place, SpendStore, shown
 
 WARN_SHARE = 0.8  # of a limit: late enough to matter, early enough to act
 WARNED = 1000  # accounts of which it is remembered that a warning was given
@@ -244,13 +244,13 @@ class Budget(Guard):
 
     def _refusal(self, limit: SpendLimit, account: str, quote: Quote) -> BudgetExceeded:
         return BudgetExceeded(
-            f"{self.target}: the budget of ${limit.usd:g} for {_shown(account)} has no room for about ${quote.least_usd:.6f}; nothing was "
+            f"{self.target}: the budget of ${limit.usd:g} for {shown(account)} has no room for about ${quote.least_usd:.6f}; nothing was "
             "sent. Raise the limit, wait for its next period, or ask a cheaper target"
         )
 
     def _held(self, account: str, waited_s: float) -> BudgetExceeded:
         return BudgetExceeded(
-            f"{self.target}: calls under way hold what is left of the budget for {_shown(account)}, and after {waited_s:.1f} s there "
+            f"{self.target}: calls under way hold what is left of the budget for {shown(account)}, and after {waited_s:.1f} s there "
             "is still no room; nothing was sent. Ask again once they have ended, raise the limit, or set max_tokens",
             retry_after_s=1.0,
         )
@@ -263,7 +263,7 @@ class Budget(Guard):
             if len(self._warned) >= WARNED:
                 self._warned.clear()
             self._warned.add(hold.account)
-            emit(call, BudgetWarning, what=_shown(hold.account), spent_usd=spent_usd, limit_usd=limit.usd)
+            emit(call, BudgetWarning, what=shown(hold.account), spent_usd=spent_usd, limit_usd=limit.usd)
 
     # After
 
@@ -304,8 +304,3 @@ class Budget(Guard):
     def _give_back(self, booking: _Booking) -> None:
         for hold in booking.holds:
             self.spend_store.settle(hold, 0.0)
-
-
-def _shown(account: str) -> str:
-    """An account as messages name it: what is added up in it."""
-    return account.partition("|")[0]
