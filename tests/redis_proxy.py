@@ -71,15 +71,16 @@ class RedisProxy:
     async def _pump(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, client: asyncio.StreamWriter, *, is_request: bool
     ) -> None:
-        loop = asyncio.get_running_loop()
+        loop, due_s = asyncio.get_running_loop(), 0.0
         try:
             while data := await source.read(65536):
                 if is_request and self.cut_next:
                     self.cut_next -= 1
                     client.transport.abort()
                     break
-                if self.one_way_s:
-                    loop.call_later(self.one_way_s, sink.write, data)
+                due_s = max(due_s + 1e-6, loop.time() + self.one_way_s)  # in their order, also where the delay changes meanwhile
+                if due_s > loop.time():
+                    loop.call_at(due_s, sink.write, data)
                 else:
                     sink.write(data)
         except OSError:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 SECTIONS = ("overhead", "transport", "streams", "cache", "embed", "goodput", "tail", "outage", "import", "scale", "torture")
-LONG = ("rag-size",)  # minutes to an hour: run where named
+LONG = ("rag-size", "redis", "soak")  # minutes to an hour: run where named
+OF_NO_SPEED = {"torture", "redis", "soak"}  # say what holds, not how fast it is
 MODULES = {"import": "imports", "rag-size": "rag_size"}  # where a section's name is no name of a module
 
 COMMANDS = {  # where each command's main() stands
     "run": "run_suite", "compare": "gate.compare", "power": "gate.power", "report": "report.report", "judge": "run.judge",
     "selfcheck": "studies.selfcheck", "semantic": "studies.semantic", "tune": "studies.tune", "tokens": "studies.tokens",
-    "index": "studies.index", "poison": "studies.poison",
+    "index": "studies.index", "poison": "studies.poison", "mutants": "studies.mutants",
 }  # fmt: skip
 
 
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     bench.add_argument("--rounds", type=int, default=5)
     bench.add_argument("--seeds", type=int, default=200, help="of the torture section")
     bench.add_argument("--jobs", type=int, default=1, help="processes of the torture section")
+    bench.add_argument("--minutes", type=float, default=14.0, help="of the soak section")
     bench.add_argument("--json", type=Path, help="write the figures here as well, and keep those of other sections already there")
     bench.add_argument("--markdown", type=Path, help="write the tables here as well")
     bench.add_argument("--plots", type=Path, help="folder for a chart (SVG) a section")
@@ -51,7 +53,8 @@ def _bench(args: argparse.Namespace) -> int:
     pages: list[str] = []
     for name in args.section:
         section = import_module(f"surefoot_eval.bench.sections.{MODULES.get(name, name)}")
-        found = section.run(rounds=args.seeds, jobs=args.jobs) if name == "torture" else section.run(rounds=args.rounds)
+        settings = {"torture": {"rounds": args.seeds, "jobs": args.jobs}, "soak": {"minutes": args.minutes}}
+        found = section.run(**settings.get(name, {"rounds": args.rounds}))
         results[name] = json.loads(json.dumps(found))
         pages.append(f"## {name}\n\n{section.table(results[name])}\n")
         print(f"\n{pages[-1]}", flush=True)
@@ -61,7 +64,7 @@ def _bench(args: argparse.Namespace) -> int:
             args.plots.mkdir(parents=True, exist_ok=True)
             for title, chart in section.plots(results[name]).items():
                 (args.plots / f"{title}.svg").write_text(chart, encoding="utf-8")
-    if set(args.section) - {"torture"}:
+    if set(args.section) - OF_NO_SPEED:
         pages.append(f"## goals\n\n{goals.table(results)}\n")
         print(f"\n{pages[-1]}")
     if args.markdown:
@@ -99,6 +102,12 @@ def _register(commands: Any) -> None:
     poison = commands.add_parser("poison", help="poisoned documents and a model that obeys them: what gets out")
     poison.add_argument("--documents", type=int, default=200)
     poison.add_argument("--seed", type=int, default=1)
+    mutants = commands.add_parser("mutants", help="seeded changes of our own code: which ones no test notices")
+    mutants.add_argument("--count", type=int, default=60)
+    mutants.add_argument("--seed", type=int, default=1)
+    mutants.add_argument("--only", default="", help="a part of the files' paths, such as layers/guards")
+    mutants.add_argument("--jobs", type=int, default=1)
+    mutants.add_argument("--allow", type=int, default=2, help="survivors for which the exit code is still 0")
     for one in (check, tune):
         one.add_argument("--data", type=Path, required=True, help="folder of public data sets")
         one.add_argument("--cache", type=Path, help="folder where vectors are kept")

@@ -9,7 +9,7 @@ import pytest
 from surefoot import ChatModel, EmbedModel, Target
 from surefoot_eval.bench import goals, plot, worker
 from surefoot_eval.bench.crew import grid, ratios
-from surefoot_eval.bench.sections import rag_size
+from surefoot_eval.bench.sections import rag_size, redis, soak
 from surefoot_eval.bench.server import CHUNKS, DIMENSIONS, TEXT, server
 from surefoot_eval.bench.subjects import Setting, prompts
 
@@ -92,3 +92,20 @@ def test_the_size_of_an_index_is_measured_over_what_it_says(tmp_path):
     assert (steps["again"]["added"], steps["again"]["removed"]) == (1, rag_size.EACH)
     shown = rag_size.table({"framework": "langchain", "load": "1", "sizes": {str(size): steps, str(2 * size): steps}})
     assert "| growth over linear (2 x) | 0.50 |" in shown
+
+
+def test_what_grows_after_the_warm_up_shows():
+    """And what grows before does not."""
+    samples = [{"at_s": float(i), "rss_mb": 100.0 + min(i, 20), "fds": 10.0 + max(0, i - 60)} for i in range(1, 101)]
+    assert soak.compared(samples, "rss_mb") == (120.0, 120.0)
+    early, late = soak.compared(samples, "fds")
+    assert (early, late) == (10.0, 42.5)
+
+
+def test_a_call_without_room_is_none_that_redis_lost():
+    """A budget that is used up refuses rightly, whatever Redis does."""
+    hows = {1.0: "ok", 2.0: "hit", 4.0: "ok", 5.0: "BudgetExceeded", 6.0: "full", 11.0: "full"}
+    found = redis._figures([redis.TimedCall(at_s=at_s, took_s=0.05 if at_s < 3 else 0.25, how=how) for at_s, how in hows.items()])
+    assert [found[span]["served"] for span in ("before", "during", "after")] == [1.0, 0.5, None]
+    assert redis._later(found, "p50_ms") == "+200"
+    assert found["errors"] == {"BudgetExceeded": 1}
