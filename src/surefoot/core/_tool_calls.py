@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from surefoot.core._arguments import mended
 from surefoot.types import ToolCall
 
 CUT_OFF = "the answer was cut off or withheld (its token limit, a filter, ...) while tools were called: arguments may be incomplete"
@@ -25,7 +26,7 @@ def checked_tool_call(
     after: int | None = None,
     is_cut: bool = False,
 ) -> ToolCall:
-    """A tool call whose `error` says why its arguments are no JSON object; broken JSON is never turned into {}.
+    """A tool call whose `error` says why its arguments are no JSON object; broken JSON is never turned into {}, null is.
 
     `is_cut`: the answer did not come to its own end. Then no call in it may be run, however whole its arguments look.
     """
@@ -36,5 +37,8 @@ def checked_tool_call(
     try:
         call.parsed()
     except (ValueError, RecursionError) as broken:
+        meant = mended(arguments)
+        if meant is not None:
+            return replace(call, arguments=meant)
         return replace(call, arguments=arguments, error=str(broken))
     return call

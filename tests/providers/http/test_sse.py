@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from itertools import pairwise
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from surefoot.core.stream import collect, open_stream
 from surefoot.errors import ConnectionLost, Interrupted, MalformedReply, Overloaded
 from surefoot.providers.http.faults import ErrorBoundary
-from surefoot.providers.http.sse import MAX_EVENT_BYTES, EventParser, EventSource, Junk
+from surefoot.providers.http.sse import MAX_EVENT_BYTES, Bare, EventParser, EventSource, Junk
 from surefoot.types import Delta
 
 STREAM = (
@@ -52,17 +53,56 @@ def test_no_bytes_upset_the_parser(data):
     assert all(isinstance(event, bytes) for event in parsed(data))
 
 
-@pytest.mark.parametrize("line", [b"<!DOCTYPE html>", b'{"error": {"message": "no"}}', b"  <h1>Error: 502</h1>", b"502 Bad Gateway"])
+@pytest.mark.parametrize("line", [b"<!DOCTYPE html>", b"  <h1>Error: 502</h1>", b"502 Bad Gateway"])
 def test_a_line_that_is_no_field_is_junk(line):
     """Ignored, as the standard says, a proxy's page would be an empty answer."""
     assert [type(event) for event in parsed(line + b"\n")] == [Junk]
 
 
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\r", b"\n\n"])
+def test_the_last_event_needs_no_blank_line(end):
+    """Servers end their last event with the body; whole JSON proves that nothing was cut off, at any other place it was."""
+    stream = b'data: {"a": 1}\n\nevent: x\ndata: {"b": {"c": "}"}}'
+    assert parsed(stream + end) == [b'{"a": 1}', b'{"b": {"c": "}"}}']
+    assert all(parsed(stream[:cut]) == [b'{"a": 1}'] for cut in range(20, len(stream)))
+    assert parsed(b"data: [DONE]" + end) == [b"[DONE]"]
+
+
 def test_an_unfinished_event_is_dropped():
     """Half an event is no event; but the tail of a page is still a page."""
-    assert parsed(b"data: {}\n") == []
     assert parsed(b'data: {"a"') == []
+    assert parsed(b"data: [DO") == []
     assert [type(event) for event in parsed(b"<html>no end of line")] == [Junk]
+
+
+def test_lines_that_are_whole_json_are_events_of_their_own():
+    """Some servers send no blank lines; text over several lines, and JSON over several lines, is one event all the same."""
+    assert parsed(b'data: {"a": 1}\ndata: {"b": 2}\ndata:[DONE]\n') == [b'{"a": 1}', b'{"b": 2}', b"[DONE]"]
+    assert parsed(b'data: {"a":\ndata: 1}\n\n') == [b'{"a":\n1}']
+    assert parsed(b'data: {"a": "\xe9"}\ndata: {"b": NaN}\n\n') == [b'{"a": "\xe9"}', b'{"b": NaN}']
+
+
+def test_named_events_are_read_by_their_names():
+    """A ping says what it likes; an error is one, whatever is in it."""
+    assert parsed(b"event: ping\ndata: ping\n\nevent: heartbeat\ndata: 1\n\nevent: x\ndata: {}\n\n") == [b"{}"]
+    assert parsed(b"event: ping\n\ndata: x\n\n") == [b"x"]
+    for data in (b'{"message": "no"}', b"no", b'"no"'):
+        assert json.loads(parsed(b"event: error\ndata: " + data + b"\n\n")[0]) == {"type": "error", "error": {"message": "no"}}
+    whole = b'{"type": "error", "error": {"message": "no"}}'
+    assert parsed(b"event: error\ndata: " + whole + b"\n\n") == [whole]
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a": 1}\n{"a": 2}\n', b'[{"a": 1},\n{"a": 2}]', b'[{\n"a": 1\n}\n,\n{"a": 2}', b'{"a": 1}\n\n{\n  "a": 2\n}\n'],
+)  # fmt: skip
+def test_json_without_a_frame_is_read_as_it_stands(body):
+    """Lines of JSON, or Gemini's array of chunks where `alt=sse` was lost on the way, in blocks of any size."""
+    for size in (1, 3, len(body)):
+        found = parsed(*(body[at : at + size] for at in range(0, len(body), size)))
+        assert [json.loads(one) for one in found] == [{"a": 1}, {"a": 2}]
+        assert {type(one) for one in found} == {Bare}
+    assert parsed(b'{"a": [1, 2')[0] == b'{"a": [1, 2'
+    assert type(parsed(b'{"a": [1, 2')[0]) is Junk
 
 
 def test_a_large_event_in_small_blocks_costs_no_squares():

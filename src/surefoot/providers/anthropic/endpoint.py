@@ -19,8 +19,8 @@ from surefoot.providers.anthropic.facts import PROVIDERS
 from surefoot.providers.anthropic.requests import MAX_TOKENS, AnthropicDialect, chat_body
 from surefoot.providers.anthropic.responses import AnthropicChatReader, AnthropicContext, chat_reply
 from surefoot.providers.http.direct import DirectLane
-from surefoot.providers.http.exchange import Exchange, Lane, missing_extra, no_stream, options_of, texts
-from surefoot.providers.http.faults import ErrorBoundary, fault_of, malformed, request_id
+from surefoot.providers.http.exchange import Exchange, Lane, missing_extra, options_of, texts
+from surefoot.providers.http.faults import ErrorBoundary, fault_of, request_id
 from surefoot.providers.http.sdk import STAND_IN, OwnClientLane, SdkLane, http_client, http_module, timeouts
 from surefoot.providers.http.session import Sender
 from surefoot.providers.http.sse import UnreadBody
@@ -82,10 +82,7 @@ class AnthropicProvider:
             return AnthropicChatReader(asked(answer, endpoint))
 
         def whole(data: bytes, answer: UnreadBody, endpoint: ErrorBoundary) -> Replay:
-            content_type = answer.headers.get("content-type", "")
-            if "json" not in content_type:
-                raise malformed(self.target.name, no_stream(data, content_type, key=endpoint.key), request_id=request_id(answer.headers))
-            return Replay(to_deltas(chat_reply(data, content_type, asked(answer, endpoint))))
+            return Replay(to_deltas(chat_reply(data, answer.headers.get("content-type", ""), asked(answer, endpoint))))
 
         return await self._exchange.stream(PATH, body.data, call, reader=reader, whole=whole)
 

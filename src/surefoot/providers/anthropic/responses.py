@@ -11,8 +11,11 @@ from msgspec import Raw, Struct
 from surefoot.core._tool_calls import checked_tool_call, is_runnable
 from surefoot.errors import SurefootError
 from surefoot.providers.http import finish as _finish
+from surefoot.providers.http.answers.lenient import Halves, raw_text
 from surefoot.providers.http.faults import malformed
-from surefoot.providers.http.redact import shown, snippet
+from surefoot.providers.http.reading import decoded, failed, read_event
+from surefoot.providers.http.redact import snippet
+from surefoot.providers.http.sse import is_end_mark
 from surefoot.types import ChatReply, ChatRequest, Delta, FinishReason, ToolCallDelta, Usage
 
 ANSWER, SERVERS = -1, -2  # whose arguments a stream's pieces are, if no call's of the caller's
@@ -42,6 +45,7 @@ class _Message(Struct):
     stop_details: _Details | None = None
     usage: dict[str, Any] | None = None
     model: str | None = None
+    error: Raw = Raw()
 
 
 class _Piece(Struct):
@@ -52,6 +56,7 @@ class _Piece(Struct):
     partial_json: str | None = None
     stop_reason: str | None = None
     stop_details: _Details | None = None
+    usage: dict[str, Any] | None = None  # beside the delta, by the API
 
 
 class _Event(Struct):
@@ -60,7 +65,9 @@ class _Event(Struct):
     message: _Message | None = None
     content_block: _Block | None = None
     delta: _Piece | None = None
+    stop_reason: str | None = None  # in the delta, by the API
     usage: dict[str, Any] | None = None
+    error: Raw = Raw()
 
 
 _message = msgspec.json.Decoder(_Message)
@@ -113,12 +120,8 @@ def sealed(blocks: Sequence[tuple[str, str, str]]) -> str:
 
 def chat_reply(body: bytes, content_type: str, asked: AnthropicContext) -> ChatReply:
     """A whole answer. Raises MalformedReply if it is none, the error it carries, or ContentRefused if nothing but a refusal came."""
-    try:
-        answer = _message.decode(body)
-    except (ValueError, RecursionError) as error:
-        why = f"the answer cannot be read: {snippet(body, content_type)} ({shown(str(error), limit=100)})"
-        raise malformed(asked.target, why, request_id=asked.request_id) from error
-    if answer.type == "error":
+    answer = decoded(_message, body, content_type, target=asked.target, request_id=asked.request_id)
+    if answer.type == "error" or failed(answer.error):
         raise asked.emit(body)
     if answer.content is None or (not answer.content and answer.stop_reason is None):
         raise malformed(asked.target, f"the answer holds no content: {snippet(body, content_type)}", request_id=asked.request_id)
@@ -131,10 +134,10 @@ def chat_reply(body: bytes, content_type: str, asked: AnthropicContext) -> ChatR
         elif block.type in {"thinking", "redacted_thinking"}:
             thoughts.append((block.type, block.thinking or "", block.signature or block.data or ""))
         elif block.type == "tool_use" and block.name == asked.answer_tool:
-            texts.append(bytes(block.input).decode())
+            texts.append(raw_text(block.input))
             finish = "stop" if finish == "tool_calls" else finish
         elif block.type == "tool_use":
-            arguments = bytes(block.input).decode()
+            arguments = raw_text(block.input)
             calls.append(checked_tool_call(id=block.id or "", name=block.name or "", arguments=arguments, is_cut=is_cut))
     text = "".join(texts)
     if not text and not calls:
@@ -165,7 +168,7 @@ def check_not_empty(finish: FinishReason, reason: str | None, details: _Details 
 class AnthropicChatReader:
     """Reads the events of one streamed answer. Holds the last delta back until the end mark is in."""
 
-    __slots__ = ("_asked", "_calls", "_content", "_details", "_model", "_stop", "_thoughts", "_usage", "done", "finished")
+    __slots__ = ("_asked", "_calls", "_content", "_details", "_halves", "_model", "_stop", "_thoughts", "_usage", "done", "finished")
 
     def __init__(self, asked: AnthropicContext) -> None:
         self._asked = asked
@@ -173,6 +176,7 @@ class AnthropicChatReader:
         self._thoughts: dict[int, list[str]] = {}  # the block's index -> kind, text, seal
         self._content = False
         self._details: _Details | None = None
+        self._halves: Halves = {}
         self._model = ""
         self._stop: str | None = None
         self._usage: dict[str, Any] = {}
@@ -183,29 +187,46 @@ class AnthropicChatReader:
         """One event of the API; unknown kinds are skipped, as it asks of clients."""
         try:
             event = _event.decode(data)
-        except (ValueError, RecursionError) as error:
-            raise malformed(
-                self._asked.target, f"an event that is no answer: {snippet(data)}", request_id=self._asked.request_id
-            ) from error
+        except (ValueError, RecursionError):
+            if is_end_mark(data):
+                self.done = True
+                return
+            event = read_event(data, _Event, self._asked, self._halves)
         kind = event.type
         if kind == "content_block_delta" and event.delta is not None:
             self._delta(event.index or 0, event.delta, out)
         elif kind == "content_block_start" and event.content_block is not None:
             self._start(event.index or 0, event.content_block, out)
         elif kind == "message_start" and event.message is not None:
-            self._count(event.message.usage)
-            self._model = event.message.model or ""
+            self._begin(event.message, out)
         elif kind == "message_delta":
             self._count(event.usage)
-            if event.delta is not None and event.delta.stop_reason:
-                self._stop, self.finished = event.delta.stop_reason, True
-                self._details = event.delta.stop_details
+            self._ended(event.stop_reason, None)
+            if event.delta is not None:
+                self._count(event.delta.usage)
+                self._ended(event.delta.stop_reason, event.delta.stop_details)
         elif kind == "message_stop":
+            self._ended(event.stop_reason, None)
             self.done = True
-        elif kind == "error":
+        elif kind == "error" or failed(event.error):
             raise self._asked.emit(data)
+        elif kind == "message":  # the whole answer in one piece
+            self._begin(decoded(_message, data, "", target=self._asked.target, request_id=self._asked.request_id), out)
+            self.done = True
         elif not kind:
             raise malformed(self._asked.target, f"an event that is no answer: {snippet(data)}", request_id=self._asked.request_id)
+
+    def _begin(self, message: _Message, out: list[Delta]) -> None:
+        """The message as it begins, or all of it: some servers send what they have of it at once."""
+        self._count(message.usage)
+        self._model = message.model or ""
+        for index, block in enumerate(message.content or ()):
+            self._start(index, block, out)
+        self._ended(message.stop_reason, message.stop_details)
+
+    def _ended(self, reason: str | None, details: _Details | None) -> None:
+        if reason:
+            self._stop, self._details, self.finished = reason, details, True
 
     def _count(self, usage: dict[str, Any] | None) -> None:
         """Counts are cumulative: a later one replaces an earlier one, what is not named again stays."""
@@ -216,8 +237,7 @@ class AnthropicChatReader:
             is_answer = block.name == self._asked.answer_tool
             number = ANSWER if is_answer else sum(one >= 0 for one in self._calls.values())
             self._calls[index] = number
-            given = bytes(block.input)
-            arguments = "" if given in _NOTHING else given.decode()
+            arguments = "" if bytes(block.input) in _NOTHING else raw_text(block.input)
             self._content = True
             if not is_answer:
                 out.append(Delta(tool_calls=(ToolCallDelta(index=number, id=block.id or "", name=block.name or "", arguments=arguments),)))
@@ -225,6 +245,8 @@ class AnthropicChatReader:
                 out.append(Delta(text=arguments))
         elif block.type in {"thinking", "redacted_thinking"}:
             self._thoughts[index] = [block.type, block.thinking or "", block.signature or block.data or ""]
+            if block.thinking:
+                out.append(Delta(reasoning=block.thinking))
         elif block.type != "text":  # the vendor's own tools at work: their input comes in pieces, too
             self._calls[index] = SERVERS
         elif block.text:
@@ -249,10 +271,12 @@ class AnthropicChatReader:
                 out.append(Delta(reasoning=delta.thinking))
 
     def end(self, out: list[Delta]) -> None:
-        """The last delta, with stop reason, usage, the thoughts' seals and ids, if the stop was seen."""
-        if self._stop is None:
+        """The last delta, with stop reason, usage, the thoughts' seals and ids, if the stop or the end mark was seen."""
+        if self._stop is None and not self.done:
             return
         finish = _finish.finish_of(self._stop, self._asked.target, request_id=self._asked.request_id)
+        if self._stop is None and any(number >= 0 for number in self._calls.values()):
+            finish = "tool_calls"
         if finish == "tool_calls" and self._asked.answer_tool:
             finish = "stop"
         if not self._content:

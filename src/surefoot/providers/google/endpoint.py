@@ -22,7 +22,7 @@ from surefoot.providers.google.facts import PROVIDERS
 from surefoot.providers.google.lanes import is_vertex, lane_for
 from surefoot.providers.google.requests import GoogleDialect, chat_body, embed_body, path_of
 from surefoot.providers.google.responses import GoogleChatReader, chat_reply, vectors
-from surefoot.providers.http.exchange import Exchange, no_stream, options_of, texts
+from surefoot.providers.http.exchange import Exchange, options_of, texts
 from surefoot.providers.http.faults import ErrorBoundary, fault_of, malformed
 from surefoot.providers.http.reading import ReadingContext
 from surefoot.providers.http.sse import UnreadBody
@@ -122,10 +122,7 @@ class GoogleProvider:
             return GoogleChatReader(self._asked(call, endpoint))
 
         def whole(data: bytes, answer: UnreadBody, endpoint: ErrorBoundary) -> Replay:
-            content_type = answer.headers.get("content-type", "")
-            if "json" not in content_type:
-                raise malformed(self.target.name, no_stream(data, content_type, key=endpoint.key))
-            return Replay(to_deltas(chat_reply(data, content_type, self._asked(call, endpoint))))
+            return Replay(to_deltas(chat_reply(data, answer.headers.get("content-type", ""), self._asked(call, endpoint))))
 
         return await self._exchange.stream(f"{path}?alt=sse", body, call, reader=reader, whole=whole)
 

@@ -17,9 +17,11 @@ from surefoot.core._tool_calls import checked_tool_call, is_runnable
 from surefoot.errors import ContentRefused, SurefootError
 from surefoot.providers.google.requests import SEAL
 from surefoot.providers.http import finish as _finish
+from surefoot.providers.http.answers.lenient import Halves, raw_text
 from surefoot.providers.http.faults import malformed
-from surefoot.providers.http.reading import ReadingContext, check_not_empty, stacked
+from surefoot.providers.http.reading import ReadingContext, check_not_empty, decoded, failed, read_event, stacked
 from surefoot.providers.http.redact import shown, snippet
+from surefoot.providers.http.sse import is_end_mark
 from surefoot.types import ChatReply, Delta, ToolCallDelta, Usage
 
 if TYPE_CHECKING:
@@ -104,10 +106,6 @@ def _audio(told: dict[str, Any], name: str) -> int:
     return sum(_count(row, "tokenCount") for row in rows if isinstance(row, dict) and row.get("modality") == "AUDIO")
 
 
-def _failed(error: Raw) -> bool:
-    return bytes(error) not in {b"", b"null", b"{}", b'""', b"false"}
-
-
 def _blocked(answer: _Answer, asked: ReadingContext) -> None:
     """Raise ContentRefused if the prompt was blocked: then there is no candidate."""
     feedback = answer.prompt_feedback
@@ -126,13 +124,27 @@ def _blocked(answer: _Answer, asked: ReadingContext) -> None:
 class GoogleChatReader:
     """Reads the chunks of one streamed answer, or the one chunk of a whole one. Holds the last delta back until usage is in."""
 
-    __slots__ = ("_asked", "_calls", "_content", "_finish", "_id", "_model", "_refusal", "_signature", "_usage", "done", "finished")
+    __slots__ = (
+        "_asked",
+        "_calls",
+        "_content",
+        "_finish",
+        "_halves",
+        "_id",
+        "_model",
+        "_refusal",
+        "_signature",
+        "_usage",
+        "done",
+        "finished",
+    )
 
     def __init__(self, asked: ReadingContext) -> None:
         self._asked = asked
         self._calls = 0
         self._content = False
         self._finish: str | None = None
+        self._halves: Halves = {}
         self._refusal = ""
         self._id = asked.request_id
         self._model = ""
@@ -145,10 +157,12 @@ class GoogleChatReader:
         """One chunk, or an error object."""
         try:
             answer = _answer.decode(data)
-        except (ValueError, RecursionError) as error:
-            why = f"an event that is no answer: {snippet(data)} ({shown(str(error), limit=100)})"
-            raise malformed(self._asked.target, why, request_id=self._id) from error
-        if _failed(answer.error):
+        except (ValueError, RecursionError):
+            if is_end_mark(data):
+                self.done = True
+                return
+            answer = read_event(data, _Answer, self._asked, self._halves)
+        if failed(answer.error):
             raise self._asked.emit(data)
         self._id = answer.response_id or self._id
         self._model = answer.model_version or self._model
@@ -181,7 +195,7 @@ class GoogleChatReader:
     def _call(self, function: _GoogleFunction, signature: str) -> ToolCallDelta:
         """A call, always whole. Where the server names no id, one is made up: results are matched to calls by it."""
         number, self._calls = self._calls, self._calls + 1
-        arguments = bytes(function.args).decode()
+        arguments = raw_text(function.args)
         return ToolCallDelta(
             index=number,
             id=function.id or f"call_{secrets.token_hex(8)}",
@@ -191,17 +205,17 @@ class GoogleChatReader:
         )
 
     def end(self, out: list[Delta]) -> None:
-        """The last delta, with finish reason, usage and ids, if the finish was seen."""
-        if self._finish is None:
+        """The last delta, with finish reason, usage and ids, if the finish or an end mark of somebody else's was seen."""
+        if self._finish is None and not self.done:
             return
         finish = _finish.finish_of(self._finish, self._asked.target, request_id=self._id)
-        if finish == "stop" and self._calls:
+        if self._calls and (finish == "stop" or self._finish is None):
             finish = "tool_calls"
         if not self._content:
-            check_not_empty(finish, self._refusal or self._finish, self._asked)
+            check_not_empty(finish, self._refusal or self._finish or "", self._asked)
         calls: tuple[ToolCallDelta, ...] = ()
         if finish == "malformed_tool_call":  # what the model wrote, for the caller to see; never an empty object
-            calls = (ToolCallDelta(index=self._calls, id=f"call_{secrets.token_hex(8)}", arguments=self._refusal or self._finish),)
+            calls = (ToolCallDelta(index=self._calls, id=f"call_{secrets.token_hex(8)}", arguments=self._refusal or self._finish or ""),)
         usage = usage_of(self._usage) if self._usage else None
         out.append(
             Delta(
@@ -217,12 +231,8 @@ class GoogleChatReader:
 
 def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatReply:
     """A whole answer. Raises MalformedReply if it is none, the error it carries, or ContentRefused if nothing but a refusal came."""
-    try:
-        answer = _answer.decode(body)
-    except (ValueError, RecursionError) as error:
-        why = f"the answer cannot be read: {snippet(body, content_type)} ({shown(str(error), limit=100)})"
-        raise malformed(asked.target, why, request_id=asked.request_id) from error
-    if _failed(answer.error):
+    answer = decoded(_answer, body, content_type, target=asked.target, request_id=asked.request_id)
+    if failed(answer.error):
         raise asked.emit(body)
     _blocked(answer, asked)
     if not answer.candidates:
@@ -257,12 +267,8 @@ def vectors(body: bytes, content_type: str, *, count: int, target: str, emit: Ca
 
     Raises MalformedReply if any is missing, not of one length, not finite or zero. They carry no index: their order is the server's word.
     """
-    try:
-        answer = _vectors.decode(body)
-    except (ValueError, RecursionError) as error:
-        why = f"the answer cannot be read: {snippet(body, content_type)} ({shown(str(error), limit=100)})"
-        raise malformed(target, why) from error
-    if _failed(answer.error):
+    answer = decoded(_vectors, body, content_type, target=target, request_id="")
+    if failed(answer.error):
         raise emit(body)
     rows: list[bytes | list[float]] = [item.values or [] for item in answer.embeddings or ()]
     if len(rows) != count:

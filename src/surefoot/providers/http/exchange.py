@@ -11,9 +11,9 @@ from surefoot.core.stream import Source, Stream, open_stream
 from surefoot.errors import AuthFailed, Fault, MalformedReply, Misconfigured, SurefootError, Transient
 from surefoot.providers.http import aws_events
 from surefoot.providers.http.body import NO_EXTRA, Extra, extra_of
-from surefoot.providers.http.faults import BodyTooLarge, ErrorBoundary, InFlight, fault, rate_headers
+from surefoot.providers.http.faults import BodyTooLarge, ErrorBoundary, InFlight, fault, malformed, rate_headers, request_id
 from surefoot.providers.http.redact import snippet
-from surefoot.providers.http.sse import EventReader, EventSource, UnreadBody
+from surefoot.providers.http.sse import BEGINNING, BOM, BegunBody, EventReader, EventSource, UnreadBody, is_several
 from surefoot.secret import KEY_CHARS, PLACEHOLDER, KeySource, Secret, guard_logs, in_use
 from surefoot.settings import Target
 from surefoot.types import Call, ChatRequest, EmbedRequest
@@ -136,14 +136,39 @@ class Exchange:
         reader: Callable[[UnreadBody, ErrorBoundary], EventReader],
         whole: Callable[[bytes, UnreadBody, ErrorBoundary], Source],
     ) -> Stream:
-        """Send once and return the opened stream. `whole` reads the answer of a server that does not stream: it sent JSON."""
+        """Send once and return the opened stream. `whole` reads the answer of a server that does not stream: it sent JSON.
+
+        What an answer begins with tells a stream of events, for some servers call theirs text or JSON.
+        """
         answer, boundary = await self.send(path, body, call)
-        content_type = answer.headers.get("content-type", "")
+        content_type = answer.headers.get("content-type", "").lower()
         if content_type.startswith(aws_events.CONTENT_TYPE):
             return await open_stream(EventSource(aws_events.AwsEvents(answer), reader(answer, boundary), boundary), target=self.target)
-        if content_type.startswith("text/event-stream") or not content_type:
-            return await open_stream(EventSource(answer, reader(answer, boundary), boundary), target=self.target)
-        return await open_stream(whole(await self._read(answer, boundary), answer, boundary), target=self.target)
+        if content_type and not content_type.startswith("text/event-stream"):
+            begun = await self._begun(answer, boundary)
+            if not begun.is_events:
+                data = await self._read(begun, boundary)
+                if not data.removeprefix(BOM).lstrip().startswith((b"{", b"[")):
+                    raise malformed(self.target, no_stream(data, content_type, key=boundary.key), request_id=request_id(answer.headers))
+                if not is_several(data):
+                    return await open_stream(whole(data, answer, boundary), target=self.target)
+                begun = BegunBody(answer, data)
+            answer = begun
+        return await open_stream(EventSource(answer, reader(answer, boundary), boundary), target=self.target)
+
+    async def _begun(self, answer: UnreadBody, boundary: ErrorBoundary) -> BegunBody:
+        """`answer`, of which enough has been read to know what it is; the connection is dropped if that fails."""
+        blocks, seen = [], 0
+        try:
+            with boundary:
+                while seen < BEGINNING and (block := await answer.block()):
+                    blocks.append(block)
+                    seen += len(block.strip())
+        except BaseException:
+            with suppress(SurefootError), boundary:
+                await answer.aclose()
+            raise
+        return BegunBody(answer, b"".join(blocks))
 
     async def aclose(self) -> None:
         """Close all connections; whoever waits for an answer is told at once."""

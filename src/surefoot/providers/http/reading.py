@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+import msgspec
 from msgspec import Struct
 
-from surefoot.errors import SurefootError
+from surefoot.errors import MalformedReply, SurefootError
 from surefoot.providers.http import finish as _finish
+from surefoot.providers.http.answers import lenient
+from surefoot.providers.http.answers.lenient import Halves
+from surefoot.providers.http.faults import malformed
+from surefoot.providers.http.redact import shown, snippet
 from surefoot.types import ChatRequest, FinishReason
 
 if TYPE_CHECKING:
     from surefoot.types import Matrix
+
+T = TypeVar("T")
+
+
+class ReadsAnswer(Protocol):
+    """What every vendor's context of reading says."""
+
+    @property
+    def target(self) -> str:
+        """The target's name."""
+
+    @property
+    def request_id(self) -> str:
+        """The vendor's id of the request."""
 
 
 class ReadingContext(Struct, frozen=True):
@@ -36,6 +55,45 @@ def check_not_empty(finish: FinishReason, why: str, asked: ReadingContext) -> No
     error = _finish.check_not_empty(finish, asked.request, why=why, target=asked.target, request_id=asked.request_id)
     if error is not None:
         raise error
+
+
+def decoded(decoder: msgspec.json.Decoder[T], body: bytes, content_type: str, *, target: str, request_id: str) -> T:
+    """A whole answer: read strictly, else leniently. Raises MalformedReply if it is none either way."""
+    try:
+        return decoder.decode(body)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        read: T = lenient.read(body, decoder.type)
+    except (ValueError, RecursionError) as error:
+        raise unreadable(error, body, content_type, target=target, request_id=request_id) from error
+    return read
+
+
+def unreadable(error: Exception, body: bytes, content_type: str, *, target: str, request_id: str) -> MalformedReply:
+    """What a whole answer is that no reading makes sense of."""
+    why = f"the answer cannot be read: {snippet(body, content_type)} ({shown(str(error), limit=100)})"
+    return malformed(target, why, request_id=request_id)
+
+
+def read_event(data: bytes, kind: type[T], asked: ReadsAnswer, halves: Halves) -> T:
+    """An event that a strict reading has refused, read leniently. Raises MalformedReply if it is none either way."""
+    try:
+        read: T = lenient.read(data, kind, halves)
+    except (ValueError, RecursionError) as error:
+        raise unreadable_event(error, data, asked) from error
+    return read
+
+
+def unreadable_event(error: Exception, data: bytes, asked: ReadsAnswer) -> MalformedReply:
+    """What an event is that no reading makes sense of."""
+    why = f"an event that is no answer: {snippet(data)} ({shown(str(error), limit=100)})"
+    return malformed(asked.target, why, request_id=asked.request_id)
+
+
+def failed(error: msgspec.Raw) -> bool:
+    """Whether the field `error` of an answer says that there was one."""
+    return bytes(error) not in {b"", b"null", b"{}", b'""', b"false"}
 
 
 def stacked(rows: Sequence[bytes | list[float]], places: Sequence[int]) -> Matrix:

@@ -18,7 +18,7 @@ from surefoot.facts import ModelFacts, model_of, provider_of
 from surefoot.providers._parameters import LeftOutNotes
 from surefoot.providers.http.body import checked_name
 from surefoot.providers.http.direct import DirectLane
-from surefoot.providers.http.exchange import Exchange, Lane, missing_extra, no_stream, options_of, texts
+from surefoot.providers.http.exchange import Exchange, Lane, missing_extra, options_of, texts
 from surefoot.providers.http.faults import ErrorBoundary, fault_of, malformed, request_id
 from surefoot.providers.http.reading import ReadingContext
 from surefoot.providers.http.sdk import STAND_IN, OwnClientLane, SdkLane, http_client, http_module, timeouts
@@ -156,10 +156,7 @@ class OpenAIProvider:
             return OpenAIChatReader(self._asked(call, answer, endpoint))
 
         def whole(data: bytes, answer: UnreadBody, endpoint: ErrorBoundary) -> Replay:
-            content_type = answer.headers.get("content-type", "")
-            if "json" not in content_type:
-                raise malformed(self.target.name, no_stream(data, content_type, key=endpoint.key), request_id=request_id(answer.headers))
-            return Replay(to_deltas(chat_reply(data, content_type, self._asked(call, answer, endpoint))))
+            return Replay(to_deltas(chat_reply(data, answer.headers.get("content-type", ""), self._asked(call, answer, endpoint))))
 
         return await self._exchange.stream(path, body, call, reader=reader, whole=whole)
 

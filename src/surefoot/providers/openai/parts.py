@@ -14,11 +14,13 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from surefoot.providers.http.answers import lenient
 from surefoot.providers.http.body import sound_type
 from surefoot.providers.openai.shapes import AnswerChoice, ChatAnswer, Said, Unknown, is_said
 from surefoot.text import json_text
 from surefoot.types import AnswerEnd, CitedSource, File, Image, Opaque, Part, Reasoning, Text, TokenLogprob
 
+TEXTS = frozenset({"text", "output_text", None})  # types of parts that are the answer's text
 THOUGHTS = ("reasoning_content", "reasoning")
 
 
@@ -39,9 +41,13 @@ def text_of(said: Said) -> str:
 
 
 def block_of(raw: Raw) -> dict[str, Any]:
-    """One part of a content list; text without a type is text."""
-    value = msgspec.json.decode(raw)
-    return value if isinstance(value, dict) else {"type": "text", "text": value if isinstance(value, str) else ""}
+    """One part of a content list; text without a type is text, and so is an object that holds it."""
+    value = lenient.value_of(raw)
+    if not isinstance(value, dict):
+        return {"type": "text", "text": lenient.text_of(value)}
+    if value.get("type", "text") in TEXTS and not (value.get("type") == "text" and isinstance(value.get("text"), str)):
+        return {**value, "type": "text", "text": lenient.text_of(value.get("text"))}
+    return value
 
 
 def block_thoughts(block: dict[str, Any]) -> str:
@@ -103,7 +109,7 @@ def content_of(said: Said, unknown: Unknown | None, vendor: str) -> tuple[Part, 
     own = {} if unknown is None else unknown.said
     for name, value in (*own.items(), ("annotations", said.annotations)):
         if is_said(value):
-            found.append(Opaque(vendor=vendor, kind=name, data=bytes(value).decode()))
+            found.append(Opaque(vendor=vendor, kind=name, data=lenient.raw_text(value)))
     if said.audio and is_said(said.audio) and (sound := _sound(_object(said.audio), vendor)) is not None:
         found.append(sound)
     blocks = map(block_of, said.content) if isinstance(said.content, list) else ()
@@ -159,7 +165,7 @@ def citations_of(answer: ChatAnswer, said: Said) -> tuple[CitedSource, ...]:
     if not found:
         found = [CitedSource(url=_text(one, "url"), title=_text(one, "title")) for one in _rows(answer.search_results)]
     if not found and answer.citations:
-        listed = msgspec.json.decode(answer.citations)
+        listed = lenient.value_of(answer.citations)
         found = [CitedSource(url=url) for url in listed if isinstance(url, str)] if isinstance(listed, list) else []
     return tuple(found)
 
@@ -191,7 +197,7 @@ def logprobs_of(logprobs: Raw) -> tuple[TokenLogprob, ...]:
 
 
 def _rows(raw: Raw) -> list[dict[str, Any]]:
-    return _dicts(msgspec.json.decode(raw)) if raw else []
+    return _dicts(lenient.value_of(raw)) if raw else []
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:
@@ -199,7 +205,7 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
 
 
 def _object(raw: Raw) -> dict[str, Any]:
-    value = msgspec.json.decode(raw) if raw else None
+    value = lenient.value_of(raw) if raw else None
     return value if isinstance(value, dict) else {}
 
 

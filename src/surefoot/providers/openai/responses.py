@@ -16,10 +16,12 @@ from surefoot.core._tool_calls import checked_tool_call, is_runnable
 from surefoot.errors import SurefootError
 from surefoot.providers.http import finish as _finish
 from surefoot.providers.http.faults import malformed
-from surefoot.providers.http.reading import ReadingContext, check_not_empty, new_call_id, stacked
-from surefoot.providers.http.redact import shown, snippet
+from surefoot.providers.http.reading import ReadingContext, check_not_empty, failed, new_call_id, stacked, unreadable
+from surefoot.providers.http.reading import decoded as decoded_as
+from surefoot.providers.http.redact import snippet
+from surefoot.providers.openai.calls import arguments_of, calls_of
 from surefoot.providers.openai.parts import end_of, extra_of, id_of, is_unusual, text_of, thoughts_of
-from surefoot.providers.openai.shapes import OpenAICall, OpenAIFunction, decoded
+from surefoot.providers.openai.shapes import OpenAICall, decoded
 from surefoot.types import AnswerEnd, ChatReply, File, FinishReason, Image, ToolCall, Usage
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
     try:
         answer, unknown = decoded(body)
     except (ValueError, RecursionError) as error:
-        raise _unreadable(error, body, content_type, asked.target, asked.request_id) from error
+        raise unreadable(error, body, content_type, target=asked.target, request_id=asked.request_id) from error
     choices = answer.choices
     if failed(answer.error) or answer.object == "error":
         raise asked.emit(body)
@@ -82,11 +84,10 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
     if choice.finish_reason == "error" or failed(choice.error):
         raise asked.emit(bytes(choice.error))
     text = text_of(said)
-    finish = finish_of(choice.finish_reason, asked, refused=bool(said.refusal), calls=bool(said.tool_calls))
+    whole = calls_of(said)
+    finish = finish_of(choice.finish_reason, asked, refused=bool(said.refusal), calls=bool(whole))
     cut = not is_runnable(finish)
-    calls = tuple(
-        _tool_call(call, extra_of(unknown, number), asked.vendor, is_cut=cut) for number, call in enumerate(said.tool_calls or ())
-    )
+    calls = tuple(_tool_call(call, extra_of(unknown, number), asked.vendor, is_cut=cut) for number, call in enumerate(whole))
     more = end_of(answer, choice, said, unknown, vendor=asked.vendor) if is_unusual(answer, choice, said, unknown) else PLAIN_END
     if not text and not calls and not any(isinstance(part, Image | File) for part in more.content):
         check_not_empty(finish, said.refusal or "", asked)
@@ -105,24 +106,6 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
         citations=more.citations,
         logprobs=more.logprobs,
     )
-
-
-def _unreadable(error: Exception, body: bytes, content_type: str, target: str, request_id: str) -> SurefootError:
-    why = f"the answer cannot be read: {snippet(body, content_type)} ({shown(str(error), limit=100)})"
-    return malformed(target, why, request_id=request_id)
-
-
-def failed(error: Raw) -> bool:
-    """Whether an answer's field `error` says that it is one."""
-    return bytes(error) not in {b"", b"null", b"{}", b'""', b"false"}
-
-
-def arguments_of(function: OpenAIFunction | None) -> str:
-    """A call's arguments as text, also where a server sent the object itself."""
-    raw = bytes(function.arguments) if function is not None else b""
-    if raw[:1] == b'"':
-        return msgspec.json.decode(raw, type=str)
-    return "" if raw == b"null" else raw.decode()
 
 
 def _tool_call(call: OpenAICall, extra: str, vendor: str, *, is_cut: bool) -> ToolCall:
@@ -151,10 +134,7 @@ def vectors(
 
     Raises MalformedReply if any is missing, doubled, not of one length, not finite or zero.
     """
-    try:
-        answer = _vectors.decode(body)
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(error, body, content_type, target, request_id) from error
+    answer = decoded_as(_vectors, body, content_type, target=target, request_id=request_id)
     if failed(answer.error):
         raise emit(body)
     items = answer.data

@@ -6,10 +6,14 @@ a call's `extra_content`) is taken apart first: the unknown fields are kept as t
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct
+
+from surefoot.providers.http.answers import lenient
 
 Fields: TypeAlias = dict[str, Raw]
 
@@ -41,7 +45,7 @@ class Said(Struct, forbid_unknown_fields=True):
     reasoning_content: str | None = None
     reasoning: str | None = None
     tool_calls: list[OpenAICall] | None = None
-    function_call: Raw = Raw()
+    function_call: OpenAIFunction | None = None  # before there were tools
     audio: Raw = Raw()
     images: Raw = Raw()
     annotations: Raw = Raw()
@@ -87,18 +91,22 @@ _fields = msgspec.json.Decoder(Fields)
 _list = msgspec.json.Decoder(list[Fields])
 
 
-def decoded(data: bytes) -> tuple[ChatAnswer, Unknown | None]:
+def decoded(data: bytes, halves: lenient.Halves | None = None) -> tuple[ChatAnswer, Unknown | None]:
     """The answer or chunk `data`, and what its message holds beside what is read here; None for the usual one.
 
-    Raises ValueError or RecursionError where it is none.
+    What a strict reading refuses is read leniently; for `halves` see `lenient.read`. Raises ValueError or RecursionError where it is none.
     """
     try:
         return _answer.decode(data), None
     except msgspec.ValidationError as error:
-        if "unknown field" not in str(error):
-            raise
-    known, unknown = _taken_apart(data)
-    return _answer.decode(known), unknown
+        if "unknown field" in str(error):
+            with suppress(ValueError, RecursionError):
+                known, unknown = _taken_apart(data)
+                return _answer.decode(known), unknown
+    except (ValueError, RecursionError):
+        pass
+    value = lenient.cleaned(data, halves)
+    return lenient.fitted(value, ChatAnswer), _unknown(value)
 
 
 def is_said(value: Raw) -> bool:
@@ -134,3 +142,23 @@ def _known(message: Raw, told: Unknown) -> Raw:
                 call["function"] = Raw(msgspec.json.encode({name: one for name, one in function.items() if name in KNOWN_FUNCTION}))
         said["tool_calls"] = Raw(msgspec.json.encode(calls))
     return Raw(msgspec.json.encode(said))
+
+
+def _unknown(value: Any) -> Unknown | None:
+    """The same of an answer that was read leniently."""
+    choices = value.get("choices") if isinstance(value, dict) else None
+    for choice in choices if isinstance(choices, list) else ():
+        if not isinstance(choice, dict) or choice.get("index") not in {0, None, "0"}:
+            continue
+        said = next((one for where in ("message", "delta") if isinstance(one := choice.get(where), dict)), {})
+        calls = said.get("tool_calls")
+        found = Unknown(
+            said=_others(said, KNOWN_SAID),
+            calls=[_others(one, KNOWN_CALL) for one in calls if isinstance(one, dict)] if isinstance(calls, list) else [],
+        )
+        return found if found.said or any(found.calls) else None
+    return None
+
+
+def _others(value: dict[str, Any], known: frozenset[str]) -> Fields:
+    return {name: Raw(json.dumps(one, ensure_ascii=False).encode()) for name, one in value.items() if name not in known}

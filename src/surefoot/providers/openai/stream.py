@@ -5,47 +5,41 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from surefoot.providers._merge import merged
-from surefoot.providers.http.faults import malformed
-from surefoot.providers.http.reading import ReadingContext, check_not_empty, new_call_id
-from surefoot.providers.http.redact import snippet
+from surefoot.providers.http.answers import lenient
+from surefoot.providers.http.answers.lenient import Halves
+from surefoot.providers.http.reading import ReadingContext, check_not_empty, failed, new_call_id, unreadable_event
+from surefoot.providers.http.sse import is_end_mark
+from surefoot.providers.openai.calls import CallPieces, CallSoFar, calls_of
 from surefoot.providers.openai.parts import THOUGHTS, block_of, content_of, end_of, text_of, thoughts_of
-from surefoot.providers.openai.responses import arguments_of, failed, finish_of, usage_of
-from surefoot.providers.openai.shapes import AnswerChoice, Fields, OpenAICall, Said, Unknown, decoded, is_said
+from surefoot.providers.openai.responses import finish_of, usage_of
+from surefoot.providers.openai.shapes import AnswerChoice, Said, Unknown, decoded, is_said
 from surefoot.types import AnswerEnd, Delta, File, Image, ToolCallDelta
 
 KEPT = 8  # events whose fields beside the choices go into `raw`: the first, those without a choice, the last
-
-
-class _CallSoFar(Struct):
-    """A tool call under way: what has come of it."""
-
-    id: str = ""
-    name: str = ""
-    arguments: str = ""
-    extra: dict[str, Any] = {}
 
 
 class OpenAIChatReader:
     """Reads the events of one streamed answer. Holds the last delta back until usage and the end mark are in."""
 
     __slots__ = (
-        "_asked", "_calls", "_content", "_finish", "_kept", "_last", "_model", "_others", "_refusal", "_said", "_texts", "_thinks",
-        "_thoughts", "_usage", "done", "finished",
+        "_asked", "_calls", "_content", "_finish", "_halves", "_kept", "_model", "_others", "_pieces", "_refusal", "_said", "_texts",
+        "_thinks", "_thoughts", "_usage", "done", "finished",
     )  # fmt: skip
 
     def __init__(self, asked: ReadingContext) -> None:
         self._asked = asked
-        self._calls: list[_CallSoFar] = []
-        self._last: dict[int, int] = {}  # the server's index -> ours
+        self._pieces = CallPieces(tool.name for tool in asked.request.tools)
+        self._calls = self._pieces.calls
         self._content = False
         self._texts: list[str] = []
         self._thoughts: dict[str, list[str]] = {}
         self._said: dict[str, Any] = {}  # the message's other fields so far
         self._others: dict[str, Any] = {}  # the choice's
         self._kept: list[bytes] = []
+        self._halves: Halves = {}
         self._thinks = False
         self._refusal = ""
         self._finish: str | None = None
@@ -56,14 +50,13 @@ class OpenAIChatReader:
 
     def read(self, data: bytes, out: list[Delta]) -> None:
         """One event: a chunk, an error object, or [DONE]."""
-        if data.strip() == b"[DONE]":
-            self.done = True
-            return
         try:
-            chunk, unknown = decoded(data)
+            chunk, unknown = decoded(data, self._halves)
         except (ValueError, RecursionError) as error:
-            why = f"an event that is no answer: {snippet(data)}"
-            raise malformed(self._asked.target, why, request_id=self._asked.request_id) from error
+            if is_end_mark(data):
+                self.done = True
+                return
+            raise unreadable_event(error, data, self._asked) from error
         if chunk.usage:
             self._usage = chunk.usage  # snapshots are cumulative: the last one wins
         choices = chunk.choices
@@ -91,7 +84,7 @@ class OpenAIChatReader:
         if said is not None:
             text = said.content if type(said.content) is str else text_of(said)
             reasoning = thoughts_of(said)
-            calls = self._pieces(said.tool_calls, unknown) if said.tool_calls else ()
+            calls = self._called(said, unknown) if said.tool_calls or said.function_call is not None else ()
             if said.refusal:
                 self._refusal += said.refusal
             if reasoning:
@@ -104,7 +97,7 @@ class OpenAIChatReader:
                 self._content = self._content or bool(text or calls)
                 out.append(Delta(text=text, reasoning=reasoning, tool_calls=calls))
         if choice.logprobs and is_said(choice.logprobs):
-            self._others["logprobs"] = merged(self._others.get("logprobs"), msgspec.json.decode(choice.logprobs))
+            self._others["logprobs"] = merged(self._others.get("logprobs"), lenient.value_of(choice.logprobs))
         if choice.finish_reason:
             self._finish, self.finished = choice.finish_reason, True
 
@@ -124,7 +117,7 @@ class OpenAIChatReader:
         found: dict[str, Raw] = {name: value for name in ("audio", "images", "annotations") if is_said(value := getattr(said, name))}
         found |= {name: value for name, value in (unknown.said.items() if unknown is not None else ()) if is_said(value)}
         for name, value in found.items():
-            self._add(name, msgspec.json.decode(value))
+            self._add(name, lenient.value_of(value))
         if isinstance(said.content, list):
             blocks = [block_of(one) for one in said.content]
             before = [{"type": "text", "text": "".join(self._texts)}] if self._texts else []
@@ -145,55 +138,22 @@ class OpenAIChatReader:
             value = {**value, "data": [value["data"]]}  # pieces of base64 cannot be joined as text
         self._said[name] = merged(self._said.get(name), value, name)
 
-    def _pieces(self, calls: list[OpenAICall], unknown: Unknown | None) -> tuple[ToolCallDelta, ...]:
-        several = len(calls) > 1
-        own = unknown.calls if unknown is not None else ()
-        pieces = [self._piece(call, own[at] if at < len(own) else {}, at if several else None) for at, call in enumerate(calls)]
-        return tuple(piece for piece in pieces if piece is not None)
-
-    def _piece(self, call: OpenAICall, extra: Fields, place: int | None) -> ToolCallDelta | None:
-        """A piece of a tool call under an index of our own; None for one that says again what is known.
-
-        Some servers send no index, or 0 for all calls, and some no id: then a name tells a new call, once the one before is whole.
-        """
-        index = call.index if call.index is not None else place or 0
-        number = self._last.get(index)
-        known = self._calls
-        name = (call.function.name if call.function is not None else "") or ""
-        arguments = arguments_of(call.function)
-        if number is not None and call.id and call.id == known[number].id and name and arguments and is_object(known[number].arguments):
-            return None  # the whole call again
-        if number is None or self._is_another(
-            known[number], call.id or "", name, arguments, is_placed=place is not None and call.index is None
-        ):
-            number = next((i for i, one in enumerate(known) if call.id and one.id == call.id), len(known))
-            if number == len(known):
-                known.append(_CallSoFar())
-            self._last[index] = number
-        one = known[number]
-        if name == one.name:
-            name = ""  # repeated with every piece by some servers; pieces of a name are joined
-        call_id = "" if one.id else call.id or ""
-        if arguments == "{}" and not one.arguments:
-            arguments = ""  # what comes next may be the arguments; and if nothing does, none are meant
-        one.id, one.name, one.arguments = one.id or call_id, one.name + name, one.arguments + arguments
-        for field, value in extra.items():
-            if is_said(value):
-                one.extra[field] = merged(one.extra.get(field), msgspec.json.decode(value), field)
-        return ToolCallDelta(index=number, id=call_id, name=name, arguments=arguments)
-
-    @staticmethod
-    def _is_another(known: _CallSoFar, call_id: str, name: str, arguments: str, *, is_placed: bool) -> bool:
-        """Whether a piece under the index of `known` begins another call."""
-        if call_id and known.id:
-            return call_id != known.id
-        if not name or not known.name:
-            return False
-        return bool(arguments and is_object(known.arguments)) or (is_placed and name != known.name)
+    def _called(self, said: Said, unknown: Unknown | None) -> tuple[ToolCallDelta, ...]:
+        """The pieces of tool calls that a chunk brings; what a server adds to them is told at the end."""
+        found = []
+        for at, call in enumerate(calls_of(said)):
+            known, piece = self._pieces.add(call)
+            if piece is not None:
+                found.append(piece)
+            if unknown is not None and at < len(unknown.calls):
+                for field, value in unknown.calls[at].items():
+                    if is_said(value):
+                        known.extra[field] = merged(known.extra.get(field), lenient.value_of(value), field)
+        return tuple(found)
 
     def end(self, out: list[Delta]) -> None:
-        """The last delta, with finish reason, usage and ids, if the finish was seen."""
-        if self._finish is None:
+        """The last delta, with finish reason, usage and ids, if the finish or the end mark was seen."""
+        if self._finish is None and not self.done:
             return
         finish = finish_of(self._finish, self._asked, refused=bool(self._refusal), calls=bool(self._calls))
         if not self._content:
@@ -211,7 +171,7 @@ class OpenAIChatReader:
             )
         )
 
-    def _rest(self, number: int, call: _CallSoFar) -> ToolCallDelta:
+    def _rest(self, number: int, call: CallSoFar) -> ToolCallDelta:
         """What is known of a call at the end alone: the server's own fields, and an id where it gave none."""
         given, call.id = call.id, call.id or new_call_id()
         extra = msgspec.json.encode(call.extra).decode() if call.extra else ""
@@ -221,7 +181,8 @@ class OpenAIChatReader:
         """All that was said, read as an answer that came at once would be; of the usual one the id alone."""
         whole: dict[str, Any] = {}
         for data in self._kept:
-            event = fields_of(data)
+            found = lenient.value_of(Raw(data))
+            event = found if isinstance(found, dict) else {}
             choices = event.pop("choices", None)
             whole |= {name: value for name, value in event.items() if value is not None}
             if isinstance(choices, list) and choices and isinstance(choices[0], dict):
@@ -246,23 +207,6 @@ class OpenAIChatReader:
         answer, unknown = decoded(raw_json)
         choice = answer.choices[0] if answer.choices else AnswerChoice()
         return end_of(answer, choice, choice.message or Said(), unknown, vendor=self._asked.vendor, raw_json=raw_json)
-
-
-def is_object(arguments: str) -> bool:
-    """Whether `arguments` is a whole JSON object."""
-    try:
-        return isinstance(msgspec.json.decode(arguments), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def fields_of(event: bytes) -> dict[str, Any]:
-    """The fields of an event that has been read; none of one that holds what no decoder takes."""
-    try:
-        value = msgspec.json.decode(event)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _blocks(before: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
