@@ -177,7 +177,7 @@ def test_no_key_is_in_any_row(lite, tmp_path):
     from surefoot.testing.wire import OpenAISim
 
     with OpenAISim() as sim:
-        model = ChatModel(Target("openai:m", base_url=f"{sim.url}/v1", api_key="sk-very-secret-key"))
+        model = ChatModel(Target("openai:m", base_url=f"{sim.url}/v1", api_key="sk-very-secret-key", lane="direct"))
         with jobs.open(lite, models=model) as q:
             q.submit("chat", ["a"])
             q.work_sync()

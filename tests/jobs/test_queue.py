@@ -308,10 +308,10 @@ def test_an_outage_that_refuses_before_sending_fails_nothing(lite, monkeypatch):
     provider = Scripted(*outage, "back")
     policy = Policy(attempts=1, breaker_open_s=0.05, backoff_base_s=0.001)
     with jobs.open(lite, models=ChatModel(provider, policy=policy)) as q:
-        job = q.submit("chat", [f"q{n}" for n in range(40)], chunk=40)
+        job = q.submit("chat", [f"q{n}" for n in range(16)])
         q.work_sync()
         status = q.status(job)
-    assert status.done + status.failed == 40
+    assert status.done + status.failed == 16
     assert status.failed <= 10
     assert {type(value).__name__ for _, value in q.results(job) if isinstance(value, Exception)} == {"Overloaded"}
 

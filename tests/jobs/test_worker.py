@@ -51,9 +51,7 @@ def test_what_a_dead_worker_held_is_taken_up_and_what_it_wrote_is_not_asked_agai
         assert on(store, claims.claim, worker="dead", lease_s=0.4) == (job, 0)
         kept = q.submit("chat", ["a", "b"])
         on(store, claims.put, outcomes=[ItemRow(job, 0, n, ok=False, body=b"{}") for n in (1, 3)])
-        began = time.monotonic()
-        q.work_sync()
-        assert time.monotonic() - began < 20
+        q.work_sync(dead_s=1.0)
         assert (q.status(job).done, q.status(job).failed, q.status(kept).done) == (8, 2, 2)
     assert provider.calls == 10
 
@@ -80,7 +78,7 @@ def test_a_worker_that_lost_its_chunk_stops_asking(store, monkeypatch):
         job = q.submit("chat", ["a", "b", "c"])
 
         async def taken_over():
-            working = asyncio.ensure_future(q.work(dead_s=5.0))
+            working = asyncio.ensure_future(q.work(dead_s=2.0))
             while provider.in_flight < 3:
                 await asyncio.sleep(0.01)
             database = open_database(store)

@@ -63,6 +63,15 @@ def open_job(sql: Sql, job: str, total: int) -> None:
     sql.change("UPDATE sf_job SET state = 'open', total = ? WHERE id = ? AND state = 'filling'", (total, job))
 
 
+def open_chunks(sql: Sql, job: str) -> tuple[int, float, list[int]]:
+    """The job's priority, when it may begin, and its chunks that are not done; none if it is not open."""
+    found = sql.row("SELECT priority, not_before FROM sf_job WHERE id = ? AND state = 'open'", (job,))
+    if found is None:
+        return 0, 0.0, []
+    chunks = sql.rows("SELECT no FROM sf_chunk WHERE job = ? AND state <> 'done' ORDER BY no", (job,))
+    return int(found[0]), float(found[1]), [int(no) for (no,) in chunks]
+
+
 def drop_job(sql: Sql, job: str) -> bool:
     """Delete a part of the job, at most AT_ONCE rows of a table; True while there is more. The job's own row goes last."""
     for table, number in (("sf_result", "n"), ("sf_input", "no"), ("sf_chunk", "no")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -15,6 +16,7 @@ from surefoot import runtime
 from surefoot.errors import BadRequest, Misconfigured, SurefootError
 from surefoot.jobs import kinds, ledger
 from surefoot.jobs.bodies import unpacked_error
+from surefoot.jobs.delivery import Delivery, is_at_hand
 from surefoot.jobs.ledger import JOBS
 from surefoot.jobs.models import Given, ModelSource
 from surefoot.jobs.records import JobStatus, WorkDone
@@ -23,7 +25,7 @@ from surefoot.jobs.worker import DEAD_S, GRACE_S, JobWorker, do_one, forget_job
 from surefoot.models.opened import OpenedStore
 from surefoot.rules.spending import nano
 from surefoot.secret import Secret
-from surefoot.storage.sql import Database, Sql, open_database
+from surefoot.storage.sql import Database, DatabaseAway, Sql, open_database
 
 T = TypeVar("T")
 
@@ -45,6 +47,8 @@ class Jobs:
         secret = url if isinstance(url, Secret) else Secret(url)
         self._opened: OpenedStore[Database] = OpenedStore(_database, secret.reveal())
         self._models = ModelSource(models, config)
+        is_served = self._opened.store.dialect == "postgresql" and is_at_hand()
+        self._delivery = Delivery(secret, self._opened.store) if is_served else None
 
     @property
     def _database(self) -> Database:
@@ -100,7 +104,15 @@ class Jobs:
         except BaseException:
             await asyncio.shield(forget_job(database, job))
             raise
+        await self._deliver(job)
         return job
+
+    async def _deliver(self, job: str) -> None:
+        """Tell the engine, where there is one, of the job's chunks. If that cannot be done now, a worker's sweep does it."""
+        if self._delivery is not None:
+            with suppress(DatabaseAway):
+                priority, not_before, chunks = await self._read(ledger.open_chunks, job=job)
+                await self._delivery.deliver(job, chunks, priority=priority, not_before=not_before)
 
     # Looking
 
@@ -210,10 +222,16 @@ class Jobs:
                 ledger.ask_again(sql, job)
             return ledger.change_state(sql, job, "open", of=("paused",))
 
-        return await self._database.run(go, JOBS)
+        state = await self._database.run(go, JOBS)
+        await self._deliver(job)
+        return state
 
     async def _change(self, job: str, state: str, of: tuple[str, ...]) -> str:
-        return await self._database.run(partial(ledger.change_state, job=job, state=state, of=of), JOBS)
+        state = await self._database.run(partial(ledger.change_state, job=job, state=state, of=of), JOBS)
+        if self._delivery is not None:
+            with suppress(DatabaseAway):  # the workers' heartbeats tell them
+                await self._delivery.abort(job)
+        return state
 
     def forget(self, job: str | None = None, *, older_than_days: float | None = None) -> int:
         """Delete one job, or those that ended so long ago, or (neither named) those that were to be kept no longer; how many.
@@ -263,7 +281,7 @@ class Jobs:
     async def _work(self, job: str | None, said: Mapping[str, Any]) -> WorkDone:
         if job is not None:
             await self._read(ledger.kind_of, job=job)
-        return await JobWorker(self._database, self._models, only=job, **said).run()
+        return await JobWorker(self._database, self._models, only=job, delivery=self._delivery, **said).run()
 
     async def run_chunk(self, job: str, no: int, *, dead_s: float = DEAD_S) -> str:
         """Do chunk `no` of the job here, for an engine of your own; see `jobs.run_chunk`."""

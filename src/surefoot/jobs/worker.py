@@ -6,11 +6,13 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 
 from surefoot.errors import Misconfigured
 from surefoot.jobs import claims
 from surefoot.jobs.chunk import ResultWriter, Runners, do_chunk
+from surefoot.jobs.delivery import Delivery
 from surefoot.jobs.ledger import JOBS, to_forget
 from surefoot.jobs.models import ModelSource
 from surefoot.jobs.records import WorkDone
@@ -120,6 +122,7 @@ class JobWorker:
         dead_s: float = DEAD_S,
         grace_s: float = GRACE_S,
         only: str | None = None,
+        delivery: Delivery | None = None,
     ) -> None:
         if chunks_at_once < 1 or not dead_s > 0 or not grace_s >= 0:
             raise Misconfigured(
@@ -129,6 +132,7 @@ class JobWorker:
         self._chunks_at_once = chunks_at_once
         self._forever = forever
         self._only = only
+        self._delivery = delivery if only is None else None  # the engine hands out everybody's chunks, not one job's
         self._grace_s = grace_s
         self._holder = Holder(database, models, dead_s=dead_s)
         self._unable: dict[str, Misconfigured] = {}  # jobs that this process cannot do, and why
@@ -140,7 +144,7 @@ class JobWorker:
         Raises Misconfigured, once nothing else is left, for jobs this process cannot do (a model or a kind it does not know).
         """
         try:
-            await self._work()
+            await (self._work() if self._delivery is None else self._serve(self._delivery))
         finally:
             await asyncio.shield(self._holder.close(self._grace_s))
         if self._unable:
@@ -168,6 +172,44 @@ class JobWorker:
                 await self._sweep()
                 await asyncio.sleep(poll_s)
                 poll_s = min(2 * poll_s, POLL_S[1])
+
+    async def _serve(self, delivery: Delivery) -> None:
+        """Have chunks handed out by the engine, until nothing is left."""
+        said = {"chunks_at_once": self._chunks_at_once, "dead_s": self._holder.dead_s, "grace_s": self._grace_s}
+        serving: asyncio.Task[None] | None = None
+        poll_s = POLL_S[0]
+        try:
+            while True:
+                if serving is None or serving.done():
+                    if serving is not None:
+                        _log.warning("the delivery of chunks ended (%s) and is begun again", serving.exception())
+                        await asyncio.sleep(AWAY_S)
+                    serving = asyncio.create_task(delivery.serve(self._handed, **said))  # type: ignore[arg-type]  # by name
+                await asyncio.wait({serving}, timeout=poll_s)
+                poll_s = min(2 * poll_s, POLL_S[1])
+                with suppress(DatabaseAway):
+                    if not len(self._holder) and not self._forever and not await self._is_work_left():
+                        return
+                    if not len(self._holder):
+                        await self._sweep()
+        finally:
+            if serving is not None:
+                serving.cancel()
+                await asyncio.gather(serving, return_exceptions=True)
+
+    async def _handed(self, job: str, no: int) -> None:
+        """A chunk from the engine: take it in the ledger, do it. Who has it and lives does it; a job that is not open needs nobody."""
+        if job in self._unable:
+            raise self._unable[job]  # the engine hands it out again, perhaps to somebody who can
+        holder, loop = self._holder, asyncio.get_running_loop()
+        take = partial(claims.claim_chunk, job=job, no=no, worker=holder.name, lease_s=holder.dead_s)
+        until = loop.time() + holder.dead_s + BEAT_S
+        while (state := await self._database.run(take, JOBS)) == "held" and loop.time() < until:  # noqa: ASYNC110 - another process's doing
+            await asyncio.sleep(min(POLL_S[1], holder.dead_s / 4))  # perhaps by one who died, whose lease runs out
+        if state == "taken":
+            task = holder.start(job, no)
+            task.add_done_callback(partial(self._look, job))
+            await task
 
     async def _take(self) -> bool:
         """Take and begin a chunk, if there is one."""

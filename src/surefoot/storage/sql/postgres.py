@@ -117,6 +117,10 @@ class PostgresConnection:
         with self._connection.cursor() as cursor:
             cursor.executemany(_translated(statement), rows)
 
+    def script(self, text: str) -> None:
+        """Run it as it is."""
+        self._connection.execute(text.encode())
+
     def now(self) -> float:
         """The server's clock, read once a transaction: the one that all machines share."""
         if self._now is None:

@@ -25,6 +25,9 @@ class Sql(Protocol):
     def change_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run a statement for each row of values."""
 
+    def script(self, text: str) -> None:
+        """Run statements of another library's, as they are: no marks for values, several in one text."""
+
     def now(self) -> float:
         """Seconds since 1970, by the clock that all who share the database share."""
 

@@ -93,6 +93,10 @@ class SqliteConnection:
         """Run it for each row."""
         self._connection.executemany(statement, rows)
 
+    def script(self, text: str) -> None:
+        """Run it as it is. SQLite ends the transaction that was under way before."""
+        self._connection.executescript(text)
+
     def now(self) -> float:
         """The machine's clock: all who share the file share it."""
         return time.time()  # noqa: TID251 - moments in a file outlive every loop's clock
