@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from surefoot.adapter import Settings, chat_model, is_reference, key_of, key_variable, normalise_kwargs, request_of
-from surefoot.errors import Misconfigured
+from surefoot.adapter.typed import ChatWords, PolicyWords, TargetWords
+from surefoot.adapter.words import CUSTOMARY
+from surefoot.errors import BadRequest, Misconfigured
+from surefoot.facts import vendors_words
 from surefoot.secret import Secret
-from surefoot.settings import Target
+from surefoot.settings import Policy, Target
 from surefoot.testing import Scripted
-from surefoot.types import Message
+from surefoot.types import ChatRequest, Message
 
 ASKED = [Message.user("hi")]
 
@@ -66,7 +71,7 @@ def test_a_typing_error_in_a_field_names_the_nearest_word():
     with pytest.raises(Misconfigured, match="did you mean 'temperature'"):
         normalise_kwargs({"temprature": 0}, known={"temperature"}, owner="X")
     with pytest.raises(Misconfigured, match=r"provider's own goes into extra="):
-        normalise_kwargs({"logprobs": True}, known={"temperature", "extra"}, owner="X")
+        normalise_kwargs({"min_p": 0.1}, known={"temperature", "extra"}, owner="X")
 
 
 def test_no_deadline_per_call_is_meant_by_our_word_alone():
@@ -123,3 +128,145 @@ def test_a_key_is_named_after_its_provider():
     """Serialised objects name the variable the key is read from."""
     assert key_variable("openai:m") == "OPENAI_API_KEY"
     assert key_variable("mine:m") == "MINE_API_KEY"
+
+
+FIELDS = {"model", "base_url", "extra", "headers", "options", "policy", "deadline_s", "attempts", "stop", "fallbacks", "max_tokens"}
+
+
+def said(model, **words):
+    return normalise_kwargs({"model": model, **words}, known=FIELDS, owner="X")
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "extra"),
+    [
+        (
+            "openai:m",
+            {"frequency_penalty": 0.5, "n": 2, "logit_bias": {"1": 2}},
+            {"frequency_penalty": 0.5, "n": 2, "logit_bias": {"1": 2}},
+        ),
+        ("openai:m", {"store": False, "extra_body": {"min_p": 0.1}}, {"store": False, "min_p": 0.1}),
+        ("openai:m", {"verbosity": None, "default_query": {"a": "1"}}, {"extra_query": {"a": "1"}}),
+        ("anthropic:m", {"top_k": 5, "betas": ["a", "b"]}, {"top_k": 5, "extra_headers": {"anthropic-beta": "a,b"}}),
+        ("anthropic:m", {"thinking": {"type": "enabled"}}, {"thinking": {"type": "enabled"}}),
+        ("google:m", {"top_k": 5, "n": 2}, {"generationConfig": {"topK": 5, "candidateCount": 2}}),
+        ("google:m", {"thinking_budget": 0}, {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}),
+        ("google:m", {"safety_settings": {"HARM": "NONE"}}, {"safetySettings": [{"category": "HARM", "threshold": "NONE"}]}),
+        ("vertex:gemini-2.5-flash", {"top_k": 5}, {"generationConfig": {"topK": 5}}),
+        ("vertex:claude-opus-4-1", {"top_k": 5}, {"top_k": 5}),
+        ("azure:gpt-4o", {"logprobs": True}, {"logprobs": True}),
+        ("groq:llama-3.3-70b", {"top_k": 5}, {"top_k": 5}),
+        ("google:m", {"modalities": ["text"]}, {"generationConfig": {"responseModalities": ["TEXT"]}}),
+        ("google:m", {"generation_config": {"top_k": 1, "stop": {"a_b": 1}}}, {"generationConfig": {"topK": 1, "stop": {"aB": 1}}}),
+    ],
+)
+def test_a_vendors_own_fields_stand_where_its_requests_have_them(model, words, extra):
+    """By the names that the vendors' classes in the frameworks give them."""
+    assert said(model, **words).get("extra") == extra
+    per_call = {**words, "extra_query": words["default_query"]} if "default_query" in words else words
+    per_call.pop("default_query", None)
+    request, _ = request_of(ASKED, {}, per_call, target=model, conversions={})
+    assert json.loads(request.extra) == extra
+
+
+@pytest.mark.parametrize(
+    ("model", "word", "remedy"),
+    [
+        ("openai:m", "thinking", "say reasoning_effort"),
+        ("openai:m", "top_k", "say top_p"),
+        ("anthropic:m", "frequency_penalty", "leave it out"),
+        ("anthropic:m", "logprobs", "leave it out"),
+        ("google:m", "betas", "say headers"),
+        ("google:m", "thinking", "say reasoning_effort"),
+    ],
+)
+def test_another_vendors_field_is_refused_with_what_to_say(model, word, remedy):
+    """It would be a 400, or worse, unheard; a server of one's own may know it, though."""
+    with pytest.raises(Misconfigured, match=remedy):
+        said(model, **{word: 1})
+    with pytest.raises(BadRequest, match=remedy):
+        request_of(ASKED, {}, {word: 1}, target=model, conversions={})
+    assert said("openai:m", base_url="http://h/v1", top_k=3)["extra"] == {"top_k": 3}
+    assert json.loads(request_of(ASKED, {}, {"top_k": 3}, target="openai:m", conversions={}, is_elsewhere=True)[0].extra) == {"top_k": 3}
+
+
+def test_what_is_said_per_call_is_laid_over_the_models_own_fields():
+    """Object by object: one setting of a vendor's config must not undo another."""
+    extra = {"generationConfig": {"topK": 5}, "labels": {"a": "1"}}
+    request, _ = request_of(ASKED, {"extra": extra}, {"thinking_budget": 9}, target="google:m", conversions={})
+    assert json.loads(request.extra) == {"generationConfig": {"topK": 5, "thinkingConfig": {"thinkingBudget": 9}}, "labels": {"a": "1"}}
+    assert extra == {"generationConfig": {"topK": 5}, "labels": {"a": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("words", "fields"),
+    [
+        ({"default_headers": {"x-a": "1"}}, {"headers": {"x-a": "1"}}),
+        ({"organization": "o", "openai_proxy": "http://p", "api_version": None}, {"options": {"organization": "o", "proxy": "http://p"}}),
+        ({"openai_api_base": "http://h", "base_url": None}, {"base_url": "http://h"}),
+        ({"stream_usage": True, "reuse_client": True}, {}),
+        ({"stop": "END"}, {"stop": ["END"]}),
+        ({"policy": Policy(idle_s=3, attempts=5)}, {"policy": Policy(idle_s=3, attempts=5), "attempts": 5}),
+        ({"policy": Policy(idle_s=3, attempts=5), "attempts": 2}, {"policy": Policy(idle_s=3, attempts=5), "attempts": 2}),
+        ({"idle_s": 3, "deadline_s": 9}, {"policy": Policy(idle_s=3), "deadline_s": 9}),
+        ({"policy": {"idle_s": 3}, "stream_chunk_timeout": 4}, {"policy": Policy(idle_s=4)}),
+    ],
+)
+def test_customary_words_become_fields(words, fields):
+    """Each has the meaning that it has in the vendors' classes."""
+    assert said("openai:m", **words) == {"model": "openai:m", **fields}
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "remedy"),
+    [
+        ("http_client", object(), "client="),
+        ("async_openai_client", object(), "client="),
+        ("tiktoken_model_name", "x", "leave it out"),
+        ("reuse_client", False, "leave it out"),
+        ("is_chat_model", False, "leave it out"),
+        ("include_response_headers", True, "request_id"),
+    ],
+)
+def test_words_without_a_meaning_are_refused_with_another(word, value, remedy):
+    """Passed over in silence they would be believed."""
+    with pytest.raises(Misconfigured, match=remedy):
+        said("openai:m", **{word: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("gpt-5-mini", "openai:gpt-5-mini"),
+        ("text-embedding-3-small", "openai:text-embedding-3-small"),
+        ("openai/gpt-5-mini", "openai:gpt-5-mini"),
+        ("vertex_ai/gemini-2.5-flash", "vertex:gemini-2.5-flash"),
+        ("ft:gpt-4o-mini:org::id", "openai:ft:gpt-4o-mini:org::id"),
+        ("claude-haiku-4-5", "anthropic:claude-haiku-4-5"),
+        ("models/gemini-2.5-flash", "google:models/gemini-2.5-flash"),
+        ("openai:gpt-5-mini", "openai:gpt-5-mini"),
+        ("my-model", "my-model"),
+    ],
+)
+def test_a_model_without_a_provider_gets_the_one_that_has_it(name, full):
+    """One replaced class name must not mean a changed model name; what nobody knows is told by the Target."""
+    assert said(name)["model"] == full
+    assert normalise_kwargs({"model": "openai:m", "fallbacks": [name]}, known=FIELDS, owner="X")["fallbacks"] == (full,)
+
+
+def test_a_server_of_ones_own_may_call_its_models_anything():
+    """OpenRouter has an openai/gpt-5-mini, vLLM whatever it was started with; nearly all speak OpenAI's protocol."""
+    for name in ("openai/gpt-5-mini", "anthropic/claude-haiku-4-5", "my-model"):
+        assert said(name, base_url="http://h/v1")["model"] == f"openai:{name}"
+    assert said("claude-haiku-4-5", base_url="http://h")["model"] == "anthropic:claude-haiku-4-5"
+
+
+def test_type_checkers_know_every_word():
+    """The lists for type checkers are those that the classes go by."""
+    assert {*Policy.__struct_fields__, "policy"} <= PolicyWords.__annotations__.keys()
+    assert {*Target.__struct_fields__} - {"name", "dimensions"} <= TargetWords.__annotations__.keys()
+    typed = {*ChatWords.__annotations__}
+    assert {*CUSTOMARY} - {"model_name", "response_format"} <= typed | {"default_request_timeout", "max_tokens_to_sample", "thinking_level"}
+    assert {word for word in typed if word not in {*PolicyWords.__annotations__, *TargetWords.__annotations__}} - {
+        "extra", "default_query", *CUSTOMARY, *ChatRequest.__struct_fields__
+    } <= vendors_words()  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -18,22 +18,26 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
-from langchain_surefoot._fields import CHAT_FIELDS, FRAMEWORK_WORDS, Guarded, key_field, reference, settings_of
+from langchain_surefoot._fields import FRAMEWORK_WORDS, Guarded, reference
 from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_out, messages_in, outputs_joined, result_out, wire_of
 from langchain_surefoot.errors import translated
-from surefoot import ChatModel, Policy, Target
-from surefoot.adapter import chat_model, context_size_of, key_variable, normalise_kwargs, request_of, sharing, stored
+from surefoot import ChatModel
+from surefoot.adapter import chat_model, context_size_of, key_variable, normalise_kwargs, request_of, stored
+from surefoot.adapter.fields import AdapterFields, key_field, policy_of
+from surefoot.adapter.words import CUSTOMARY
 from surefoot.facts import name_in
 from surefoot.text import text_of
 from surefoot.types import ChatReply, ChatRequest, Delta
 
-DEFAULT = Policy()
+if TYPE_CHECKING:
+    from langchain_surefoot._typed import ChatSurefootWords
+
 Method = Literal["function_calling", "json_schema", "json_mode"]
 
 
-class ChatSurefoot(Guarded, BaseChatModel):
+class ChatSurefoot(Guarded, AdapterFields, BaseChatModel):
     """A LangChain chat model over surefoot: one retry owner, one deadline, shared limits, fallbacks, hedges, budgets, cache.
 
         llm = ChatSurefoot(model="openai:gpt-5-mini", fallbacks=["anthropic:claude-haiku-4-5"], temperature=0)
@@ -53,65 +57,63 @@ class ChatSurefoot(Guarded, BaseChatModel):
     set; `model` names another model of the same provider. Words nobody knows are sent to the provider as they are.
     """
 
+    MODEL = "model"
+    GIVEN = "chat"
+
     model: str = ""
-    """`provider:model`, for example "openai:gpt-5-mini"."""
-    fallbacks: tuple[str | Target, ...] = ()
-    """Asked in this order when the model before fails; names, or Targets with settings of their own."""
-    base_url: str = ""
-    api_key: SecretStr | None = None
-    """A key, or a reference ("env:NAME", "file:PATH", "vault:PATH#FIELD"); None: the provider's customary environment variable."""
+    """`provider:model`, for example "openai:gpt-5-mini"; the provider may be left out of a name that its tables know."""
     temperature: float | None = None
+    """Randomness. None: the provider's default."""
     max_tokens: int | None = None
+    """Most tokens of an answer, at least 1. None: the provider's limit."""
     top_p: float | None = None
+    """Share of the probability mass that is sampled from. None: the provider's default."""
     stop: list[str] | None = None
+    """Texts at which the answer ends."""
     seed: int | None = None
+    """Makes sampling repeatable where the vendor offers it."""
     reasoning_effort: str | None = None
+    """How much to think: "none", "low", "medium", "high", or the vendor's own word. None: its default."""
     extra: dict[str, Any] | None = None
-    """Provider-specific fields of the request, passed through untouched."""
-    deadline_s: float | None = DEFAULT.deadline_s
-    attempts: int = DEFAULT.attempts
-    hedge_after: Literal["p95"] | float | None = DEFAULT.hedge_after
-    budget_usd: float | None = DEFAULT.budget_usd
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    concurrency: int | None = None
-    surefoot_cache: Any = None
-    """None, "memory", "sqlite:PATH", "redis://..." or a Store."""
+    """Fields of the vendor's own request, merged into its body; those known by name (`logprobs=`, `top_k=`, ...) are put here."""
     streaming: bool | None = None
     """True: `invoke` asks for a stream too. None: as callbacks and callers want it. False: never a stream."""
     chat: ChatModel | None = Field(default=None, exclude=True)
+    """A model you built; targets and policies are then said there."""
     cache: BaseCache | bool | None = Field(default=False, exclude=True)
+    """LangChain's own cache; False, because surefoot's is `surefoot_cache`."""
 
-    _built: tuple[tuple[Any, ...], ChatModel] | None = PrivateAttr(default=None)
+    if TYPE_CHECKING:
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
+        def __init__(self, **fields: Unpack[ChatSurefootWords]) -> None: ...
 
     @model_validator(mode="before")
     @classmethod
     def _known_words(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        said = {word: value for word, value in values.items() if word != "stream_usage"}
-        return key_field(normalise_kwargs(said, known=cls.model_fields, owner=cls.__name__))
+        return key_field(normalise_kwargs(values, known=cls.model_fields, owner=cls.__name__)) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _whole(self) -> ChatSurefoot:
-        settings_of(self).check(given=self.chat, word="chat", owner=type(self).__name__)
+        self._check_fields(self.chat)
         if self.chat is not None and not self.model:
             self.model = self.chat.targets[0]
         return self
+
+    @property
+    def model_name(self) -> str:
+        """The model without its provider, as other classes have it and tools read it."""
+        return self.model.partition(":")[2] or self.model
+
+    def configurable_fields(self, **fields: Any) -> Any:
+        """LangChain's, under the names that other classes have for the fields (`model_name`), too."""
+        return super().configurable_fields(**{CUSTOMARY.get(word, word): field for word, field in fields.items()})
 
     # --- the calls: translate in, ask, translate out -----------------------------------------------------------------------------
 
     @property
     def surefoot(self) -> ChatModel:
         """The ChatModel underneath: `describe()`, `subscribe()`, `targets`."""
-        if self.chat is not None:
-            return self.chat
-        fields, built = CHAT_FIELDS(self), self._built
-        if built is None or built[0] != fields:
-            self._built = built = fields, chat_model(settings_of(self))
-        return built[1]
+        return self.chat or self._core(chat_model)
 
     @property
     def _attempts(self) -> int:
@@ -135,7 +137,15 @@ class ChatSurefoot(Guarded, BaseChatModel):
         if stop is not None:
             options["stop"] = stop
         found = messages_in(messages)
-        return model, *request_of(found, defaults, options, target=target, conversions=CONVERSIONS, ignored=FRAMEWORK_WORDS)
+        return model, *request_of(
+            found,
+            defaults,
+            options,
+            target=target,
+            conversions=CONVERSIONS,
+            ignored=FRAMEWORK_WORDS,
+            is_elsewhere=self.chat is not None or bool(self.base_url),
+        )
 
     def _generate(
         self,
@@ -338,21 +348,10 @@ class ChatSurefoot(Guarded, BaseChatModel):
             )
         return self.custom_get_token_ids(text)
 
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """A copy with fields of its own over the same model underneath: limits and keys are shared, never copied."""
-        return super().__deepcopy__(sharing(memo, self.chat, self._built, self.fallbacks, self.surefoot_cache))
-
-    def __getstate__(self) -> dict[Any, Any]:
-        """For other processes, which build a model of their own. Raises TypeError where a key or a given model would be in it."""
-        settings_of(self).check_portable(given=self.chat, owner=type(self).__name__)
-        plain = self.model_copy()
-        plain._built = None  # noqa: SLF001 - a copy of itself
-        return super(ChatSurefoot, plain).__getstate__()
-
     @property
     def lc_secrets(self) -> dict[str, str]:
         """A literal key is serialised as the name of its environment variable; references are no secrets."""
-        return {"api_key": key_variable(self.model)} if self.api_key is not None and not reference(self.api_key) else {}
+        return {"api_key": key_variable(self.model)} if isinstance(self.api_key, SecretStr) and not reference(self.api_key) else {}
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
@@ -361,6 +360,7 @@ class ChatSurefoot(Guarded, BaseChatModel):
         return {
             **({"api_key": where} if where else {}),
             **({"fallbacks": [stored(one) for one in self.fallbacks]} if self.fallbacks else {}),
+            **policy_of(self),
         }
 
     @classmethod

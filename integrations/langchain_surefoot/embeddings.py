@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 from langchain_core.embeddings import Embeddings
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import Field, model_validator
 
-from langchain_surefoot._fields import EMBED_FIELDS, Guarded, key_field, settings_of
+from langchain_surefoot._fields import Guarded
 from langchain_surefoot.errors import translated
-from surefoot import EmbedModel, Policy, Target
-from surefoot.adapter import embed_model, normalise_kwargs, sharing
+from surefoot import EmbedModel
+from surefoot.adapter import embed_model, embed_words, normalise_kwargs
+from surefoot.adapter.fields import AdapterFields, key_field
 
-DEFAULT = Policy()
+if TYPE_CHECKING:
+    from langchain_surefoot._typed import SurefootEmbeddingsWords
 
 
-class SurefootEmbeddings(Guarded, BaseModel, Embeddings):
+class SurefootEmbeddings(Guarded, AdapterFields, Embeddings):
     """LangChain embeddings over surefoot: batched, retried, limited and cached in one place; queries and documents told apart.
 
         SurefootEmbeddings(model="openai:text-embedding-3-small")
@@ -25,26 +28,25 @@ class SurefootEmbeddings(Guarded, BaseModel, Embeddings):
     role; do not put LangChain's CacheBackedEmbeddings around it. Vectors become lists of floats only here, where LangChain wants them.
     """
 
+    MODEL = "model"
+    GIVEN = "embed"
+
     model: str = ""
-    """`provider:model`, for example "local:multilingual-e5-small"."""
-    fallbacks: tuple[str | Target, ...] = ()
-    base_url: str = ""
-    api_key: SecretStr | None = None
+    """`provider:model`, for example "local:multilingual-e5-small"; the provider may be left out of a name that its tables know."""
     dimensions: int | None = None
-    deadline_s: float | None = DEFAULT.deadline_s
-    attempts: int = DEFAULT.attempts
-    hedge_after: Any = DEFAULT.hedge_after
-    budget_usd: float | None = DEFAULT.budget_usd
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    concurrency: int | None = None
-    surefoot_cache: Any = None
-    """None, "memory", "sqlite:PATH", "redis://..." or a Store."""
+    """Length of the vectors, where the model offers shorter ones. None: its own."""
+    extra: dict[str, Any] | None = None
+    """Fields of the vendor's own request, merged into its body."""
+    chunk_size: int | None = Field(default=None, gt=0)
+    """Texts in one call. None: all that are given; surefoot packs them by the provider's own limits."""
+    show_progress_bar: bool = False
+    """Whether a bar on stderr shows how far `embed_documents` is, where `chunk_size` makes several calls of it."""
     embed: EmbedModel | None = Field(default=None, exclude=True)
+    """A model you built; targets and policies are then said there."""
 
-    _built: tuple[tuple[Any, ...], EmbedModel] | None = PrivateAttr(default=None)
+    if TYPE_CHECKING:
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
+        def __init__(self, **fields: Unpack[SurefootEmbeddingsWords]) -> None: ...
 
     @model_validator(mode="before")
     @classmethod
@@ -53,7 +55,7 @@ class SurefootEmbeddings(Guarded, BaseModel, Embeddings):
 
     @model_validator(mode="after")
     def _whole(self) -> SurefootEmbeddings:
-        settings_of(self).check(given=self.embed, word="embed", owner=type(self).__name__)
+        self._check_fields(self.embed)
         if self.embed is not None and not self.model:
             self.model = self.embed.targets[0]
         return self
@@ -61,48 +63,45 @@ class SurefootEmbeddings(Guarded, BaseModel, Embeddings):
     @property
     def surefoot(self) -> EmbedModel:
         """The EmbedModel underneath: `describe()`, `subscribe()`, `space`."""
-        if self.embed is not None:
-            return self.embed
-        fields, built = EMBED_FIELDS(self), self._built
-        if built is None or built[0] != fields:
-            self._built = built = fields, embed_model(settings_of(self))
-        return built[1]
+        return self.embed or self._core(embed_model)
 
     @property
     def _attempts(self) -> int:
         return self.attempts if self.embed is None else self.embed.policy.attempts
 
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """A copy with fields of its own over the same model underneath: limits and keys are shared, never copied."""
-        return super().__deepcopy__(sharing(memo, self.embed, self._built, self.fallbacks, self.surefoot_cache))
-
-    def __getstate__(self) -> dict[Any, Any]:
-        """For other processes, which build a model of their own. Raises TypeError where a key or a given model would be in it."""
-        settings_of(self).check_portable(given=self.embed, owner=type(self).__name__)
-        plain = self.model_copy()
-        plain._built = None  # noqa: SLF001 - a copy of itself
-        return super(SurefootEmbeddings, plain).__getstate__()
-
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """One vector a text, in order."""
+    def embed_documents(self, texts: list[str], chunk_size: int | None = None, **kwargs: Any) -> list[list[float]]:
+        """One vector a text, in order. `chunk_size` texts make one call; further keywords are those of a call (`deadline_s`, `tags`)."""
         if not len(texts):  # an array or a column of texts has no truth of its own
             return []
         with translated(self._attempts):
-            return self.surefoot.embed(texts).tolist()  # type: ignore[no-any-return]
+            return [row for part in self._parts(texts, chunk_size) for row in self.surefoot.embed(part, **self._said(kwargs)).tolist()]
 
-    def embed_query(self, text: str) -> list[float]:
+    def embed_query(self, text: str, **kwargs: Any) -> list[float]:
         """The vector of a query."""
         with translated(self._attempts):
-            return self.surefoot.embed_query(text).tolist()  # type: ignore[no-any-return]
+            return self.surefoot.embed_query(text, **self._said(kwargs)).tolist()  # type: ignore[no-any-return]
 
-    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+    async def aembed_documents(self, texts: list[str], chunk_size: int | None = None, **kwargs: Any) -> list[list[float]]:
         """`embed_documents`, from any loop."""
         if not len(texts):  # an array or a column of texts has no truth of its own
             return []
         with translated(self._attempts):
-            return (await self.surefoot.aembed(texts)).tolist()  # type: ignore[no-any-return]
+            parts = self._parts(texts, chunk_size)
+            return [row for part in parts for row in (await self.surefoot.aembed(part, **self._said(kwargs))).tolist()]
 
-    async def aembed_query(self, text: str) -> list[float]:
+    async def aembed_query(self, text: str, **kwargs: Any) -> list[float]:
         """`embed_query`, from any loop."""
         with translated(self._attempts):
-            return (await self.surefoot.aembed_query(text)).tolist()  # type: ignore[no-any-return]
+            return (await self.surefoot.aembed_query(text, **self._said(kwargs))).tolist()  # type: ignore[no-any-return]
+
+    def _parts(self, texts: Sequence[str], chunk_size: int | None) -> Iterable[Sequence[str]]:
+        size = chunk_size or self.chunk_size or len(texts)
+        parts = [texts[at : at + size] for at in range(0, len(texts), size)]
+        if not self.show_progress_bar:
+            return parts
+        from tqdm.auto import tqdm
+
+        return tqdm(parts, desc="embedding")  # type: ignore[no-any-return]
+
+    def _said(self, words: dict[str, Any]) -> dict[str, Any]:
+        return embed_words(words, self.extra)

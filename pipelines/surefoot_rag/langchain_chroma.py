@@ -120,15 +120,15 @@ class _KnownEmbeddings(SurefootEmbeddings):
             for text in vectors:
                 self._held.pop(text, None)
 
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+    def embed_documents(self, texts: list[str], chunk_size: int | None = None, **kwargs: Any) -> list[list[float]]:
         """The vectors held; of other texts, the model's."""
         held = [self._held.get(text) for text in texts]
-        return super().embed_documents(texts) if any(one is None for one in held) else [_floats(one) for one in held]
+        return super().embed_documents(texts, chunk_size, **kwargs) if any(one is None for one in held) else [_floats(one) for one in held]
 
-    def embed_query(self, text: str) -> list[float]:
+    def embed_query(self, text: str, **kwargs: Any) -> list[float]:
         """The vector held, or the model's."""
         held = self._held.get(text)
-        return super().embed_query(text) if held is None else _floats(held)
+        return super().embed_query(text, **kwargs) if held is None else _floats(held)
 
 
 def _floats(vector: Any) -> list[float]:

@@ -110,6 +110,10 @@ class ProviderFacts(Struct, Documented, frozen=True, kw_only=True):
     """What a model's name begins with or holds, and the family of its vocabulary; the first that fits."""
     models: tuple[ModelFacts, ...] = ()
     """Its models."""
+    words: Mapping[str, str] = {}
+    """Fields of its requests that its classes in the frameworks have under a name of their own: the name, and the field's place in the
+    body ("generationConfig.topK"). Empty: nobody knows, and whatever is said is sent as it is.
+    """
     sources: Mapping[str, str] = {}
     """Where the rows are from: a source's short name, its address, and the day it was read."""
 
@@ -175,15 +179,50 @@ def prefixed(model: str) -> str:
         if found and rest and (name := provider_called(word)):
             return f"{name}:{rest}"
     base = base_name(model)
+    if known := _of_a_vendor(model):
+        return known
+    if any(base.startswith(word) for word, _ in OPEN_WEIGHTS):
+        return f"{'openrouter' if '/' in model else 'ollama'}:{model}"
+    return ""
+
+
+def _of_a_vendor(model: str) -> str:
+    """`model` as "provider:model", where one of the vendors' tables has it; "" elsewhere."""
+    base = base_name(model)
     if "anthropic." in model.lower():
         return f"bedrock:{model}"
     for name in BY_THEIR_OWN:
         known = ours()[name]
         if model_of(name, model) is not None or base.startswith((*known.talkers, *known.embedders)):
             return f"{name}:{model}"
-    if any(base.startswith(word) for word, _ in OPEN_WEIGHTS):
-        return f"{'openrouter' if '/' in model else 'ollama'}:{model}"
     return ""
+
+
+def full_name(name: str, *, is_elsewhere: bool = False) -> str:
+    """`name` as "provider:model": as it is where it says so, "openai/gpt-5" as "openai:gpt-5", and "gpt-5-mini" by the table that has it.
+
+    `is_elsewhere`: the model has an address of its own, where "openai/gpt-oss" is a name like any other, and a model that no table has
+    speaks OpenAI's protocol, as nearly all servers do. At the vendors' addresses what nobody knows stays as it is.
+    """
+    if ":" in name and not name.startswith("ft:"):
+        return name
+    first, slash, rest = name.partition("/")
+    if slash and not is_elsewhere and rest and (provider := provider_called(first)):
+        return f"{provider}:{rest}"
+    known = "" if slash and is_elsewhere else _of_a_vendor(name)
+    return known or (f"openai:{name}" if is_elsewhere and name else name)
+
+
+def vendor_of(provider: str, model: str) -> str:
+    """Whose model it is, by its row: "google" for Gemini on Vertex AI, "anthropic" for Claude there; else the provider itself."""
+    row = model_of(provider, model)
+    return next((name for name in BY_THEIR_OWN if row is not None and row in ours()[name].models), provider)
+
+
+@cache
+def vendors_words() -> frozenset[str]:
+    """All words of all providers' `words`."""
+    return frozenset(word for known in ours().values() for word in known.words)
 
 
 def name_in(book: Literal["price_id", "telemetry_id", "langsmith_id"], provider: str) -> str:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
 import pickle  # noqa: TID251 - what process pools do to components
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
 from langchain_core.load import dumps, loads
+from llama_index.core import Document
 from llama_index.core.ingestion import IngestionPipeline
+from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import TextNode
+from openai import AsyncOpenAI
 
 from langchain_surefoot import ChatSurefoot, SurefootEmbeddings
 from llama_index.embeddings.surefoot import SurefootEmbedding
 from llama_index.llms.surefoot import Surefoot
 from surefoot import ChatModel, EmbedModel, Target
+from surefoot.adapter.pickling import Sealed, opened
 from surefoot.errors import Misconfigured
 from surefoot.storage.memory import MemoryStore
 from surefoot.testing import Scripted
@@ -69,19 +75,83 @@ def test_a_pickle_holds_no_key_and_builds_its_own_model(make, monkeypatch):
     assert again.surefoot is first.surefoot  # equal settings share one model in a process
 
 
+LITERAL = {
+    "api_key": "sk-literal",
+    "fallbacks": ["openai:p", Target("openai:n", api_key="sk-other", headers={"x-key": "sk-third"}), Target("openai:q", api_key="env:Q")],
+    "headers": {"x-key": "sk-fourth"},
+    "options": {"proxy": "http://user:sk-fifth@127.0.0.1:9"},
+    "idle_s": 7,
+}
+
+
+def test_a_literal_key_travels_sealed(make, monkeypatch):
+    """Worker processes of this one can open it, as they share what multiprocessing gives a family; nobody else can."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-from-the-environment")
+    monkeypatch.setenv("Q", "sk-from-the-environment")
+    first = make(**LITERAL)
+    data = pickle.dumps(first)
+    assert b"sk-" not in data
+    again = pickle.loads(data)
+    assert again.surefoot is first.surefoot  # equal settings share one model in a process
+    assert again.api_key.get_secret_value() == "sk-literal"
+    monkeypatch.setattr(multiprocessing.current_process(), "authkey", b"another family")
+    with pytest.raises(Misconfigured, match=r"pickled by another program.*api_key='env:"):
+        pickle.loads(data)
+
+
+@pytest.mark.parametrize("at", [0, 20, 50, -1], ids=["nonce", "seal", "text", "end"])
+def test_a_spoilt_seal_is_told(at):
+    """One byte of it changed, wherever it stands; nothing of it is read then."""
+    _, (data,) = Sealed("sk-literal").__reduce__()
+    assert opened(data) == "sk-literal"
+    spoilt = bytearray(data)
+    spoilt[at] ^= 1
+    with pytest.raises(Misconfigured, match="another program"):
+        opened(bytes(spoilt))
+
+
 @pytest.mark.parametrize(
     ("fields", "names"),
-    [
-        ({"api_key": "sk-secret"}, "literal api_key"),
-        ({"fallbacks": (Target("openai:n", api_key="sk-secret"),)}, "literal api_key"),
-        ({"surefoot_cache": MemoryStore()}, "name the cache"),
-    ],
+    [({"surefoot_cache": MemoryStore()}, "name the cache"), ({"client": AsyncOpenAI(api_key="sk-x")}, "SDK client")],
 )
-def test_what_a_pickle_would_spill_or_lose_is_told(make, fields, names, monkeypatch):
-    """LlamaIndex drops in silence what it cannot pickle, and pickles a key in clear."""
+def test_what_a_pickle_would_lose_is_told(make, fields, names, monkeypatch):
+    """LlamaIndex drops in silence what it cannot pickle."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-from-the-environment")
     with pytest.raises(TypeError, match=names):
         pickle.dumps(make(**fields))
+
+
+def _asked(component: Any) -> Any:
+    return component.surefoot.describe(), component.get_text_embedding("x")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_workers_ask_with_the_literal_key(method, sim):
+    """However the processes are started: with the address, the key and the policy of the one that sent it."""
+    first = SurefootEmbedding(
+        "openai:text-embedding-3-small", base_url=f"{sim.url}/v1", api_key="sk-literal", headers={"x-team": "blue"}, attempts=1
+    )
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
+        described, vector = pool.submit(_asked, first).result(timeout=120)
+    assert vector == first.get_text_embedding("x")
+    assert "1 attempts" in described
+    assert {request.headers.get("authorization") for request in sim.requests} == {"Bearer sk-literal"}
+    assert {request.headers.get("x-team") for request in sim.requests} == {"blue"}
+
+
+@pytest.mark.heavy
+def test_an_ingestion_with_workers_embeds_with_a_literal_key(sim):
+    """What people run: documents, a splitter, the embedding model, two processes."""
+    pipeline = IngestionPipeline(
+        transformations=[
+            SentenceSplitter(chunk_size=64, chunk_overlap=0),
+            SurefootEmbedding("openai:text-embedding-3-small", base_url=f"{sim.url}/v1", api_key="sk-literal"),
+        ]
+    )
+    nodes = pipeline.run(documents=[Document(text=f"{word} sleeps all day long. " * 20) for word in ("A cat", "A dog")], num_workers=2)
+    assert len(nodes) >= 4
+    assert all(node.embedding for node in nodes)
 
 
 FAR = Target("openai:n", base_url="http://127.0.0.1:9/v1", api_key="sk-secret", concurrency=2, headers=(("x-key", "sk-secret"),))

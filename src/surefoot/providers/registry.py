@@ -6,7 +6,6 @@ its models (keys, windows, prices' name, see `facts.ProviderFacts`) through `sur
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -62,6 +61,8 @@ def provider(name: str, *, lane: str = "auto", model: str = "") -> ProviderFacts
 def _hint(name: str, model: str, known: list[str]) -> str:
     """What was probably meant: a provider that others call so, one of nearly that name, or a model whose name holds a colon."""
     meant = facts.provider_called(name) or (facts.prefixed(f"{name}:{model}") if model else "")
+    import difflib
+
     near = [meant] if meant else difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}? " if near else ""
 

@@ -397,7 +397,7 @@ def test_customary_words_are_understood():
     ("fields", "names"),
     [
         ({}, "say model="),
-        ({"model": "gpt-5"}, "provider:model"),
+        ({"model": "my-model"}, "provider:model"),
         ({"model": "openai:m", "temprature": 0}, "did you mean 'temperature'"),
         ({"model": "openai:m", "attempts": 0}, "attempts = 0"),
         ({"model": "openai:m", "concurrency": -1}, "concurrency = -1"),

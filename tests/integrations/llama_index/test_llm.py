@@ -227,7 +227,7 @@ def test_a_chat_engine_remembers():
     ("fields", "names"),
     [
         ({}, "say model="),
-        ({"model": "gpt-5"}, "provider:model"),
+        ({"model": "my-model"}, "provider:model"),
         ({"model": "openai:m", "temprature": 0}, "did you mean 'temperature'"),
         ({"model": "openai:m", "attempts": 0}, "attempts = 0"),
     ],

@@ -24,6 +24,7 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.tools import BaseTool
+from msgspec.structs import replace
 
 from surefoot.core.tool_dicts import tool_of
 from surefoot.errors import BadRequest, InvalidOutput
@@ -147,6 +148,11 @@ def tool_in(tool: Any) -> Tool:
     if not isinstance(wire, Mapping):
         raise BadRequest(f"{type(tool).__name__} is no tool: pass LlamaIndex tools, or a dict of one")
     return tool_of(wire)
+
+
+def strictly(tool: Tool, *, strict: bool) -> Tool:
+    """`tool`, held to its schema or not; a vendor's own tool stays as it is."""
+    return tool if tool.vendor or tool.strict is not None else replace(tool, strict=strict)
 
 
 def tool_choice_in(choice: Any) -> str:

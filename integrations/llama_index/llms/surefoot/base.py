@@ -6,8 +6,7 @@ import inspect
 import logging
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from functools import lru_cache
-from operator import attrgetter
-from typing import Any, Self
+from typing import Any, Unpack
 
 from llama_index.core.base.llms.generic_utils import (
     achat_to_completion_decorator,
@@ -26,7 +25,7 @@ from llama_index.core.base.llms.types import (
     LLMMetadata,
     MessageRole,
 )
-from llama_index.core.bridge.pydantic import Field, PrivateAttr, SecretStr, field_serializer
+from llama_index.core.bridge.pydantic import Field
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.function_calling import FunctionCallingLLM
@@ -36,19 +35,20 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import BaseTool
 from llama_index.core.types import PydanticProgramMode
 
-from llama_index.llms.surefoot._translate import CONVERSIONS, Growing, messages_in, response_out, selections_out
-from surefoot import ChatModel, Policy, Secret, Target
-from surefoot.adapter import OWN_FIELDS, Settings, chat_model, context_size_of, key_of, normalise_kwargs, request_of, sharing, stored
+from llama_index.llms.surefoot._translate import CONVERSIONS, Growing, messages_in, response_out, selections_out, strictly, tool_in
+from llama_index.llms.surefoot._typed import SurefootWords
+from surefoot import ChatModel
+from surefoot.adapter import chat_model, context_size_of, normalise_kwargs, request_of
+from surefoot.adapter.fields import key_field
+from surefoot.adapter.stored_fields import StoredFields
 from surefoot.secret import locals_cleared
 from surefoot.types import ChatReply, ChatRequest
 
 _log = logging.getLogger("surefoot.llama_index")
-DEFAULT = Policy()
-FIELDS = attrgetter("model", *OWN_FIELDS)
 FRAMEWORK_WORDS = frozenset({"formatted", "verbose", "tool_required", "allow_parallel_tool_calls"})
 
 
-class Surefoot(FunctionCallingLLM):
+class Surefoot(StoredFields, FunctionCallingLLM):
     """A LlamaIndex LLM over surefoot: one retry owner, one deadline, shared limits, fallbacks, hedges, budgets, cache.
 
         Settings.llm = Surefoot(model="openai:gpt-5-mini", fallbacks=["anthropic:claude-haiku-4-5"])
@@ -65,90 +65,56 @@ class Surefoot(FunctionCallingLLM):
     another model of the same provider. Words nobody knows are sent to the provider as they are.
     """
 
+    MODEL = "model"
+    GIVEN = "chat"
+
     model: str = Field(default="", description="provider:model, for example openai:gpt-5-mini.")
-    fallbacks: tuple[Any, ...] = Field(default=(), description="Asked in this order when the model before fails: names or Targets.")
-    base_url: str = ""
-    api_key: SecretStr | None = Field(default=None, exclude=True, description="A key or a reference such as env:NAME.")
+    """`provider:model`, for example "openai:gpt-5-mini"; the provider may be left out of a name that its tables know."""
     temperature: float | None = None
+    """Randomness. None: the provider's default."""
     max_tokens: int | None = None
+    """Most tokens of an answer, at least 1. None: the provider's limit."""
     top_p: float | None = None
+    """Share of the probability mass that is sampled from. None: the provider's default."""
     stop: list[str] | None = None
+    """Texts at which the answer ends."""
     seed: int | None = None
+    """Makes sampling repeatable where the vendor offers it."""
     reasoning_effort: str | None = None
+    """How much to think: "none", "low", "medium", "high", or the vendor's own word. None: its default."""
     extra: dict[str, Any] | None = Field(default=None, description="Provider-specific fields, passed through untouched.")
-    deadline_s: float | None = DEFAULT.deadline_s
-    attempts: int = DEFAULT.attempts
-    hedge_after: Any = DEFAULT.hedge_after
-    budget_usd: float | None = DEFAULT.budget_usd
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    concurrency: int | None = None
-    surefoot_cache: Any = Field(default=None, exclude=True, description='None, "memory", "sqlite:PATH", "redis://..." or a Store.')
+    """Fields of the vendor's own request, merged into its body; those known by name (`logprobs=`, `top_k=`, ...) are put here."""
+    strict: bool | None = Field(default=None, description="Whether tools are held to their schemas, where nothing is said per call.")
+    """Whether the vendor must hold the arguments of tools to their schemas. None: its default."""
     context_window: int | None = Field(default=None, description="Tokens; None asks the provider and the price list.")
+    """The window that LlamaIndex sizes prompts by, in tokens. None: what the provider's table or the price list says."""
     is_function_calling_model: bool | None = Field(default=None, description="None asks the provider's table.")
+    """Whether the model calls tools. None: what the provider's table says."""
 
-    _built: tuple[tuple[Any, ...] | None, ChatModel] | None = PrivateAttr(default=None)  # None first: given, not built from the fields
-
-    def __init__(self, model: str = "", *, chat: ChatModel | None = None, **fields: Any) -> None:
+    def __init__(self, model: str = "", *, chat: ChatModel | None = None, **fields: Unpack[SurefootWords]) -> None:
         """Check everything that can be checked without asking anybody; raises Misconfigured naming the remedy."""
-        with locals_cleared(fields):
-            self._begin(model, chat, fields)
+        words: dict[str, Any] = dict(fields)
+        with locals_cleared(fields, words):  # type: ignore[arg-type]
+            self._begin(model, chat, words)
 
     def _begin(self, model: str, chat: ChatModel | None, fields: dict[str, Any]) -> None:
         fields.pop("class_name", None)  # from_dict() passes it
-        words = {"model": model or (chat.targets[0] if chat is not None else ""), **fields}
-        values = normalise_kwargs(words, known=type(self).model_fields, owner=type(self).__name__)
-        key = values.get("api_key")
-        if isinstance(key, Secret):
-            values["api_key"] = key.reveal()
-        super().__init__(**values)
+        name = model or fields.pop("model_name", "") or (chat.targets[0] if chat is not None else "")
+        values = normalise_kwargs({"model": name, **fields}, known=type(self).model_fields, owner=type(self).__name__)
+        super().__init__(**key_field(values))
         if chat is not None:
             self._built = None, chat
-        self._settings().check(given=chat, word="chat", owner=type(self).__name__)
+        self._check_fields(chat)
 
     @classmethod
     def class_name(cls) -> str:
         """LlamaIndex's name of the class."""
         return "Surefoot_LLM"
 
-    @field_serializer("fallbacks")
-    def _stored(self, fallbacks: tuple[str | Target, ...]) -> list[str | dict[str, Any]]:
-        return [stored(one) for one in fallbacks]
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """A copy with fields of its own over the same model underneath: limits and keys are shared, never copied."""
-        return super().__deepcopy__(sharing(memo, self._built, self.fallbacks, self.surefoot_cache, self.callback_manager))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For other processes, which build a model of their own. Raises TypeError where a key or a given model would be in it."""
-        self._settings().check_portable(given=self._built is not None and self._built[0] is None, owner=type(self).__name__)
-        plain = self.model_copy()
-        plain._built = None  # noqa: SLF001 - a copy of itself
-        return super(Surefoot, plain).__getstate__()
-
-    def _settings(self) -> Settings:
-        return Settings(
-            model=self.model,
-            fallbacks=self.fallbacks,
-            base_url=self.base_url,
-            api_key=key_of(self.api_key.get_secret_value()) if self.api_key is not None else None,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            concurrency=self.concurrency,
-            deadline_s=self.deadline_s,
-            attempts=self.attempts,
-            hedge_after=self.hedge_after,
-            budget_usd=self.budget_usd,
-            cache=self.surefoot_cache,
-        )
-
     @property
     def surefoot(self) -> ChatModel:
         """The ChatModel underneath: `describe()`, `subscribe()`, `targets`."""
-        fields, built = FIELDS(self), self._built
-        if built is None or (built[0] is not None and built[0] != fields):
-            self._built = built = fields, chat_model(self._settings())
-        return built[1]
+        return self._core(chat_model)  # type: ignore[no-any-return]
 
     @property
     def metadata(self) -> LLMMetadata:
@@ -188,7 +154,15 @@ class Surefoot(FunctionCallingLLM):
             "model": None if self.model == target else self.model,
         }
         found = messages_in(messages)
-        return model, *request_of(found, defaults, options, target=target, conversions=CONVERSIONS, ignored=FRAMEWORK_WORDS)
+        return model, *request_of(
+            found,
+            defaults,
+            options,
+            target=target,
+            conversions=CONVERSIONS,
+            ignored=FRAMEWORK_WORDS,
+            is_elsewhere=self._given() is not None or bool(self.base_url),
+        )
 
     def _chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         model, request, said = self._asked(messages, kwargs)
@@ -275,9 +249,10 @@ class Surefoot(FunctionCallingLLM):
         allow_parallel_tool_calls: bool = False,  # noqa: FBT001, FBT002 - LlamaIndex's signature
         tool_required: bool = False,  # noqa: FBT001, FBT002 - LlamaIndex's signature
         tool_choice: str | dict[str, Any] | None = None,
+        strict: bool | None = None,  # noqa: FBT001 - LlamaIndex's signature
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """The keywords of a chat with `tools` at hand."""
+        """The keywords of a chat with `tools` at hand; `strict`, here or of the model, holds their arguments to their schemas."""
         messages = list(chat_history or ())
         if user_msg is not None:
             messages.append(ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg)
@@ -285,7 +260,9 @@ class Surefoot(FunctionCallingLLM):
             return {"messages": messages, **kwargs}
         choice = tool_choice or ("required" if tool_required else "auto")
         parallel = {"parallel_tool_calls": allow_parallel_tool_calls}
-        return {"messages": messages, "tools": list(tools), "tool_choice": choice, **parallel, **kwargs}
+        strict = self.strict if strict is None else strict
+        given = list(tools) if strict is None else [strictly(tool_in(tool), strict=strict) for tool in tools]
+        return {"messages": messages, "tools": given, "tool_choice": choice, **parallel, **kwargs}
 
     def get_tool_calls_from_response(
         self,

@@ -86,6 +86,11 @@ def model_of(name: str) -> AnthropicModelFacts:
     return found if isinstance(found, AnthropicModelFacts) else OTHER
 
 
+WORDS = {  # of the Messages API, as ChatAnthropic and LlamaIndex's Anthropic have them
+    word: word
+    for word in ("top_k", "thinking", "service_tier", "mcp_servers", "context_management", "container", "inference_geo", "output_config")
+} | {"betas": "extra_headers.anthropic-beta", "thinking_dict": "thinking"}
+
 PROVIDERS = {
     "anthropic": ProviderFacts(
         path="surefoot.providers.anthropic.endpoint:AnthropicProvider",
@@ -103,6 +108,7 @@ PROVIDERS = {
         kinds=("chat",),
         families=(("claude", "claude"), ("anthropic:", "claude")),
         models=MODELS,
+        words=WORDS,
         sources=SOURCES,
     )
 }

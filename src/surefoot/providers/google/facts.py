@@ -90,6 +90,29 @@ def model_of(name: str) -> GoogleModelFacts:
     return found if isinstance(found, GoogleModelFacts) else OTHER
 
 
+WORDS = {  # of generateContent, as ChatGoogleGenerativeAI and LlamaIndex's GoogleGenAI have them
+    "safety_settings": "safetySettings",
+    "cached_content": "cachedContent",
+    "generation_config": "generationConfig",
+    "tool_config": "toolConfig",
+    "labels": "labels",
+    "top_k": "generationConfig.topK",
+    "n": "generationConfig.candidateCount",
+    "candidate_count": "generationConfig.candidateCount",
+    "frequency_penalty": "generationConfig.frequencyPenalty",
+    "presence_penalty": "generationConfig.presencePenalty",
+    "logprobs": "generationConfig.responseLogprobs",
+    "top_logprobs": "generationConfig.logprobs",
+    "modalities": "generationConfig.responseModalities",
+    "response_modalities": "generationConfig.responseModalities",
+    "response_mime_type": "generationConfig.responseMimeType",
+    "media_resolution": "generationConfig.mediaResolution",
+    "speech_config": "generationConfig.speechConfig",
+    "image_config": "generationConfig.imageConfig",
+    "thinking_budget": "generationConfig.thinkingConfig.thinkingBudget",
+    "include_thoughts": "generationConfig.thinkingConfig.includeThoughts",
+}
+
 PROVIDERS = {
     "google": ProviderFacts(
         path="surefoot.providers.google.endpoint:GoogleProvider",
@@ -108,6 +131,7 @@ PROVIDERS = {
         telemetry_id="gcp.gemini",
         langsmith_id="google_genai",
         models=MODELS,
+        words=WORDS,
         sources=SOURCES,
     )
 }

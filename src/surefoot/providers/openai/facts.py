@@ -119,6 +119,15 @@ EMBEDDERS = tuple(
     for begins, dimensions in (("text-embedding-3-small", 1536), ("text-embedding-3-large", 3072), ("text-embedding-ada-002", 1536))
 )
 
+WORDS = {  # of Chat Completions, as ChatOpenAI and LlamaIndex's OpenAI have them
+    word: word
+    for word in (
+        "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "n", "logit_bias", "service_tier", "verbosity", "store",
+        "modalities", "audio", "prediction", "user", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
+        "web_search_options", "reasoning",
+    )
+} | {"audio_config": "audio"}  # fmt: skip
+
 OPENAI = facts.ProviderFacts(
     path="surefoot.providers.openai.endpoint:OpenAIProvider",
     needs=("aiohttp",),
@@ -141,6 +150,7 @@ OPENAI = facts.ProviderFacts(
         ("gpt-", "o200k"), ("o1", "o200k"), ("o3", "o200k"), ("o4", "o200k"),
     ),
     models=(*MODELS, *EMBEDDERS),
+    words=WORDS,
     sources=SOURCES,
 )  # fmt: skip
 PROVIDERS = {"openai": OPENAI}

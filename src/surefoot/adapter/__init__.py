@@ -1,0 +1,36 @@
+"""What every framework's adapter needs: its fields into a model that equal settings share, its options into a request.
+
+An adapter translates in, calls the model, translates out. What differs between frameworks is their messages; this is what does not:
+`settings` (fields into a model), `words` (what people say into fields and requests), `typed` (the same for type checkers), `fields` (as
+pydantic has them, and so imported by adapters alone) and `pickling`.
+"""
+
+from surefoot.adapter.settings import (
+    PLAIN,
+    Settings,
+    chat_model,
+    context_size_of,
+    embed_model,
+    is_reference,
+    key_of,
+    key_variable,
+    sharing,
+    stored,
+)
+from surefoot.adapter.words import embed_words, normalise_kwargs, request_of
+
+__all__ = [
+    "PLAIN",
+    "Settings",
+    "chat_model",
+    "context_size_of",
+    "embed_model",
+    "embed_words",
+    "is_reference",
+    "key_of",
+    "key_variable",
+    "normalise_kwargs",
+    "request_of",
+    "sharing",
+    "stored",
+]
