@@ -9,7 +9,7 @@ from typing import Any
 from surefoot import ChatModel, EmbedModel, load
 from surefoot.errors import Misconfigured
 from surefoot_rag.answers.links import Links
-from surefoot_rag.records import Answer
+from surefoot_rag.records import Answer, Citation
 
 MODULES = {"langchain": "surefoot_rag.langchain_chroma", "llamaindex": "surefoot_rag.llama_index_chroma"}
 
@@ -17,7 +17,7 @@ MODULES = {"langchain": "surefoot_rag.langchain_chroma", "llamaindex": "surefoot
 CHAT, EMBED = "local:extractive", "local:multilingual-e5-small"  # offline, unless configured
 
 
-NEEDS = ("chromadb", "langchain_chroma", "llama_index", "semantic_text_splitter", "selectolax", "pypdf", "bm25s")
+NEEDS = ("chromadb", "langchain_chroma", "llama_index", "semantic_text_splitter", "selectolax", "pypdfium2", "bm25s")
 
 
 def check_installed() -> None:
@@ -45,11 +45,16 @@ def show(answer: Answer) -> None:
     print(show_text(answer))
 
 
+def _place(cited: Citation) -> str:
+    if cited.page is None:
+        return ""
+    return f", page {cited.page}" + (f", line {cited.line}" if cited.line is not None else "")
+
+
 def show_text(answer: Answer) -> str:
     """An answer with its sources, links taken out of what they quote, and what it took."""
-    cited = [
-        f'  - {one.document_id} [{one.start}:{one.end}] "{Links().clean(" ".join(one.text.split())[:160])}"' for one in answer.citations
-    ]
+    quoted = ((one, Links().clean(" ".join(one.text.split())[:160])) for one in answer.citations)
+    cited = [f'  - {one.document_id}{_place(one)} [{one.start}:{one.end}] "{words}"' for one, words in quoted]
     cost = "price unknown" if answer.cost_usd is None else f"${answer.cost_usd:.6f}"
     took = (
         f"  ({answer.framework}, {answer.model}, {answer.seconds:.2f} s, {answer.input_tokens} + {answer.output_tokens} tokens, "

@@ -54,6 +54,8 @@ class Document(msgspec.Struct, Documented, frozen=True, kw_only=True):
     """Its headings in order; empty where the format has none."""
     page_starts: tuple[int, ...] = ()
     """The offset at which each page begins; empty where there are no pages."""
+    line_starts: tuple[int, ...] = ()
+    """The offset at which each printed line begins; empty where there are no pages, or no lines on them."""
 
 
 class Passage(msgspec.Struct, Documented, frozen=True, kw_only=True):
@@ -61,7 +63,7 @@ class Passage(msgspec.Struct, Documented, frozen=True, kw_only=True):
 
     `score` is the retriever's, None when nobody scored it; `page` is the page it begins on, from 1, None where the document has none.
     `metadata` is the document's, with `language`, `section` (the headings above the passage, joined by " > ") and, where there are pages,
-    `last_page`.
+    `last_page`; where those have lines, also `line` (the one it begins on) and `lines` (where in it further ones begin).
     """
 
     id: str
@@ -99,6 +101,10 @@ class Citation(msgspec.Struct, Documented, frozen=True, kw_only=True):
     """The offset after the last one."""
     text: str
     """The words cited, exactly as they stand there."""
+    page: int | None = None
+    """The page they begin on, counted from 1. None: the document has no pages."""
+    line: int | None = None
+    """The printed line of that page they begin on, counted from 1. None: the document has no such lines."""
 
 
 class Answer(msgspec.Struct, Documented, frozen=True, kw_only=True):

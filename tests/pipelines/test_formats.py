@@ -77,6 +77,31 @@ def test_json_lines_and_notebooks(tmp_path):
         document(tmp_path, "b.ipynb", "[]")
 
 
+def test_json_of_any_shape(tmp_path):
+    """A list of records, records inside an object, one record, a value; broken JSON says so."""
+    rows = '[{"port": "Bergen", "depth": 11.2}, {"port": "Oslo", "depth": 9}]'
+    assert document(tmp_path, "a.json", rows).text == "port: Bergen; depth: 11.2.\n\nport: Oslo; depth: 9."
+    inside = document(tmp_path, "b.json", f'{{"owner": "Maud", "ports": {rows}, "tags": ["a", "b"]}}')
+    assert inside.text == "owner: Maud; tags: a, b.\n\n# ports\n\nport: Bergen; depth: 11.2.\n\nport: Oslo; depth: 9."
+    assert [one.text for one in inside.headings] == ["ports"]
+    assert document(tmp_path, "c.json", '"just words"').text == "just words"
+    with pytest.raises(UnreadableDocument, match="no JSON"):
+        document(tmp_path, "d.json", '{"a": ')
+
+
+def test_tables_of_pages_are_tables(tmp_path):
+    """Short ones as Markdown, long ones a line a row with their columns' names; what only lays out a page is no table."""
+    row = "<tr><td>Port{0}<td><p>{0}.5 m</p><td>{0}</tr>"
+    head = "<table><caption>Depths</caption><tr><th>port<th>depth<th>cranes</tr>"
+    short = document(tmp_path, "a.html", f"<body><h1>P</h1>{head}{row.format(7)}<tr><td colspan=2>all | none<td>8</table></body>")
+    assert "Depths\n\n| port | depth | cranes |\n|---|---|---|\n| Port7 | 7.5 m | 7 |\n| all &#124; none |  | 8 |\n" in short.text
+    long = document(tmp_path, "b.html", f"<body>{head}{''.join(row.format(n) for n in range(200))}</table></body>")
+    (holding,) = (one for one in passages(long) if "Port137" in one.text)
+    assert "- port: Port137; depth: 137.5 m; cranes: 137." in holding.text
+    laid = "<body><table><tr><td>menu<td><table><tr><td>a<td>b</tr><tr><td>1<td>2</tr></table></tr></table></body>"
+    assert "| a | b |\n|---|---|\n| 1 | 2 |" in document(tmp_path, "c.html", laid).text
+
+
 def test_rst_headings_have_the_levels_of_their_first_appearance():
     """Any mark may be any level there; a transition or a table is no heading."""
     text = "=====\nTitle\n=====\n\nOne\n---\n\nTwo\n~~~\n\nOther\n-----\n\nwords\n\n----\n\n====  ====\na     b\n====  ====\n"
@@ -116,7 +141,13 @@ def test_slides_and_their_notes(tmp_path):
     slide.placeholders[1].text = "Forty cars a day"
     slide.notes_slide.notes_text_frame.text = "Say that Maud pays."
     made.save(out)
-    assert document(tmp_path, "a.pptx", out.getvalue()).text == "## Ferry plan\n\nForty cars a day\n\nSay that Maud pays."
+    other = made.slides.add_slide(made.slide_layouts[1])
+    other.shapes.title.text = "Costs"
+    made.save(out := io.BytesIO())
+    doc = document(tmp_path, "a.pptx", out.getvalue())
+    assert doc.text == "## Ferry plan\n\nForty cars a day\n\nSay that Maud pays.\n\n## Costs"
+    assert doc.text[doc.page_starts[1] :] == "## Costs"
+    assert passages(doc)[0].page == 1
 
 
 def test_sheets(tmp_path):

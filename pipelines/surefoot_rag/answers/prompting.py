@@ -23,7 +23,7 @@ from surefoot_rag.documents.language import STOP_WORDS, fold, words
 from surefoot_rag.documents.sentences import sentence_spans
 from surefoot_rag.records import Citation, Passage
 
-__all__ = ["PromptTemplate", "citations", "is_refusal", "known_marks", "prompt", "render", "unsupported", "without_marks"]
+__all__ = ["PromptTemplate", "citations", "is_refusal", "known_marks", "place", "prompt", "render", "unsupported", "without_marks"]
 
 _PROMPTS = Path(__file__).parent / "prompts"
 _SLOT = re.compile(r"\{(passages|question)\}")
@@ -138,13 +138,28 @@ def _numbers(sentence: str, count: int) -> Iterator[int]:
 
 def _narrow(claim: str, passage: Passage) -> Citation:
     start, end = _verbatim(claim, passage.text) or _closest(claim, passage.text) or (0, len(passage.text))
+    page, line = place(passage, start)
     return Citation(
         document_id=passage.document_id,
         passage_id=passage.id,
         start=passage.start + start,
         end=passage.start + end,
         text=passage.text[start:end],
+        page=page,
+        line=line,
     )
+
+
+def place(passage: Passage, at: int) -> tuple[int | None, int | None]:
+    """The page and the printed line of a passage's character, as far as its document has them."""
+    page, line = passage.page, passage.metadata.get("line")
+    if page is None or not isinstance(line, int):
+        return page, None
+    for mark in str(passage.metadata.get("lines", "")).split():
+        if int(mark.removeprefix("p")) > at:
+            break
+        page, line = (page + 1, 1) if mark.startswith("p") else (page, line + 1)
+    return page, line
 
 
 def _verbatim(claim: str, text: str) -> tuple[int, int] | None:

@@ -124,6 +124,7 @@ def read(file: Path, folder: Path) -> Document:
         metadata=got.metadata,
         headings=got.headings,
         page_starts=got.page_starts,
+        line_starts=got.line_starts,
     )
 
 
@@ -215,6 +216,7 @@ def passage_at(document: Document, outline: Outline, start: int, end: int, *, nu
     added: dict[str, Scalar] = {"language": document.language, "section": " > ".join(outline.above(start))}
     if page:
         added["last_page"] = bisect.bisect_left(document.page_starts, end)
+        added |= _lines(document, start, end, document.page_starts[page - 1])
     return Passage(
         id=f"{document.id}#{mark}" + (f".{number}" if number > 1 else ""),
         document_id=document.id,
@@ -226,3 +228,20 @@ def passage_at(document: Document, outline: Outline, start: int, end: int, *, nu
         page=page,
         metadata={**document.metadata, **added},
     )
+
+
+def _lines(document: Document, start: int, end: int, page_start: int) -> dict[str, Scalar]:
+    """The printed line a passage begins on, counted on its page, and where in it further lines begin: "80 165 p240", p for a new page."""
+    if not document.line_starts:
+        return {}
+    first = bisect.bisect_right(document.line_starts, start)
+    before = bisect.bisect_left(document.line_starts, page_start)
+    later = document.line_starts[first : bisect.bisect_left(document.line_starts, end)]
+    pages = {_first_line(document, at) for at in document.page_starts}
+    marks = (f"{'p' if at in pages else ''}{at - start}" for at in later)
+    return {"line": max(1, first - before), "lines": " ".join(marks)}
+
+
+def _first_line(document: Document, page_start: int) -> int:
+    at = bisect.bisect_left(document.line_starts, page_start)
+    return document.line_starts[at] if at < len(document.line_starts) else -1

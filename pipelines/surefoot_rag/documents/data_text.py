@@ -11,7 +11,7 @@ from typing import Any
 
 from surefoot_rag.documents.tables import row_text
 
-__all__ = ["csv_to_text", "json_lines_to_text", "notebook_to_markdown", "rst_to_markdown"]
+__all__ = ["csv_to_text", "json_lines_to_text", "json_to_text", "notebook_to_markdown", "rst_to_markdown"]
 
 _LONG_CELL = 200  # characters; a longer value is prose and gets a paragraph of its own
 _MARK = r"[!-/:-@\[-`{-~]"
@@ -50,11 +50,32 @@ def json_lines_to_text(text: str) -> str:
             record = json.loads(line)
         except ValueError as exc:
             raise ValueError(f"line {number} is no JSON: {exc}") from exc
-        fields = list(_flat(record, ""))
-        short = [f"{name}: {value}" if name else value for name, value in fields if len(value) <= _LONG_CELL]
-        prose = [value if not name else f"{name}: {value}" for name, value in fields if len(value) > _LONG_CELL]
-        out.append("\n".join([*([f"{'; '.join(short)}."] if short else []), *prose]))
+        out.append(_record_text(record))
     return "\n\n".join(out)
+
+
+def json_to_text(text: str) -> str:
+    """A paragraph a record of a list, or of the lists inside an object; else the one record. Raises ValueError for what is no JSON."""
+    try:
+        value = json.loads(text)
+    except ValueError as exc:
+        raise ValueError(f"it is no JSON: {exc}") from exc
+    if isinstance(value, list):
+        return "\n\n".join(_record_text(one) for one in value)
+    if not isinstance(value, Mapping):
+        return str(value)
+    inside = {key: one for key, one in value.items() if isinstance(one, list) and any(isinstance(item, Mapping) for item in one)}
+    own = _record_text({key: one for key, one in value.items() if key not in inside})
+    lists = [f"# {key}\n\n" + "\n\n".join(_record_text(item) for item in one) for key, one in inside.items()]
+    return "\n\n".join(part for part in (own, *lists) if part)
+
+
+def _record_text(record: Any) -> str:
+    """Short values on one line, each with its name; long ones are prose and get lines of their own."""
+    fields = list(_flat(record, ""))
+    short = [f"{name}: {value}" if name else value for name, value in fields if len(value) <= _LONG_CELL]
+    prose = [value if not name else f"{name}: {value}" for name, value in fields if len(value) > _LONG_CELL]
+    return "\n".join([*([f"{'; '.join(short)}."] if short else []), *prose])
 
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from surefoot_rag.documents.tables import as_text
 
 __all__ = ["html_to_markdown"]
 
@@ -44,6 +48,35 @@ def _content(tree: LexborHTMLParser) -> LexborNode:
     return body
 
 
+def _table(node: LexborNode) -> str:
+    """A table of data as Markdown, or a line a row where it is long; "" for one that only lays out a page."""
+    rows = node.css("tr")
+    cells = [[cell for cell in _children(row) if cell.tag in {"td", "th"}] for row in rows]
+    width = max((sum(_span(cell) for cell in row) for row in cells), default=0)
+    if len(rows) < 2 or width < 2 or len(node.css("table")) > 1:
+        return ""
+    texts = [[text for cell in row for text in (_cell(cell), *[""] * (_span(cell) - 1))] for row in cells]
+    caption = next((_cell(one) for one in _children(node) if one.tag == "caption"), "")
+    return "\n\n".join(part for part in (caption, as_text([*row, *[""] * (width - len(row))] for row in texts)) if part)
+
+
+def _children(node: LexborNode) -> Iterator[LexborNode]:
+    child = node.first_child
+    while child is not None:
+        if child.is_element_node:
+            yield child
+        child = child.next
+
+
+def _span(cell: LexborNode) -> int:
+    said = cell.attributes.get("colspan") or "1"
+    return min(max(int(said), 1), 100) if said.isdecimal() else 1
+
+
+def _cell(cell: LexborNode) -> str:
+    return " ".join(_Writer(inside=True).write(cell).split())
+
+
 class _Writer:
     """Walks a tree without recursion (pages nest deeper than Python's stack) and collects its text."""
 
@@ -67,6 +100,10 @@ class _Writer:
                 self._text(node.text_content or "")
             elif node.is_element_node and not self._left_out(node):
                 self._enter(node.tag or "")
+                if node.tag == "table" and (table := _table(node)):
+                    self._put(table)
+                    self._leave("table")
+                    continue
                 todo.append((node, False))
                 children = []
                 child = node.first_child

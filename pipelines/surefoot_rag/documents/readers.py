@@ -2,7 +2,7 @@ r"""Bytes of a file in, clean text out: Markdown, plain text, HTML, PDF, office 
 
 HTML is parsed by selectolax (the lexbor engine) and not by the standard library's `html.parser`: pages in the wild leave tags
 open and nest them wrongly, and only a parser that follows the HTML standard's repair rules tells the article from the menu then.
-It is one wheel without dependencies. PDF is read by pypdf: pure Python, no compiler.
+It is one wheel without dependencies. PDF is read by PDFium (`pdf_text`).
 
 What every reader returns has `\n` line ends, Unicode NFC and no control characters; spans of citations point into that text.
 """
@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import io
-import logging
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from surefoot.errors import Misconfigured
 from surefoot_rag.documents import office
-from surefoot_rag.documents.data_text import csv_to_text, json_lines_to_text, notebook_to_markdown, rst_to_markdown
+from surefoot_rag.documents.data_text import csv_to_text, json_lines_to_text, json_to_text, notebook_to_markdown, rst_to_markdown
 from surefoot_rag.documents.html_text import html_to_markdown
-from surefoot_rag.documents.pdf_text import unwrap
+from surefoot_rag.documents.pdf_text import pdf_pages, unwrapped
 from surefoot_rag.documents.tables import spread
 from surefoot_rag.records import Heading, Scalar
 
@@ -45,6 +43,7 @@ class Extracted(NamedTuple):
     metadata: Mapping[str, Scalar] = {}
     headings: tuple[Heading, ...] = ()
     page_starts: tuple[int, ...] = ()
+    line_starts: tuple[int, ...] = ()
 
 
 _BOMS = (  # the longer first: UTF-32's begins with UTF-16's
@@ -182,9 +181,17 @@ def _from_package(kind: str, convert: Callable[[bytes], tuple[str, str]]) -> Cal
     return read
 
 
-def _slides(data: bytes) -> tuple[str, str]:
-    slides, title = office.pptx_to_slides(data)
-    return "\n\n".join(slides), title
+def _read_slides(data: bytes) -> Extracted:
+    """Slides are pages; an empty one is counted, too."""
+    found: list[list[str]] = []
+
+    def joined(data: bytes) -> tuple[str, str]:
+        slides, title = office.pptx_to_slides(data)
+        found.append([clean(slide).strip() for slide in slides])
+        return "\n\n".join(found[0]), title
+
+    got = _from_package("pptx", joined)(data)
+    return got._replace(page_starts=_starts(found[0]))
 
 
 def _decode_html(data: bytes) -> tuple[str, str]:
@@ -199,41 +206,26 @@ def _decode_html(data: bytes) -> tuple[str, str]:
 
 
 def _read_pdf(data: bytes) -> Extracted:
-    got = _pdf_pages(data)
+    got = pdf_pages(data)
     if got is None:
         raise ValueError("it is locked by a password; save an unlocked copy")
-    pages, title = got
-    if not any(page.strip() for page in pages):
+    pages, title = [unwrapped(clean(page)) for page in got[0]], got[1]
+    if not any(page.text.strip() for page in pages):
         raise ValueError(f"its {len(pages)} page(s) hold no text, only pictures; run OCR over it first, for example with ocrmypdf")
-    blank = sum(not page.strip() for page in pages)
+    blank = sum(not page.text.strip() for page in pages)
+    starts = _starts([page.text for page in pages])
+    lines = tuple(start + at for start, page in zip(starts, pages, strict=True) for at in page.line_starts)
+    meta: dict[str, Scalar] = {"type": "pdf", "pages": len(pages), "blank_pages": blank}
+    return Extracted("\n\n".join(page.text for page in pages), clean(title).strip(), meta, page_starts=starts, line_starts=lines)
+
+
+def _starts(pages: Sequence[str]) -> tuple[int, ...]:
+    """Where each page begins, two line breaks between them."""
     starts, at = [], 0
     for page in pages:
         starts.append(at)
         at += len(page) + 2
-    return Extracted(
-        "\n\n".join(pages), clean(title).strip(), {"type": "pdf", "pages": len(pages), "blank_pages": blank}, page_starts=tuple(starts)
-    )
-
-
-def _pdf_pages(data: bytes) -> tuple[list[str], str] | None:
-    """Read the text of each page and the title; None when a password is wanted."""
-    try:
-        from pypdf import PdfReader
-        from pypdf.errors import DependencyError
-    except ImportError as exc:
-        raise Misconfigured('reading PDF needs pypdf: pip install "surefoot[pipelines]"') from exc
-    try:
-        # What pypdf mutters while it mends a file says nothing a reader can act on; what matters is raised below, with the file's name.
-        logging.getLogger("pypdf").setLevel(logging.CRITICAL)
-        reader = PdfReader(io.BytesIO(data))
-        if reader.is_encrypted and not reader.decrypt(""):
-            return None
-        pages = [unwrap(clean(page.extract_text())) for page in reader.pages]
-        return pages, str((reader.metadata and reader.metadata.title) or "")
-    except DependencyError as exc:
-        raise ValueError(f"it is encrypted, and pypdf needs more to open it ({exc}): pip install cryptography") from exc
-    except Exception as exc:  # the error boundary: pypdf raises some twenty kinds of error for a damaged file
-        raise ValueError(f"it is not a sound PDF ({type(exc).__name__}: {exc})") from exc
+    return tuple(starts)
 
 
 READERS: Mapping[str, Callable[[bytes], Extracted]] = {
@@ -248,11 +240,12 @@ READERS: Mapping[str, Callable[[bytes], Extracted]] = {
     ".rst": _from_text("rst", rst_to_markdown),
     ".csv": _from_text("csv", csv_to_text),
     ".tsv": _from_text("csv", csv_to_text),
+    ".json": _from_text("json", json_to_text),
     ".jsonl": _from_text("jsonl", json_lines_to_text),
     ".ndjson": _from_text("jsonl", json_lines_to_text),
     ".ipynb": _from_text("ipynb", notebook_to_markdown),
     ".docx": _from_package("docx", office.docx_to_markdown),
-    ".pptx": _from_package("pptx", _slides),
+    ".pptx": _read_slides,
     ".xlsx": _from_package("xlsx", lambda data: (office.xlsx_to_markdown(data), "")),
     ".epub": _from_package("epub", office.epub_to_markdown),
 }

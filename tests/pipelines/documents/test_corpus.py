@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from pypdf import PdfWriter
 
 from surefoot.errors import Misconfigured
+from surefoot_rag.answers.prompting import place
 from surefoot_rag.documents.corpus import Outline, find, load, passages, read
 from surefoot_rag.documents.folder import listed
 from surefoot_rag.documents.language import language_of
-from surefoot_rag.documents.pdf_text import unwrap
+from surefoot_rag.documents.pdf_text import unwrap, unwrapped
 from surefoot_rag.documents.readers import READERS, UnreadableDocument, headings_of
 from surefoot_rag.documents.sentences import sentence_spans
 from surefoot_rag.records import Document
@@ -172,7 +174,7 @@ def test_html_gives_the_article_and_not_the_site(tmp_path):
     <aside>Related</aside><footer>Imprint</footer><script>var secret = 1</script>"""
     got = load(folder(tmp_path, a_html=page))[0]
     assert got.title == "Real name"
-    assert got.text == "# Real name\n\nFirst bold, & more.\n\nSecond <tag>.\n\n- one\n- two\n\nk | v\nx | 1\n"
+    assert got.text == "# Real name\n\nFirst bold, & more.\n\nSecond <tag>.\n\n- one\n- two\n\n| k | v |\n|---|---|\n| x | 1 |\n"
     assert [each.text for each in got.headings] == ["Real name"]
 
 
@@ -352,3 +354,28 @@ def test_impossible_sizes_are_refused(size_chars, overlap_chars):
 def test_the_language_is_told_or_left_open(text, language):
     """A wrong language picks the wrong stemmer; an unknown one must not be called English."""
     assert language_of(text) == language
+
+
+def test_a_passage_of_a_pdf_knows_the_printed_line_of_each_of_its_words():
+    """A citation names page and line; lines are the paper's, though sentences were joined over them."""
+    page = (
+        "Harbour rules\n\nShips that are longer than forty metres must tell the harbour mas-\n"
+        "ter a day before they come in, on the phone or in a letter. He\nanswers within the hour."
+    )
+    got = unwrapped(page)
+    assert [got.text[at:].split(maxsplit=1)[0] for at in got.line_starts] == ["Harbour", "Ships", "ter", "answers"]
+    assert got.text == unwrap(page)
+    document = read(SAMPLE / "tr" / "lodos-kesinti-raporu.pdf", SAMPLE)
+    cut = passages(document)
+    assert len(document.page_starts) == 2
+    assert any(one.page == 1 and one.metadata["last_page"] == 2 for one in cut)
+    seen = set()
+    for one in cut:
+        for match in re.finditer(r"\w+", one.text):
+            at = one.start + match.start()
+            number = sum(start <= at for start in document.page_starts)
+            before = document.page_starts[number - 1]
+            line = sum(before <= start <= at for start in document.line_starts)
+            assert place(one, match.start()) == (number, line)
+            seen.add((number, line))
+    assert len(seen) == len(document.line_starts)
