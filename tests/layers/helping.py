@@ -70,3 +70,22 @@ class Heard(list):
 
     def of(self, kind):
         return [event for event in self if isinstance(event, kind)]
+
+
+class Plain:
+    """A store of bytes, the least a user's own may be."""
+
+    def __init__(self):
+        self.rows = {}
+
+    async def get(self, key):
+        return self.rows.get(key)
+
+    async def set(self, key, value, *, ttl_s=None):
+        self.rows[key] = value
+
+    async def delete(self, key):
+        self.rows.pop(key, None)
+
+    async def aclose(self):
+        pass

@@ -397,8 +397,7 @@ def test_an_answer_is_kept_when_the_program_ends_right_after_it(path):
         "from surefoot import ChatModel; from surefoot.testing import Scripted; "
         f"print(ChatModel(Scripted('hello'), cache='sqlite:{path}').invoke('hi').cached)"
     )
-    said = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() for _ in range(2)]
-    assert said == ["False", "True"]
+    assert _said_by_two_runs(script) == ["False", "True"]
 
 
 def test_vectors_are_kept_when_the_program_ends_right_after_them(path):
@@ -407,5 +406,9 @@ def test_vectors_are_kept_when_the_program_ends_right_after_them(path):
         "from surefoot import EmbedModel; from surefoot.testing import Scripted; provider = Scripted('ok', dimensions=24); "
         f"EmbedModel(provider, cache='sqlite:{path}').embed([str(i) for i in range(10_000)]); print(provider.calls)"
     )
-    said = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() for _ in range(2)]
-    assert said == ["5", "0"]
+    assert _said_by_two_runs(script) == ["5", "0"]
+
+
+def _said_by_two_runs(script):
+    """What a program prints, and prints again."""
+    return [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() for _ in range(2)]

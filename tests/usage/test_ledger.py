@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import weakref
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import pytest
 
@@ -23,6 +23,7 @@ from surefoot.testing.wire import OK, OpenAISim, fault
 from surefoot.types import AttemptRecord, Usage
 from surefoot.usage import ledger as module
 from surefoot.usage.ledger import Ledger
+from tests.storage.helping import locked
 
 
 @pytest.fixture
@@ -208,15 +209,6 @@ def test_a_ledger_is_readable_by_its_owner_alone(tmp_path):
         assert path.stat().st_mode & 0o077 == 0
     finally:
         os.umask(umask)
-
-
-@contextmanager
-def locked(path):
-    """Another program that is writing the file."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
 
 
 def until(true, timeout_s=20.0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 from surefoot_eval.bench.subjects import EMBEDDER, MODEL, TEXTS, Setting, Subject, _model, messages, null_model, prompts, texts
@@ -19,11 +20,15 @@ async def _drain(stream: Any) -> int:
 
 def chat_surefoot(setting: Setting, *, lane: str, null: bool = False) -> Subject:
     """LangChain over surefoot."""
-    from langchain_core.messages import HumanMessage
-
     from langchain_surefoot import ChatSurefoot
 
-    llm = ChatSurefoot(chat=null_model(all_on=False) if null else _model(setting, lane))
+    return _through_langchain(ChatSurefoot(chat=null_model(all_on=False) if null else _model(setting, lane)), setting)
+
+
+def _through_langchain(llm: Any, setting: Setting) -> Subject:
+    """A chat model of LangChain's, or a chain that ends in one, asked and streamed."""
+    from langchain_core.messages import HumanMessage
+
     words = prompts(setting)
 
     async def ask() -> int:
@@ -72,7 +77,7 @@ def null_alone(setting: Setting) -> Subject:
 def least_langchain(setting: Setting) -> Subject:
     """LangChain's floor: the smallest chat model that can be written, with usage and metadata as every real one has."""
     from langchain_core.language_models import BaseChatModel
-    from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+    from langchain_core.messages import AIMessage, AIMessageChunk
     from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
     class Least(BaseChatModel):
@@ -94,16 +99,7 @@ def least_langchain(setting: Setting) -> Subject:
             for _i in range(58):
                 yield ChatGenerationChunk(message=AIMessageChunk(content="w "))
 
-    llm = Least()
-    words = prompts(setting)
-
-    async def ask() -> int:
-        return bool((await llm.ainvoke([HumanMessage(next(words))])).content)
-
-    async def stream() -> int:
-        return await _drain(llm.astream([HumanMessage(next(words))]))
-
-    return Subject(ask, stream)
+    return _through_langchain(Least(), setting)
 
 
 def least_llama(setting: Setting) -> Subject:
@@ -131,7 +127,6 @@ def least_llama(setting: Setting) -> Subject:
 
 def chat_openai(setting: Setting, *, retries: bool = True) -> Subject:
     """LangChain's ChatOpenAI, with its own retries off and `with_retry` and `with_fallbacks` around it."""
-    from langchain_core.messages import HumanMessage
     from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
     def one(url: str, model: str = MODEL) -> Any:
@@ -142,18 +137,11 @@ def chat_openai(setting: Setting, *, retries: bool = True) -> Subject:
         spare = one(setting.spare or setting.url, SPARE_MODEL)
         llm = llm.with_retry(stop_after_attempt=3).with_fallbacks([spare])
     embedder = OpenAIEmbeddings(model=EMBEDDER, base_url=setting.url, api_key="bench", check_embedding_ctx_length=False, chunk_size=TEXTS)
-    words = prompts(setting)
-
-    async def ask() -> int:
-        return bool((await llm.ainvoke([HumanMessage(next(words))])).content)
-
-    async def stream() -> int:
-        return await _drain(llm.astream([HumanMessage(next(words))]))
 
     async def embed() -> int:
         return len(await embedder.aembed_documents(texts()))
 
-    return Subject(ask, stream, embed)
+    return replace(_through_langchain(llm, setting), embed=embed)
 
 
 def llama_openai(setting: Setting) -> Subject:

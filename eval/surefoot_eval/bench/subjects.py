@@ -7,7 +7,7 @@ texts) it brought, so that nobody is measured doing nothing.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -178,6 +178,15 @@ def ours(setting: Setting, *, lane: str, adopt: bool = True, learned: bool = Fal
     if learned:
         chat = ChatModel(Target(f"openai:{MODEL}", base_url=setting.url, api_key="bench", lane=lane), policy=Policy(attempts=10))  # type: ignore[arg-type]
     vectors = EmbedModel(Target(f"openai:{EMBEDDER}", base_url=setting.url, api_key="bench", lane=lane), policy=Policy(budget_usd=1e9))  # type: ignore[arg-type]
+
+    async def embed() -> int:
+        return len(await vectors.aembed(texts()))
+
+    return replace(_asking(chat, setting), embed=embed)
+
+
+def _asking(chat: Any, setting: Setting) -> Subject:
+    """A ChatModel, asked and streamed."""
     words = prompts(setting)
 
     async def ask() -> int:
@@ -189,10 +198,7 @@ def ours(setting: Setting, *, lane: str, adopt: bool = True, learned: bool = Fal
             chunks += 1
         return chunks
 
-    async def embed() -> int:
-        return len(await vectors.aembed(texts()))
-
-    return Subject(ask, stream, embed)
+    return Subject(ask, stream)
 
 
 def provider(setting: Setting, *, lane: str) -> Subject:
@@ -245,19 +251,7 @@ def null_model(*, targets: int = 1, all_on: bool = True) -> Any:
 
 def stack_alone(setting: Setting) -> Subject:
     """All layers around a provider that answers at once."""
-    chat = null_model()
-    words = prompts(setting)
-
-    async def ask() -> int:
-        return bool((await chat.ainvoke(next(words))).text)
-
-    async def stream() -> int:
-        chunks = 0
-        async for _ in chat.astream(next(words)):
-            chunks += 1
-        return chunks
-
-    return Subject(ask, stream)
+    return _asking(null_model(), setting)
 
 
 def crossing(setting: Setting) -> Subject:

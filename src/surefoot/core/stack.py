@@ -18,7 +18,7 @@ from types import CoroutineType
 from typing import Any, Protocol, TypeAlias
 
 from surefoot.core.stream import Outcome, Stream
-from surefoot.types import Call
+from surefoot.types import Call, Traits
 
 CALL_ORDER = ("trace", "deadline", "cache", "semantic", "coalesce", "resume", "context_window", "batch", "lifetime", "fallback")
 TARGET_ORDER = ("retry", "hedge", "concurrency", "rate", "breaker", "budget", "attempt", "timeout", "chaos")
@@ -141,6 +141,16 @@ class Stack:
 def stack(provider: Handler, *layers: Layer, name: str = "") -> Stack:
     """First named sees the call first: stack(provider, retry, breaker) is retry(breaker(edge))."""
     return Stack(provider, layers, name=name)
+
+
+def names_of(handlers: Sequence[Handler]) -> tuple[str, ...]:
+    """What the targets behind `handlers` are called; those without a name by their number, from 1."""
+    return tuple(getattr(one, "name", "") or f"target {number}" for number, one in enumerate(handlers, 1))
+
+
+def traits_of(handlers: Sequence[Handler]) -> tuple[Traits, ...]:
+    """What the targets behind `handlers` can do; nothing is known of those that do not say."""
+    return tuple(getattr(one, "traits", Traits()) for one in handlers)
 
 
 def describe(handler: Handler, *, indent: int = 0) -> str:

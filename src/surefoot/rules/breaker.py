@@ -13,6 +13,8 @@ All operations are O(1), amortised; `admit` when closed is two additions.
 
 import math
 
+from surefoot.rules import SteadyTime
+
 BEARABLE = 0.3  # faults that retries still make good: among few calls half may fail by chance (of ten, once in 7),
 SURE = 4.0  # so the failures must also be four standard deviations above these: 9 of 10, 15 of 20; from 84 calls on half is enough
 ROW = 5  # failures one after the other: Envoy's consecutive_5xx
@@ -29,7 +31,6 @@ STEADY_LEAST_S = 5.0  # a steady inflow measured over less is not known
 STEADY_LEAST = 2.0  # calls a second: who asks more rarely cannot flood anybody, and would wait for seconds if held
 _LEAST_WAIT_S = 0.001  # who asks again as told must find the clock moved on
 _SLOTS = 10
-_STEP_S = 1.0  # a clock behind by less is a reading some microseconds old; by more, it was set back
 
 CLOSED, OPEN, HALF_OPEN, RAMPING = "closed", "open", "half-open", "ramp"
 
@@ -60,9 +61,9 @@ class BreakerRule:
     """
 
     __slots__ = (
-        "_at", "_begun", "_begun_now", "_born_s", "_credit", "_credit_s", "_end_s", "_failed", "_failed_now", "_from_s", "_last_s",
-        "_least_calls", "_open_ceiling_s", "_open_s", "_opened_s", "_permit", "_ramp_s", "_ratio", "_row", "_since", "_skew_s", "_steady",
-        "_trial_s", "_trials", "_until_s", "_wait_s", "_was", "_width_s", "state",
+        "_at", "_begun", "_begun_now", "_born_s", "_credit", "_credit_s", "_end_s", "_failed", "_failed_now", "_from_s",
+        "_least_calls", "_open_ceiling_s", "_open_s", "_opened_s", "_permit", "_ramp_s", "_ratio", "_row", "_since", "_steady",
+        "_time", "_trial_s", "_trials", "_until_s", "_wait_s", "_was", "_width_s", "state",
     )  # fmt: skip
 
     def __init__(
@@ -83,8 +84,7 @@ class BreakerRule:
         self._permit = Permit()  # a new one each time it opens: what was let in before says nothing about after
         self._wait_s = open_s  # for the next opening
         self._was = (0, 0)  # (failed, begun) when it opened
-        self._skew_s = 0.0
-        self._last_s = -math.inf
+        self._time = SteadyTime()
         self._born_s = self._from_s = self._end_s = -math.inf  # when the window began to fill; its present slot begins, ends
         self._at = 0
         self._begun, self._failed = [0] * _SLOTS, [0] * _SLOTS
@@ -99,13 +99,13 @@ class BreakerRule:
     def admit(self, now_s: float, draw: float) -> Permit | Refusal:
         """Leave to ask, or not. `draw` is uniform in [0, 1)."""
         if self.state is CLOSED:
-            if not self._from_s <= now_s + self._skew_s < self._end_s:
-                self._turn(self._now(now_s))
+            if not self._from_s <= now_s + self._time.skew_s < self._end_s:
+                self._turn(self._time.at(now_s))
             self._begun[self._at] += 1
             self._begun_now += 1
             self._since += 1
             return self._permit
-        now_s = self._now(now_s)
+        now_s = self._time.at(now_s)
         if self.state is OPEN:
             if math.isinf(self._until_s):  # the first to ask since it opened brings the luck
                 self._until_s = self._opened_s + self._wait_s * (1.0 + JITTER * draw)
@@ -123,7 +123,7 @@ class BreakerRule:
         if ok:
             self._row = self._since = 0
         if self.state is HALF_OPEN:
-            now_s = self._now(now_s)
+            now_s = self._time.at(now_s)
             if not ok:
                 self._row += 1
                 self._open(now_s)
@@ -133,14 +133,14 @@ class BreakerRule:
             return False
         if ok:
             return False
-        if not self._from_s <= now_s + self._skew_s < self._end_s:
-            self._turn(self._now(now_s))
+        if not self._from_s <= now_s + self._time.skew_s < self._end_s:
+            self._turn(self._time.at(now_s))
         self._failed[self._at] += 1
         self._failed_now += 1
         self._row += 1
         if not self._too_many():
             return False
-        self._open(self._now(now_s))
+        self._open(self._time.at(now_s))
         return True
 
     def drop(self, permit: Permit) -> None:
@@ -172,7 +172,7 @@ class BreakerRule:
         if self.state is not OPEN:
             return 0.0
         until_s = self._opened_s + self._wait_s if math.isinf(self._until_s) else self._until_s
-        return max(0.0, until_s - self._now(now_s))
+        return max(0.0, until_s - self._time.at(now_s))
 
     @property
     def last_opening(self) -> tuple[int, int, float]:
@@ -254,13 +254,3 @@ class BreakerRule:
             self._begun[at] = self._failed[at] = 0
             self._from_s += self._width_s
         self._end_s = self._from_s + self._width_s
-
-    def _now(self, now_s: float) -> float:
-        """The breaker's own time, which neither runs back nor stands still when the clock does."""
-        now_s += self._skew_s
-        if now_s < self._last_s:
-            if self._last_s - now_s > _STEP_S:
-                self._skew_s += self._last_s - now_s
-            return self._last_s
-        self._last_s = now_s
-        return now_s

@@ -17,6 +17,8 @@ log n), and rare.
 import math
 from collections.abc import Collection
 
+from surefoot.rules import SteadyTime
+
 DECAY_S = 10.0  # a peak is half forgotten in 7 s: Finagle's default
 COLD_S = 0.001  # an unknown target is taken for fast, so that it gets to be known
 FAILURE_WEIGHT = 0.1  # of the newest call in the failure rate: ten calls' memory, as many as a breaker asks for
@@ -30,7 +32,6 @@ EJECT_S = 30.0  # Envoy's base ejection time
 EJECT_CEILING_S = 300.0  # and its maximum
 JITTER = 0.25  # Envoy's default is none, and its documentation says to set one
 SHARE = 0.5  # Envoy's panic threshold
-_STEP_S = 1.0  # a clock behind by less is a reading some microseconds old; by more, it was set back
 
 
 class _Target:
@@ -69,7 +70,7 @@ class LoadBalancer:
     nothing). At most half are ejected at a time, so one is always left.
     """
 
-    __slots__ = ("_due_s", "_last_s", "_live", "_skew_s", "_targets", "_typical_s")
+    __slots__ = ("_due_s", "_live", "_targets", "_time", "_typical_s")
 
     def __init__(self, count: int) -> None:
         if count < 1:
@@ -78,8 +79,7 @@ class LoadBalancer:
         self._live = list(range(count))
         self._due_s = math.inf  # when the next ejection ends
         self._typical_s = 0.0  # a running mean over all targets, to look for slow ones only where there may be some
-        self._skew_s = 0.0
-        self._last_s = -math.inf
+        self._time = SteadyTime()
 
     @property
     def live(self) -> tuple[int, ...]:
@@ -88,7 +88,7 @@ class LoadBalancer:
 
     def pick(self, now_s: float, draw: float, *, avoid: Collection[int] = ()) -> int:
         """The target to ask. `draw` is uniform in [0, 1); those in `avoid` (asked before) only if there is no other."""
-        now_s = self._now(now_s)
+        now_s = self._time.at(now_s)
         if now_s >= self._due_s:
             trial = self._trial(now_s, avoid)
             if trial is not None:
@@ -109,7 +109,7 @@ class LoadBalancer:
 
     def record(self, index: int, *, latency_s: float, ok: bool, now_s: float, draw: float) -> bool:
         """The call ended after `latency_s` (to the first token, if answers differ in length). True if this ejected the target."""
-        now_s, target = self._now(now_s), self._targets[index]
+        now_s, target = self._time.at(now_s), self._targets[index]
         target.in_flight -= 1
         fade = math.exp((target.at_s - now_s) / DECAY_S)
         target.at_s = now_s
@@ -189,13 +189,3 @@ class LoadBalancer:
         """Whether `latency_s` is much more than the better quarter of the others take."""
         others = sorted(self._targets[n].mean_s for n in self._live if n != index and self._targets[n].calls >= SLOW_LEAST)
         return bool(others) and latency_s > SLOWER_BY * others[(len(others) - 1) // 4]
-
-    def _now(self, now_s: float) -> float:
-        """The picker's own time, which neither runs back nor stands still when the clock does."""
-        now_s += self._skew_s
-        if now_s < self._last_s:
-            if self._last_s - now_s > _STEP_S:
-                self._skew_s += self._last_s - now_s
-            return self._last_s
-        self._last_s = now_s
-        return now_s

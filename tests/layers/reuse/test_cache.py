@@ -23,28 +23,9 @@ from surefoot.layers.watch.trace import Trace
 from surefoot.storage.memory import MemoryStore
 from surefoot.testing import Scripted, make_call
 from surefoot.types import ChatReply, ChatRequest, Delta, Message, Opaque, Reasoning, Schema, Text, Tool, ToolCall, Usage
-from tests.layers.helping import Heard, fails, now, read
+from tests.layers.helping import Heard, Plain, fails, now, read
 
 pytestmark = pytest.mark.looptime
-
-
-class Plain:
-    """A store of bytes, the least a user's own may be."""
-
-    def __init__(self):
-        self.rows = {}
-
-    async def get(self, key):
-        return self.rows.get(key)
-
-    async def set(self, key, value, *, ttl_s=None):
-        self.rows[key] = value
-
-    async def delete(self, key):
-        self.rows.pop(key, None)
-
-    async def aclose(self):
-        pass
 
 
 def cached(provider, store=None, **settings):

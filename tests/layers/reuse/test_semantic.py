@@ -21,7 +21,7 @@ from surefoot.rules.paraphrase import MAX_CHARS
 from surefoot.storage.memory import MemoryStore
 from surefoot.testing import Scripted, make_call
 from surefoot.types import ChatReply, ChatRequest, Image, Message, Schema, Text, Tool, ToolCall
-from tests.layers.helping import Heard, fails, now, read
+from tests.layers.helping import Heard, Plain, fails, now, read
 
 pytestmark = pytest.mark.looptime
 
@@ -43,25 +43,6 @@ class Alike:
         if self.error is not None:
             raise self.error
         return self.likeness
-
-
-class Plain:
-    """A store of bytes, the least a user's own may be."""
-
-    def __init__(self):
-        self.rows = {}
-
-    async def get(self, key):
-        return self.rows.get(key)
-
-    async def set(self, key, value, *, ttl_s=None):
-        self.rows[key] = value
-
-    async def delete(self, key):
-        self.rows.pop(key, None)
-
-    async def aclose(self):
-        pass
 
 
 def asking(provider, alike=None, store=None, **settings):

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from surefoot.core.stack import Handler
+from surefoot.core.stack import Handler, names_of, traits_of
 from surefoot.core.stream import Outcome, Stream
 from surefoot.errors import (
     AttemptTimedOut,
@@ -56,10 +56,8 @@ class Balance:
         draw: Callable[[], float] | None = None,
     ) -> None:
         self.handlers = tuple(handlers)
-        self.names = (
-            tuple(names) if names is not None else tuple(getattr(one, "name", "") or f"target {i}" for i, one in enumerate(handlers, 1))
-        )
-        self.traits = (tuple(traits) if traits is not None else tuple(getattr(one, "traits", Traits()) for one in handlers))[0]
+        self.names = names_of(handlers) if names is None else tuple(names)
+        self.traits = (traits_of(handlers) if traits is None else tuple(traits))[0]
         self.name = " | ".join(self.names)
         self.attempts = attempts
         self.draw = draw or random.Random().random  # noqa: S311 - a choice, not a secret

@@ -19,7 +19,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from surefoot.core.stack import Handler
+from surefoot.core.stack import Handler, names_of, traits_of
 from surefoot.errors import (
     AuthFailed,
     CircuitOpen,
@@ -60,8 +60,8 @@ class Fallback:
         estimate: Callable[[Any], int] | None = None,
     ) -> None:
         self.handlers = tuple(handlers)
-        self.names = tuple(names) if names is not None else tuple(_name(handler, i) for i, handler in enumerate(handlers))
-        self.traits = tuple(traits) if traits is not None else tuple(getattr(handler, "traits", Traits()) for handler in handlers)
+        self.names = names_of(handlers) if names is None else tuple(names)
+        self.traits = traits_of(handlers) if traits is None else tuple(traits)
         self.attempts = attempts
         self.estimate = estimate
         self.space = self.traits[0].space
@@ -177,7 +177,3 @@ def _longest(request: ChatRequest) -> float:
         return float("inf")
     characters = sum(len(message.content) + 16 for message in request.messages)  # 16: the turn's own marks, generously
     return characters * BYTES_PER_CHARACTER
-
-
-def _name(handler: Handler, index: int) -> str:
-    return getattr(handler, "name", "") or f"target {index + 1}"

@@ -13,7 +13,7 @@ from surefoot.testing.wire._model._schema import Json
 from surefoot.testing.wire._server._http import WireRequest
 from surefoot.testing.wire._server._limits import Quota
 from surefoot.testing.wire._server._sim import ENCODE, WireSim
-from surefoot.testing.wire._server._spoil import spoil_events
+from surefoot.testing.wire._server._spoil import spoil_draft
 from surefoot.testing.wire._vendors._anthropic_body import MessagesBody, prefixes, to_ask
 from surefoot.testing.wire._vendors._anthropic_wire import SPOILERS, error_body, events, message, named
 
@@ -117,10 +117,7 @@ class AnthropicSim(WireSim):
 
     def spoil(self, draft: Draft, how: str) -> None:
         """Anthropic's own ways first, then the shared ones."""
-        if how in SPOILERS:
-            SPOILERS[how](draft)
-        elif draft.events is not None:
-            spoil_events(draft, how, frame=self.event_bytes, error=self.error_event())
+        spoil_draft(draft, how, own=SPOILERS, frame=self.event_bytes, error=self.error_event())
 
 
 def _model(name: str) -> Json:

@@ -13,7 +13,7 @@ from surefoot.testing.wire._model._schema import Json
 from surefoot.testing.wire._server._http import WireRequest
 from surefoot.testing.wire._server._limits import Quota
 from surefoot.testing.wire._server._sim import ENCODE, WireSim
-from surefoot.testing.wire._server._spoil import spoil_events
+from surefoot.testing.wire._server._spoil import spoil_draft
 from surefoot.testing.wire._vendors._google_body import Content, EmbedBatch, EmbedOne, GenerateBody, read, to_ask
 from surefoot.testing.wire._vendors._google_wire import FULL_DIMENSION, SPOILERS, chunks, embedding, error_body, response
 from surefoot.testing.wire._vendors._openai_wire import nan_json
@@ -151,10 +151,7 @@ class GeminiSim(WireSim):
         """Gemini's own ways first, then the shared ones."""
         if how.startswith("embed_") and "embeddings" not in draft.payload:
             draft.payload = {"embeddings": [draft.payload["embedding"]]}
-        if how in SPOILERS:
-            SPOILERS[how](draft)
-        elif draft.events is not None:
-            spoil_events(draft, how, frame=self.event_bytes, error=self.error_event())
+        spoil_draft(draft, how, own=SPOILERS, frame=self.event_bytes, error=self.error_event())
         if how == "embed_nan":
             draft.raw = nan_json(draft.payload)
 

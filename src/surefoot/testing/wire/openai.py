@@ -12,7 +12,7 @@ from surefoot.testing.wire._model._schema import Json
 from surefoot.testing.wire._server._http import WireRequest
 from surefoot.testing.wire._server._limits import Level, Quota
 from surefoot.testing.wire._server._sim import ENCODE, WireSim
-from surefoot.testing.wire._server._spoil import spoil_events
+from surefoot.testing.wire._server._spoil import spoil_draft
 from surefoot.testing.wire._vendors._openai_body import ChatBody, EmbedBody, to_ask
 from surefoot.testing.wire._vendors._openai_wire import CREATED, SPOILERS, chunks, completion, embeddings, error_body, nan_json
 
@@ -138,10 +138,7 @@ class OpenAISim(WireSim):
 
     def spoil(self, draft: Draft, how: str) -> None:
         """OpenAI's own ways first, then the shared ones."""
-        if how in SPOILERS:
-            SPOILERS[how](draft)
-        elif draft.events is not None:
-            spoil_events(draft, how, frame=self.event_bytes, error=self.error_event())
+        spoil_draft(draft, how, own=SPOILERS, frame=self.event_bytes, error=self.error_event())
         if how == "embed_nan":
             draft.raw = nan_json(draft.payload)
 

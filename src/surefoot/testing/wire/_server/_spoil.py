@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 from surefoot.testing.wire._model._draft import Draft, WireEvent
 from surefoot.testing.wire._server._http import WireReply
@@ -81,15 +81,18 @@ SHARED: dict[str, Callable[[Draft, Callable[[WireEvent], bytes]], None]] = {
 }  # fmt: skip
 
 
-def spoil_events(draft: Draft, how: str, *, frame: Callable[[WireEvent], bytes], error: WireEvent) -> bool:
-    """Spoil a stream in one of the shared ways; False when `how` is none of them."""
-    if how in SHARED:
+Spoiler: TypeAlias = Callable[[Draft], object]
+
+
+def spoil_draft(draft: Draft, how: str, *, own: Mapping[str, Spoiler], frame: Callable[[WireEvent], bytes], error: WireEvent) -> None:
+    """Spoil an answer in one of a vendor's `own` ways or, if it is a stream, in one that all share; other ways are nobody's."""
+    if how in own:
+        own[how](draft)
+    elif draft.events is None:
+        return
+    elif how in SHARED:
         SHARED[how](draft, frame)
-    elif how == "error_event" and draft.events is not None:
-        at = _middle(draft.events)
-        draft.events[at:] = [error]
+    elif how == "error_event":
+        draft.events[_middle(draft.events) :] = [error]
     elif how == "error_event_first":
         draft.events = [error]
-    else:
-        return False
-    return True

@@ -8,13 +8,14 @@ import os
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import pytest
 
 from surefoot.runtime.clock import wall_s
 from surefoot.storage import sqlite as module
 from surefoot.storage.sqlite import SQLiteStore
+from tests.storage.helping import locked
 from tests.storage.test_sqlite import ended_well, in_child, needs_fork, table
 
 ROWS = 60
@@ -30,15 +31,6 @@ async def kept(path, prefix="k", count=ROWS):
     store = SQLiteStore(path)
     await store.set_many([(f"{prefix}{i}", os.urandom(3000)) for i in range(count)])
     await store.aclose()
-
-
-@contextmanager
-def locked(path):
-    """Another program that is writing the file."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
 
 
 def overwrite(path, at, data):
