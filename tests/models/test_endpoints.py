@@ -10,7 +10,7 @@ import pytest
 
 from surefoot import ChatModel, Policy, Target, runtime
 from surefoot.errors import Misconfigured
-from surefoot.models.endpoints import _endpoints
+from surefoot.models.endpoints import _endpoints, beside
 from surefoot.testing import Scripted
 
 ADDRESS = "http://127.0.0.1:9/v1"
@@ -144,3 +144,23 @@ def test_an_edge_that_was_given_is_closed_once_by_the_last_close():
     one.invoke("hi")
     one.close()
     assert provider.closed == 1
+
+
+async def test_connections_that_fail_while_being_closed_are_told_and_nothing_else(caplog):
+    """Nobody waits for it; a closing that was cancelled, and one that went well, say nothing."""
+    caplog.set_level("INFO")
+
+    async def failing():
+        raise OSError
+
+    async def hanging():
+        await asyncio.sleep(60)
+
+    closings = [beside(failing()), beside(hanging()), beside(asyncio.sleep(0))]
+    await asyncio.sleep(0)
+    closings[1].cancel()
+    await asyncio.gather(*closings, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert [line for line in caplog.messages if "while being closed" in line] == [
+        "connections that nobody used any more failed while being closed: OSError"
+    ]

@@ -198,3 +198,17 @@ class LearnedMachine(RuleBasedStateMachine):
 
 TestLearnedMachine = LearnedMachine.TestCase
 TestLearnedMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+
+
+def test_the_first_refusal_after_one_answer_is_a_lesson_and_no_closed_door() -> None:
+    """One was let through: there is a pace. Only where nothing was accepted are trials all that is sent."""
+    for accepted in (1, 0):
+        bucket = LearnedTokenBucket()
+        for _ in range(accepted):
+            first = bucket.reserve(1.0, 0.0)
+            assert bucket.ready(first, 0.0) <= 0.0
+            bucket.settle(first, 1.0, 0.1)
+        second = bucket.reserve(1.0, 1.0)
+        assert bucket.ready(second, 1.0) <= 0.0
+        bucket.on_refusal(second, 1.1)
+        assert bucket.shut is not bool(accepted)

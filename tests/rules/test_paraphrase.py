@@ -59,6 +59,7 @@ DIFFERENT = {
     "meaning and definition": ("What is the meaning of life?", "Define life."),
     "tense": ("Who has been president?", "Who is president?"),
     "capitonym": ("Who made the turkey?", "Who made the Turkey?"),
+    "capitonym first": ("Turkey is how old?", "turkey is how old?"),
     "acronym": ("How to help us?", "How to help US?"),
     "letter": ("What is the value of x here?", "What is the value of X here?"),
     "statement": ("Paris is big.", "Paris is big?"),

@@ -369,3 +369,11 @@ class BucketMachine(RuleBasedStateMachine):
 
 TestBucketMachine = BucketMachine.TestCase
 TestBucketMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_what_is_whole_again_in_about_a_minute_is_a_limit_per_minute() -> None:
+    """Headers say 60 s and a little more; a quota of an hour says nothing of the pace."""
+    for reset_s, per_minute in ((60.0, 300.0), (61.0, 300.0), (61.1, 600.0), (3600.0, 600.0)):
+        bucket = TokenBucket(600.0)
+        bucket.observe(0.0, limit=300.0, reset_s=reset_s)
+        assert bucket.per_minute == per_minute

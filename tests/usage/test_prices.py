@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import genai_prices
 import genai_prices.data_snapshot
 import pytest
 
@@ -126,3 +127,19 @@ def test_what_must_be_read_first_is_told():
     assert not price.is_read("gpt-4o")
     price.read("gpt-4o")
     assert price.is_read("gpt-4o")
+
+
+def test_sounds_are_what_is_neither_read_from_the_vendors_cache_nor_written_to_it():
+    """The library refuses counts that overlap, and a call would have no price."""
+    seen = []
+
+    def calculate(usage, *_, **__):
+        seen.append(usage.input_audio_tokens)
+        raise LookupError
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(genai_prices, "calc_price", calculate)
+        for sounds, cached, written in ((900, 300, 200), (900, 600, 400), (100, 300, 200)):
+            usage = Usage(input_tokens=1000, audio_input_tokens=sounds, cached_tokens=cached, cache_write_tokens=written)
+            prices._listed("openai", "gpt-4o-audio-preview", usage)
+    assert seen == [500, 0, 100]

@@ -7,10 +7,21 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from surefoot.types import ChatRequest, EmbedRequest, Image, Message, Schema, Tool, ToolCall
 from surefoot.usage._token_weights import FEATURES, WEIGHTS, counts, plain
-from surefoot.usage.tokens import SAMPLE, estimate, estimate_input, estimate_message, estimate_text, estimate_window, family, guess_usage
+from surefoot.usage.tokens import (
+    MESSAGE_TOKENS,
+    SAMPLE,
+    estimate,
+    estimate_input,
+    estimate_message,
+    estimate_text,
+    estimate_window,
+    family,
+    guess_usage,
+)
 from surefoot.usage.vocabulary import counter
 
 SAMPLES = Path(__file__).parent.parent.parent / "pipelines/surefoot_rag/sample" / "docs"
@@ -99,3 +110,11 @@ def test_what_was_cut_is_guessed_and_flagged():
     assert usage.estimated
     assert usage.input_tokens > 5
     assert usage.output_tokens >= 2
+
+
+def test_nothing_costs_nothing():
+    """A message without a text is its frame alone; a request that does not say how long its answer may be has no room counted for it."""
+    assert estimate_message(Message.assistant("")) == MESSAGE_TOKENS
+    request = ChatRequest(messages=(Message.user("How tall is it?"),))
+    assert estimate_window(request) == estimate_input(request)
+    assert estimate_window(replace(request, max_tokens=100)) == estimate_input(request) + 100

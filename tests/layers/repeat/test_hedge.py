@@ -231,3 +231,37 @@ async def test_hedge_is_told_counted_and_in_the_trail():
     assert len(heard.of(HedgeWon)) == 1
     assert reply.attempts == 2
     assert [(one.kind, one.error) for one in reply.trail] == [("first", "CancelledError"), ("hedge", "")]
+
+
+async def test_a_runner_that_lost_with_an_answer_is_forgotten_once_it_is_closed():
+    """What is kept of each would be kept for ever."""
+    hedge = Hedge(after=1.0)
+    both = Scripted("one two three", latency_s=3.0)
+    for _ in range(3):
+        await read(stack(both, hedge, Attempt()), make_call(stream=True))
+    await asyncio.sleep(1)
+    loser = asyncio.get_running_loop().create_future()
+    loser.set_result(await stack(both)(make_call(stream=True)))
+    hedge.close(loser)
+    await asyncio.sleep(1)
+    assert not hedge._losers
+    assert both.idle()
+
+
+async def test_what_each_runner_waited_stands_in_the_trail():
+    """The first for its turn; the second was sent when it was due, and has waited for nothing."""
+    call, other = make_call(), make_call()
+    place = Concurrency(limit=1)
+    ask = stack(late_first(), Trace(), Hedge(after=2.0), Attempt())
+    busy = asyncio.create_task(stack(Scripted("ok", latency_s=5), Trace(), place, Attempt())(other))
+    await asyncio.sleep(0)
+    queued = make_call()
+    await stack(Scripted("ok"), Trace(), place, Attempt())(queued)
+    await busy
+    assert queued.state.trail[0].wait_s == pytest.approx(5)
+    await asyncio.sleep(3)
+    await ask(call)
+    first, second = sorted(call.state.trail, key=lambda one: one.started_s)
+    assert (first.kind, second.kind) == ("first", "hedge")
+    assert (first.wait_s, second.wait_s) == (0.0, 0.0)
+    assert second.started_s - first.started_s == pytest.approx(2)

@@ -30,6 +30,8 @@ from surefoot.testing import Scripted, make_call
 from surefoot.testing.contract import PROMISES, LayerContract
 from surefoot.testing.scripted import vectors
 from surefoot.types import EmbedReply, EmbedRequest, Usage
+from surefoot.types.calls import VectorParts
+from surefoot.usage.tokens import estimate_text
 from tests.layers.helping import now
 
 pytestmark = pytest.mark.looptime
@@ -348,3 +350,19 @@ async def test_the_connection_that_breaks_under_one_part_does_not_lose_the_other
     with pytest.raises(ConnectionLost) as caught:
         await stack(provider, Batch(max_texts=2))(make_call(names(4)))
     assert np.array_equal(caught.value.vectors[:2], vectors(names(2), 4))
+
+
+def test_every_request_begins_with_all_the_tokens_it_may_have():
+    """Else the second one, and all after it, would be sent half empty."""
+    texts = ["harbour " * 5] * 8
+    each = estimate_text(texts[0])
+    assert Batch(max_texts=100, max_tokens=2 * each).parts(texts) == [(0, 2), (2, 4), (4, 6), (6, 8)]
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "bad input"), (2, "text 1: bad input"), (3, "text 1: bad input")])
+async def test_one_text_of_a_call_with_others_is_named(count, said):
+    """The last one that is not in the cache: of several texts, the caller must hear which one it was; of one it knows."""
+    call = make_call(["t0"])
+    call.state.parts = VectorParts([min(1, count - 1)], count, lambda *_: None)
+    with pytest.raises(BadRequest, match=f"^{said}"):
+        await stack(refusing({"t0"}), Batch())(call)

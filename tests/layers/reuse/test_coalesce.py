@@ -225,3 +225,16 @@ async def test_what_no_cache_would_keep_does_not_linger(finish):
     await ask(make_call())
     await ask(make_call())
     assert provider.calls == 2
+
+
+async def test_a_shared_call_that_is_cancelled_from_inside_tells_everybody():
+    """A transport torn down under it: nobody may wait on for an answer that no one is fetching."""
+
+    def torn_down(call):
+        raise asyncio.CancelledError("torn down")
+
+    layer = Coalesce()
+    ask = stack(Scripted(torn_down, latency_s=1), layer)
+    answers = await asyncio.wait_for(asyncio.gather(*(ask(one) for one in calls(3)), return_exceptions=True), 10)
+    assert [type(one) for one in answers] == [ConnectionLost] * 3
+    assert layer.idle()

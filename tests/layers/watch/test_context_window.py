@@ -116,3 +116,13 @@ def test_another_word_is_told_at_once():
     """Before anything is sent."""
     with pytest.raises(Misconfigured, match="overflow"):
         Policy(overflow="cut")
+
+
+async def test_a_streamed_call_is_summed_up_by_plain_questions():
+    """Nobody reads them as they come; and a provider may bill and limit streams otherwise."""
+    provider = Scripted("fine")
+    await stack(provider, ContextWindow(tokens=900, how="summarise"))(make_call(talk(), stream=True))
+    *asked, last = provider.seen
+    assert asked
+    assert [one.stream for one in asked] == [False] * len(asked)
+    assert last.stream

@@ -14,7 +14,7 @@ from surefoot.core.stream import collect
 from surefoot.errors import ConnectionLost, Interrupted, Refused
 from surefoot.layers.reuse.coalesce import Coalesce
 from surefoot.layers.watch.attempt import Attempt
-from surefoot.layers.watch.lifetime import Lifetime
+from surefoot.layers.watch.lifetime import Lifetime, until
 from surefoot.testing import STALL, Scripted, make_call
 from tests.layers.helping import fails, now, read
 
@@ -140,3 +140,12 @@ async def test_a_stream_that_is_forgotten_is_not_kept():
     del stream
     gc.collect()
     assert lifetime.idle()
+
+
+async def test_waiting_ends_when_it_is_so_or_at_its_bound():
+    """A model that closes gives its calls so long to unwind, and no longer."""
+    begun = now()
+    await until(lambda: False, 1.0)
+    assert now() - begun == pytest.approx(1.0)
+    await until(lambda: now() - begun >= 1.5, 5.0)
+    assert 1.5 <= now() - begun < 1.6
