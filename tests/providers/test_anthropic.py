@@ -25,7 +25,8 @@ from surefoot.errors import (
 )
 from surefoot.providers.anthropic.endpoint import AnthropicProvider
 from surefoot.providers.anthropic.requests import AnthropicDialect, chat_body, closed, is_closed
-from surefoot.providers.anthropic.responses import AnthropicChatReader, AnthropicContext
+from surefoot.providers.anthropic.responses import AnthropicContext
+from surefoot.providers.anthropic.stream import AnthropicChatReader
 from surefoot.providers.http.direct import DirectLane
 from surefoot.providers.http.faults import ErrorBoundary, fault_of
 from surefoot.providers.http.sse import EventSource

@@ -11,7 +11,7 @@ from surefoot import ChatModel, Policy, Target
 from surefoot.errors import BadRequest, Unsupported
 from surefoot.events import LeftOut
 from surefoot.providers.anthropic.facts import MODELS, model_of
-from surefoot.providers.anthropic.requests import BUDGETS, MAX_TOKENS, AnthropicDialect, chat_body
+from surefoot.providers.anthropic.requests import BUDGETS, MAX_TOKENS, SHOWN, AnthropicDialect, chat_body
 from surefoot.testing.wire import AnthropicSim
 from surefoot.types import ChatRequest, Message, Schema, Tool
 
@@ -77,13 +77,13 @@ def test_beside_thinking_nothing_of_the_kind_is_sent():
 @pytest.mark.parametrize(
     ("model", "effort", "thinking", "word", "told"),
     [
-        ("claude-opus-5", "xhigh", {"type": "adaptive"}, "xhigh", False),
+        ("claude-opus-5", "xhigh", SHOWN, "xhigh", False),
         ("claude-opus-4-6", "xhigh", {"type": "adaptive"}, "max", True),
-        ("claude-opus-4-8", "minimal", {"type": "adaptive"}, "low", True),
+        ("claude-opus-4-8", "minimal", SHOWN, "low", True),
         ("claude-opus-5", "none", {"type": "disabled"}, None, False),
         ("claude-sonnet-5-5", "none", {"type": "between_tools"}, None, False),
-        ("claude-opus-5-5", "none", {"type": "adaptive"}, "low", True),
-        ("claude-fable-5", "none", {"type": "adaptive"}, "low", True),
+        ("claude-opus-5-5", "none", SHOWN, "low", True),
+        ("claude-fable-5", "none", SHOWN, "low", True),
         ("claude-haiku-4-5", "medium", {"type": "enabled", "budget_tokens": 4096}, None, False),
         ("claude-haiku-4-5", "2000", {"type": "enabled", "budget_tokens": 2000}, None, False),
         ("claude-haiku-4-5", "none", None, None, False),
@@ -180,3 +180,13 @@ def test_what_was_left_out_is_told_once(caplog):
                 chat.invoke("hi", **options)
     assert [event.parameters for event in heard] == [("temperature",), ("seed",)]
     assert len([one for one in caplog.records if one.name == "surefoot.providers.anthropic.endpoint"]) == 2
+
+
+@pytest.mark.parametrize(("model", "thinking"), [("claude-opus-5", SHOWN), ("claude-opus-4-8", None), ("claude-haiku-4-5", None)])
+def test_a_stream_asks_to_see_the_thoughts_that_come_anyway(model, thinking):
+    """Else nothing is seen of it for minutes, and it looks like a server that has stalled."""
+    request = ChatRequest(messages=(Message.user("hi"),))
+    data = chat_body(request, model, stream=True, dialect=AnthropicDialect(target="t")).data
+    assert msgspec.json.decode(data).get("thinking") == thinking
+    forced = ChatRequest(messages=request.messages, tools=(WEATHER,), tool_choice="required")
+    assert "thinking" not in msgspec.json.decode(chat_body(forced, model, stream=True, dialect=AnthropicDialect(target="t")).data)

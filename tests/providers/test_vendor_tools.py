@@ -14,6 +14,7 @@ from surefoot.core.tool_dicts import tool_of
 from surefoot.errors import BadRequest, Overloaded, Unsupported
 from surefoot.layers.repeat.fallback import Fallback
 from surefoot.providers.anthropic import responses as anthropic_responses
+from surefoot.providers.anthropic import stream as anthropic_stream
 from surefoot.providers.anthropic.requests import AnthropicDialect
 from surefoot.providers.anthropic.requests import chat_body as anthropic_body
 from surefoot.providers.google.requests import GoogleDialect
@@ -175,7 +176,7 @@ SERVER_BLOCKS = [
 @pytest.mark.parametrize("block", SERVER_BLOCKS, ids=lambda one: one["type"])
 def test_a_servers_own_tool_at_work_is_no_call_of_the_callers(block):
     """Its input comes in the same pieces; taken for the caller's, it would be run, or spoil the arguments of the call beside it."""
-    reader = anthropic_responses.AnthropicChatReader(
+    reader = anthropic_stream.AnthropicChatReader(
         anthropic_responses.AnthropicContext("t", "", ChatRequest(messages=()), "", lambda _: Overloaded("x"))
     )
     own = {"type": "tool_use", "id": "t1", "name": "weather", "input": {}}

@@ -8,6 +8,7 @@ from typing import Any
 from surefoot.core.stream import collect, open_stream
 from surefoot.errors import BadRequest, ConnectionLost, SurefootError
 from surefoot.providers.anthropic import responses as anthropic_responses
+from surefoot.providers.anthropic import stream as anthropic_stream
 from surefoot.providers.google import responses as google_responses
 from surefoot.providers.http.faults import ErrorBoundary
 from surefoot.providers.http.sse import EventSource
@@ -54,7 +55,7 @@ READERS: dict[str, Callable[[], Any]] = {
     "openai": lambda: openai_stream.OpenAIChatReader(
         openai_responses.ReadingContext(target="t", request_id="r", request=REQUEST, emit=told)
     ),
-    "anthropic": lambda: anthropic_responses.AnthropicChatReader(
+    "anthropic": lambda: anthropic_stream.AnthropicChatReader(
         anthropic_responses.AnthropicContext(target="t", request_id="r", request=REQUEST, answer_tool="", emit=told)
     ),
     "google": lambda: google_responses.GoogleChatReader(

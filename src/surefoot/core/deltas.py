@@ -106,5 +106,5 @@ def _tool_call(pieces: list[ToolCallDelta], *, is_cut: bool) -> ToolCall:
         signature="".join([piece.signature for piece in pieces]),
         extra="".join([piece.extra for piece in pieces]),
         vendor=next((piece.vendor for piece in pieces if piece.vendor), ""),
-        after=pieces[0].after,
+        after=next((piece.after for piece in pieces if piece.after is not None), None),
     )

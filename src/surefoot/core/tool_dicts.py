@@ -21,6 +21,8 @@ _GEMINI = frozenset({  # without their underscores: the API takes google_search 
     "googlesearch", "googlesearchretrieval", "codeexecution", "urlcontext", "googlemaps", "filesearch", "computeruse",
     "enterprisewebsearch", "retrieval", "functiondeclarations", "mcpservers",
 })  # fmt: skip
+# Anthropic's words for a tool, which people also write beside a function in OpenAI's spelling.
+ANTHROPIC_WORDS = frozenset({"cache_control", "defer_loading", "allowed_callers", "input_examples", "eager_input_streaming"})
 _FUNCTION = frozenset({"type", "function"})
 _DECLARED = frozenset({"name", "description", "parameters", "strict"})
 _ANTHROPIC = frozenset({"type", "name", "description", "input_schema", "strict"})

@@ -11,7 +11,7 @@ from msgspec import Struct
 from surefoot._documented import Documented
 from surefoot.types.messages import File, Image, Message, Part, Reasoning, Text, ToolCall
 
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "malformed_tool_call", "other"]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "malformed_tool_call", "paused", "other"]
 
 
 class Usage(Struct, Documented, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -101,7 +101,7 @@ class ToolCallDelta(Struct, Documented, frozen=True, kw_only=True, omit_defaults
     vendor: str = ""
     """Whose fields `extra` holds; see `Opaque.vendor`. Empty: there are none."""
     after: int | None = None
-    """How many parts of the answer stand before the call, in its first piece; see `ToolCall.after`."""
+    """How many parts of the answer stand before the call; see `ToolCall.after`. None in all pieces but one, or in all."""
 
 
 class Delta(Struct, Documented, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -187,8 +187,8 @@ class ChatReply(Struct, Documented, frozen=True, kw_only=True, omit_defaults=Tru
     signature: str = ""
     """The vendor's proof that the thoughts are its own; `message` sends it back with the next turn."""
     finish_reason: FinishReason = "stop"
-    """Why it ended: "stop" (by itself), "length" (a token limit), "tool_calls", "content_filter", "refusal", "malformed_tool_call" or
-    "other".
+    """Why it ended: "stop" (by itself), "length" (a token limit), "tool_calls", "content_filter", "refusal", "malformed_tool_call",
+    "paused" (the vendor's servers go on when `message` is sent back to them: Anthropic's pause_turn) or "other".
     """
     usage: Usage = Usage()
     """Tokens of the attempt that answered."""

@@ -10,6 +10,7 @@ from surefoot.core._tool_calls import CUT_OFF
 from surefoot.core.deltas import from_deltas
 from surefoot.errors import Overloaded, SurefootError
 from surefoot.providers.anthropic import responses as anthropic_responses
+from surefoot.providers.anthropic import stream as anthropic_stream
 from surefoot.providers.google import responses as google_responses
 from surefoot.providers.http.finish import FINISHES, GAVE_UP, finish_of
 from surefoot.providers.openai import responses as openai_responses
@@ -50,7 +51,7 @@ def anthropic(word, *, text=None, call=True, stream=False, request=HELLO) -> Cha
             {"type": "content_block_start", "index": 1, "content_block": start},
             {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": ARGUMENTS}},
         ]
-    return read(anthropic_responses.AnthropicChatReader(asked), [*events, {"type": "message_delta", "delta": {"stop_reason": word}}])
+    return read(anthropic_stream.AnthropicChatReader(asked), [*events, {"type": "message_delta", "delta": {"stop_reason": word}}])
 
 
 def google(word, *, text=None, call=True, stream=False, request=HELLO) -> ChatReply:

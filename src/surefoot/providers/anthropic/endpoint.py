@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from typing import Any
+from urllib.parse import urlsplit
 
 from surefoot.core.deltas import Replay, to_deltas
 from surefoot.core.stream import Stream
@@ -16,8 +17,10 @@ from surefoot.facts import provider_of
 from surefoot.providers._parameters import LeftOutNotes
 from surefoot.providers.anthropic import clouds
 from surefoot.providers.anthropic.facts import PROVIDERS
+from surefoot.providers.anthropic.messages import vendor_of
 from surefoot.providers.anthropic.requests import MAX_TOKENS, AnthropicDialect, chat_body
-from surefoot.providers.anthropic.responses import AnthropicChatReader, AnthropicContext, chat_reply
+from surefoot.providers.anthropic.responses import AnthropicContext, chat_reply
+from surefoot.providers.anthropic.stream import AnthropicChatReader
 from surefoot.providers.http.direct import DirectLane
 from surefoot.providers.http.exchange import Exchange, Lane, missing_extra, options_of, texts
 from surefoot.providers.http.faults import ErrorBoundary, fault_of, request_id
@@ -25,7 +28,7 @@ from surefoot.providers.http.sdk import STAND_IN, OwnClientLane, SdkLane, http_c
 from surefoot.providers.http.session import Sender
 from surefoot.providers.http.sse import UnreadBody
 from surefoot.providers.http.transport import OPTIONS as TRANSPORT_OPTIONS
-from surefoot.providers.http.transport import Transport, check_client, lane_of, transport_of
+from surefoot.providers.http.transport import Transport, address_of, check_client, lane_of, transport_of
 from surefoot.secret import KeySource
 from surefoot.settings import Target
 from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedRequest, Traits
@@ -55,7 +58,8 @@ class AnthropicProvider:
         options = options_of(target, {**OPTIONS, **dict(known.options)})
         self.target = target
         self._notes = LeftOutNotes(target.name, logger)
-        self.dialect = AnthropicDialect(target=target.name, max_tokens=options["max_tokens"], sampling=options["sampling"])
+        host = urlsplit(address_of(target) or FACTS.address).netloc.rpartition("@")[2]
+        self.dialect = AnthropicDialect(target=target.name, host=host, max_tokens=options["max_tokens"], sampling=options["sampling"])
         self.traits = Traits(context_tokens=target.context_tokens, embed=False, answer_tokens=options["max_tokens"])
         lane = _lane(target, options, has_key=keys is not None)
         self._exchange = Exchange(target, keys, lane, variable=" or ".join(known.key_variables), signs=known.signs and keys is None)
@@ -64,7 +68,9 @@ class AnthropicProvider:
         """One exchange. Raises Unsupported or Misconfigured (nothing sent), or a Fault."""
         left_out: list[str] = []
         body = chat_body(call.request, self.target.model, stream=call.stream, dialect=self.dialect, left_out=left_out)
-        self._notes.emit(call, call.request.model or self.target.model, left_out)
+        model = call.request.model or self.target.model
+        self._notes.emit(call, model, left_out)
+        vendor = vendor_of(model, self.dialect.host)
 
         def asked(answer: UnreadBody, endpoint: ErrorBoundary) -> AnthropicContext:
             number = request_id(answer.headers)
@@ -72,7 +78,7 @@ class AnthropicProvider:
             def emit(error: bytes) -> SurefootError:
                 return fault_of(self.target.name, error, request_id=number, key=endpoint.key, private=texts(call.request))
 
-            return AnthropicContext(self.target.name, number, call.request, body.answer_tool, emit)
+            return AnthropicContext(self.target.name, number, call.request, body.answer_tool, emit, vendor)
 
         if not call.stream:
             data, answer, endpoint = await self._exchange.whole(PATH, body.data, call)

@@ -12,6 +12,7 @@ SOURCES = {
     "models.dev": "models.dev as of langchain-anthropic 1.7.10: windows, outputs, efforts, temperature, read 2026-11-30",
     "litellm": "model_prices_and_context_window.json of LiteLLM 1.110.2: the same, forced tools, beginnings of answers, read 2026-11-30",
     "pydantic": "profiles/anthropic.py of pydantic-ai 2.68.0, which tried each model: thinking, efforts, forced tools, read 2026-11-30",
+    "display": "Anthropic's page on adaptive thinking: from Opus 4.7 on thoughts are omitted unless display says summarized, 2026-11-30",
     "migration": "Anthropic's migration notes (models of generation 4 take temperature or top_p, not both), 2026-11-22",
 }
 
@@ -32,6 +33,8 @@ class AnthropicModelFacts(facts.ModelFacts, frozen=True, kw_only=True):
     """How it is asked to think: not at all, by a number of tokens, or by an effort."""
     thinks: bool = False
     """Whether it thinks where nothing is said of it."""
+    hides: bool = False
+    """Whether its thoughts are kept back unless they are asked for: nothing would be seen of it while it thinks."""
     off: Literal["", "disabled", "between_tools"] = "disabled"
     """The type of `thinking` that turns it off; "" where nothing does."""
     efforts: tuple[str, ...] | None = ALL
@@ -57,7 +60,7 @@ def _rows(
 _SMALL, _LARGE = (200_000, 64_000), (1_000_000, 128_000)
 _OLD: dict[str, Any] = {"begun": True, "schemas": False, "sources": "litellm pydantic"}
 _FOUR: dict[str, Any] = {"thinking": "budget", "one_of_two": True, "begun": True}
-_FREE: dict[str, Any] = {"refused": SAMPLING}  # chooses its words by itself
+_FREE: dict[str, Any] = {"refused": SAMPLING, "hides": True}  # chooses its words by itself
 
 MODELS: tuple[AnthropicModelFacts, ...] = (
     *_rows("3-", limits=(200_000, 4096), thinking="no", **_OLD),

@@ -13,27 +13,28 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from surefoot.core.tool_dicts import ANTHROPIC_WORDS
 from surefoot.errors import Unsupported
 from surefoot.providers._parameters import bounded_tokens, nearest_effort, note
 from surefoot.providers.anthropic.facts import SAMPLING, AnthropicModelFacts, model_of
-from surefoot.providers.http.body import Fields, base64_text, encoded, image_type, own_tool, raw
+from surefoot.providers.anthropic.messages import conversation
+from surefoot.providers.http.body import Fields, encoded, fields, own_tool, raw
 from surefoot.text import cached_if_short
-from surefoot.types import ChatRequest, File, Image, Message, Opaque, Part, Reasoning, Schema, Text, Tool, ToolCall, clean, is_for
+from surefoot.types import ChatRequest, Schema, Tool, clean
 
 MAX_TOKENS = 8192  # the field is required: so much, or what the model may write at most; the caller's own limit comes first
 BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_000, "max": 32_000}
 LEAST_BUDGET = 1024  # tokens; the API refuses less
-MARKS = 4  # cache breakpoints of one request; the API refuses more
-EPHEMERAL = {"type": "ephemeral"}
-FOREIGN_SEALS = ("google:",)  # how other providers of ours mark a thought's seal; theirs would be refused as a corrupt one
+SHOWN = {"type": "adaptive", "display": "summarized"}  # thinking that is seen: a sign of life while it lasts
 ANY_OBJECT = '{"type":"object","additionalProperties":true}'
 NAMED, NESTED = {"properties", "$defs", "definitions"}, {"items", "prefixItems", "anyOf", "oneOf", "allOf"}  # where schemas stand
 
 
 class AnthropicDialect(Struct, frozen=True, kw_only=True):
-    """What may differ by target: tokens to write at most where the request says none; `sampling` as for OpenAI targets."""
+    """What may differ by target: its host; tokens to write at most where the request says none; `sampling` as for OpenAI targets."""
 
     target: str
+    host: str = ""
     max_tokens: int = MAX_TOKENS
     sampling: bool | None = None
 
@@ -57,8 +58,7 @@ def chat_body(
     row = model_of(model)
     _check_end(request, model, row, dialect.target)
     body: Fields = {"model": model, "max_tokens": 0, "messages": []}
-    marks = [message for message in request.messages if message.cache][-MARKS:]
-    _conversation(body, request, dialect.target, marks)
+    conversation(body, request, host=dialect.host, target=dialect.target, left_out=left_out)
     stops = [stop for stop in request.stop if stop.strip()]  # blank ones are refused
     if stops:
         body["stop_sequences"] = stops
@@ -73,6 +73,8 @@ def chat_body(
     _sampling(body, request, row, dialect, left_out)
     if stream:
         body["stream"] = True
+        if row.thinks and row.hides and not _is_forced(body):
+            body.setdefault("thinking", SHOWN)
     return AnthropicBody(encoded(body, request.extra, dialect.target), answer_tool)
 
 
@@ -115,7 +117,7 @@ def _thinking(body: Fields, request: ChatRequest, row: AnthropicModelFacts, dial
     """
     thought = 0  # tokens, about
     effort = request.reasoning_effort
-    is_forced = body.get("tool_choice", {}).get("type") in {"tool", "any"}  # the API refuses to think before a forced tool
+    is_forced = _is_forced(body)
     if row.thinking == "adaptive":
         thought = _by_effort(body, effort, row, is_forced=is_forced, target=dialect.target, left_out=left_out)
     elif effort and effort != "none":
@@ -134,6 +136,11 @@ def _thinking(body: Fields, request: ChatRequest, row: AnthropicModelFacts, dial
             note(left_out, "reasoning_effort")
 
 
+def _is_forced(body: Fields) -> bool:
+    """Whether a tool must be called: the API refuses to think before it."""
+    return body.get("tool_choice", {}).get("type") in {"tool", "any"}
+
+
 def _by_effort(body: Fields, effort: str, row: AnthropicModelFacts, *, is_forced: bool, target: str, left_out: list[str] | None) -> int:
     """Ask for an effort by its word. Returns about how many tokens the model will think."""
     if effort == "none" and row.off:
@@ -146,7 +153,7 @@ def _by_effort(body: Fields, effort: str, row: AnthropicModelFacts, *, is_forced
             effort = nearest_effort(effort, row.efforts, target=target, model=body["model"], left_out=left_out)
         body.setdefault("output_config", {})["effort"] = effort
         if not is_forced:
-            body["thinking"] = {"type": "adaptive"}
+            body["thinking"] = SHOWN if row.hides else {"type": "adaptive"}
     elif not row.thinks:
         return 0
     return 0 if is_forced or row.output is None else BUDGETS.get(effort, BUDGETS["high"])
@@ -233,7 +240,16 @@ def _tool(tool: Tool, target: str) -> Fields | Raw:
         **({"description": clean(tool.description)} if tool.description else {}),
         "input_schema": raw(tool.parameters, f"the parameters of tool {tool.name!r}"),
         **({"strict": tool.strict} if tool.strict is not None else {}),
+        **(_words(tool) if tool.vendor == "openai" else {}),
     }
+
+
+def _words(tool: Tool) -> dict[str, Raw]:
+    """Anthropic's own words in a function of OpenAI's spelling."""
+    given = fields(tool.raw)
+    function = given.get("function")
+    inner = fields(bytes(function).decode()) if function is not None else {}
+    return {name: value for name, value in (given | inner).items() if name in ANTHROPIC_WORDS}
 
 
 def _tools(body: Fields, request: ChatRequest, target: str, row: AnthropicModelFacts, left_out: list[str] | None) -> None:
@@ -254,103 +270,3 @@ def _tools(body: Fields, request: ChatRequest, target: str, row: AnthropicModelF
         named["disable_parallel_tool_use"] = not request.parallel_tool_calls
     if choice or request.parallel_tool_calls is not None:
         body["tool_choice"] = named
-
-
-def _conversation(body: Fields, request: ChatRequest, target: str, marks: list[Message]) -> None:
-    """System texts apart, tool results as the user's, neighbours of one role as one turn: the API wants turns to alternate."""
-    system: list[Fields] = []
-    turns: list[Fields] = body["messages"]
-    for message in request.messages:
-        blocks: list[Fields] = [{"type": "text", "text": clean(message.text)}] if message.role == "system" else _blocks(message, target)
-        blocks = [block for block in blocks if block.get("type") != "text" or block["text"].strip()]  # blank texts are refused
-        if not blocks:
-            continue
-        if any(message is one for one in marks):
-            blocks[-1]["cache_control"] = EPHEMERAL
-        role = "assistant" if message.role == "assistant" else "user"
-        if message.role == "system":
-            system += blocks
-        elif turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += blocks
-        else:
-            turns.append({"role": role, "content": blocks})
-    if system:
-        body["system"] = system
-    if turns and turns[-1]["role"] == "assistant" and turns[-1]["content"][-1]["type"] == "text":
-        last = turns[-1]["content"][-1]
-        last["text"] = last["text"].rstrip()  # the beginning of an answer must not end in white space
-
-
-def _blocks(message: Message, target: str) -> list[Fields]:
-    if message.role == "tool":
-        result: Fields = {"type": "tool_result", "tool_use_id": message.tool_call_id}
-        inner = [block for part in message.parts for block in _part(part, target)]
-        if inner:
-            result["content"] = inner
-        if message.is_error:
-            result["is_error"] = True
-        return [result]
-    thinks = message.role == "assistant"
-    blocks = [block for part in message.parts if thinks or not isinstance(part, Reasoning) for block in _part(part, target)]
-    return blocks + [_called(call) for call in message.tool_calls]
-
-
-def _called(call: ToolCall) -> Fields:
-    """A call the model made. Arguments that are no JSON object cannot be sent as such: they go as the text they are."""
-    try:
-        call.parsed()
-    except (ValueError, RecursionError):
-        return {"type": "tool_use", "id": call.id, "name": call.name, "input": {"not_json": clean(call.arguments)}}
-    return {"type": "tool_use", "id": call.id, "name": call.name, "input": Raw((call.arguments or "{}").encode())}
-
-
-def _part(part: Part, target: str) -> list[Fields]:
-    if isinstance(part, Text):
-        return [{"type": "text", "text": clean(part.text)}]
-    if isinstance(part, Reasoning):
-        return _thoughts(part)
-    if isinstance(part, Opaque):
-        return [part.value()] if is_for(part.vendor, "anthropic") else []
-    if isinstance(part, Image):
-        return [{"type": "image", "source": _picture(part, target)}]
-    assert isinstance(part, File)
-    return [_document(part, target)]
-
-
-def _picture(part: Image, target: str) -> Fields:
-    if not part.url:
-        return _inline(base64_text(part.data), part.media_type or image_type(part.data, target))
-    if not part.url.startswith("data:"):
-        return {"type": "url", "url": part.url}
-    head, _, data = part.url[5:].partition(",")
-    return _inline(data, head.partition(";")[0])
-
-
-def _document(part: File, target: str) -> Fields:
-    if part.media_type.startswith("image/"):
-        return {"type": "image", "source": _inline(base64_text(part.data), part.media_type)}
-    if part.media_type == "application/pdf":
-        source = _inline(base64_text(part.data), part.media_type)
-    elif part.media_type.startswith("text/"):
-        source = {"type": "text", "media_type": "text/plain", "data": part.data.decode("utf-8", "replace")}
-    else:
-        raise Unsupported(f"{target}: {part.media_type} cannot be sent to this model; it reads pictures, PDF and plain text")
-    return {"type": "document", "source": source, **({"title": part.name} if part.name else {})}
-
-
-def _inline(data: str, media_type: str) -> Fields:
-    return {"type": "base64", "media_type": media_type, "data": data}
-
-
-def _thoughts(part: Reasoning) -> list[Fields]:
-    """Thinking blocks as they came. A thought without a seal, or with another vendor's, is refused by the API: it is left out."""
-    seal = part.signature
-    if not seal or seal.startswith(FOREIGN_SEALS):
-        return []
-    if not seal.startswith("["):
-        return [{"type": "thinking", "thinking": part.text, "signature": seal}]
-    try:
-        blocks = msgspec.json.decode(seal, type=list[dict[str, Any]])  # several blocks, sealed one by one: see _anthropic_read.sealed
-    except (ValueError, RecursionError):
-        return []
-    return blocks if all(block.get("type") in {"thinking", "redacted_thinking"} for block in blocks) else []

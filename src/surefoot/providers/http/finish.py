@@ -28,6 +28,7 @@ FINISHES: dict[str, FinishReason] = {
         "content_filter",
     ),
     "refusal": "refusal",
+    "pause_turn": "paused",
     **dict.fromkeys(("malformed_function_call", "unexpected_tool_call", "malformed_response"), "malformed_tool_call"),
 }  # fmt: skip
 GAVE_UP = frozenset({
@@ -58,6 +59,6 @@ def check_not_empty(finish: FinishReason, request: ChatRequest, *, why: str, tar
     if finish in {"content_filter", "refusal"}:
         told = shown(why, limit=120) or "the provider's content filter withheld the answer"
         return ContentRefused(f"{target}: refused: {told}", status=200, code=finish, request_id=request_id, target=target)
-    if finish == "length" or request.stop or (finish == "stop" and request.schema is None):
+    if finish in {"length", "paused"} or request.stop or (finish == "stop" and request.schema is None):
         return None
     return malformed(target, f"an empty answer: neither text nor tool calls (finish reason {finish})", request_id=request_id)
