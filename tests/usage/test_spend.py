@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 
 import pytest
 
 from surefoot.rules.spending import Claim, nano
 from surefoot.settings import SpendLimit
 from surefoot.testing import make_call
-from surefoot.usage.spend import Busy, Hold, LocalSpendStore, Waiters
+from surefoot.usage.spend import ACCOUNTS, AT_ONCE, Busy, Hold, LocalSpendStore, Waiters
 
 pytestmark = pytest.mark.looptime
 
@@ -181,3 +182,65 @@ def test_waiters_of_a_dead_loop_are_nobodys():
         return waiters.idle()
 
     assert asyncio.run(come_anew())
+
+
+async def test_tenants_beyond_count_leave_memory_and_are_not_forgotten():
+    """Whoever spent all comes back to an empty account, not to a new one; what is reserved or waited for stays where it is."""
+    store = LocalSpendStore()
+    kept = take(store, 0.5, account="kept|ever|hard|1.0|")
+    for tenant in range(ACCOUNTS + 3 * AT_ONCE):
+        store.settle(take(store, 1.0, account=f"t{tenant}|ever|hard|1.0|"), 1.0 if tenant % 2 else 0.0)
+    assert len(store._counters) <= ACCOUNTS
+    assert "kept|ever|hard|1.0|" in store._counters
+    assert "t0|ever|hard|1.0|" not in store._counters
+    assert [store.spent_usd(f"t{tenant}|ever|hard|1.0|") for tenant in range(4)] == [0.0, 1.0, 0.0, 1.0]
+    assert take(store, 0.1, account="t1|ever|hard|1.0|") is None
+    assert take(store, 0.25, account="t2|ever|hard|1.0|").total_usd == 0.25
+    store.settle(kept, 0.25)
+    assert store.spent_usd("kept|ever|hard|1.0|") == 0.25
+
+
+async def test_days_that_are_past_leave_the_disk_too():
+    """Else a service would fill it in time."""
+    store, limit = LocalSpendStore(), SpendLimit(usd=1, scope="tenant", period="day")
+    store._most = 4
+    accounts = [limit.account(make_call(tenant=f"t{n}"), now_epoch_s=NOW_S) for n in range(8)]
+    for account in accounts:
+        store.settle(take(store, 0.5, account=account), 0.5)
+    assert [store.spent_usd(account) for account in accounts] == [0.5] * 8
+    take(store, 0.5, account=limit.account(make_call(tenant="t0"), now_epoch_s=NOW_S + DAY_S))
+    assert [store.spent_usd(account) for account in accounts] == [0.0] * 8
+
+
+async def test_a_full_disk_forgets_nothing(monkeypatch, caplog):
+    """It is told, and memory holds them."""
+    store = LocalSpendStore()
+    store._most = 4
+
+    def full(rows):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(store._at_rest, "put", full)
+    for tenant in range(20):
+        store.settle(take(store, 0.5, account=f"t{tenant}|ever|hard|1.0|"), 0.5)
+    assert {store.spent_usd(f"t{tenant}|ever|hard|1.0|") for tenant in range(20)} == {0.5}
+    assert len([line for line in caplog.messages if "no room on the disk" in line]) == 1
+
+
+def test_what_a_dead_loop_held_is_corrected_also_at_rest():
+    """Its call may come back after its account has left memory."""
+    store = LocalSpendStore()
+
+    async def reserve():
+        return take(store, 0.75)
+
+    async def fill():
+        take(store, 0.1, account="other|")
+        store._lay_aside()
+
+    hold = asyncio.run(reserve())
+    asyncio.run(fill())
+    assert store.spent_usd(hold.account) == 0.75
+    assert hold.account not in store._counters
+    store.settle(hold, 0.25)
+    assert store.spent_usd(hold.account) == 0.25

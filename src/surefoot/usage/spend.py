@@ -7,14 +7,23 @@ own, so that a hard and a soft limit of the same scope, or two services with dif
 from __future__ import annotations
 
 import asyncio
+import logging
+import sqlite3
 from collections import deque
 from contextlib import suppress
+from itertools import islice
 from typing import Protocol
 
 from msgspec import Struct
 
 from surefoot._documented import Documented
 from surefoot.rules.spending import FULL, NANO, Claim, SpendCounter, nano
+from surefoot.storage.overflow import OverflowNumbers
+
+ACCOUNTS = 10_000  # in memory: some 10 MB
+AT_ONCE = 500  # leave it together: a millisecond or two
+
+_log = logging.getLogger("surefoot.spend_store")
 
 
 def shown(account: str) -> str:
@@ -146,11 +155,17 @@ class Waiters:
 
 
 class LocalSpendStore:
-    """Accounts of this process. What calls of an event loop that has died had reserved counts as spent: nobody can tell what they cost."""
+    """Accounts of this process. What calls of an event loop that has died had reserved counts as spent: nobody can tell what they cost.
+
+    Beyond ACCOUNTS, those opened first of which nothing is reserved leave memory for a temporary database, and come back when they are
+    charged again: tenants may come by the million, and what each has spent is not forgotten.
+    """
 
     def __init__(self) -> None:
         self.waiters = Waiters()
         self._counters: dict[str, SpendCounter] = {}
+        self._at_rest = OverflowNumbers()
+        self._most = ACCOUNTS
         self._latest: dict[int, str] = {}  # by the length of its key, which tells days from months: the latest period seen
         self._loop: asyncio.AbstractEventLoop | None = None
         self._life = object()
@@ -175,7 +190,8 @@ class LocalSpendStore:
     def settle(self, hold: Hold, actual_usd: float) -> None:
         """Replace at once, and let the next one try that waits for room."""
         counter = self._counters.get(hold.account)
-        if counter is None:  # of a period long past
+        if counter is None:  # of a period long past, or written off and at rest
+            self._at_rest.add(hold.account, nano(actual_usd) - nano(hold.amount_usd))
             return
         settle = counter.settle if hold.life is self._life else counter.correct
         settle(nano(hold.amount_usd), nano(actual_usd))
@@ -184,7 +200,7 @@ class LocalSpendStore:
     def spent_usd(self, account: str) -> float:
         """What the account has paid so far."""
         counter = self._counters.get(account)
-        return 0.0 if counter is None else counter.spent / NANO
+        return (counter.spent if counter is not None else self._at_rest.get(account) or 0) / NANO
 
     def idle(self) -> bool:
         """True if nothing is reserved and nobody waits."""
@@ -197,8 +213,25 @@ class LocalSpendStore:
             self._latest[len(key)] = key
             for name in [name for name, one in self._counters.items() if not one.reserved and _is_past(name.rpartition("|")[2], key)]:
                 del self._counters[name]
+            self._at_rest.drop_classes_before(key)
+        if len(self._counters) >= self._most:
+            self._lay_aside()
         counter = self._counters[account] = SpendCounter(nano(limit_usd))
+        counter.spent = self._at_rest.take(account) or 0
         return counter
+
+    def _lay_aside(self) -> None:
+        """Make room for new accounts."""
+        is_idle = ((name, one) for name, one in self._counters.items() if not one.reserved and not self.waiters.any(name))
+        some = list(islice(is_idle, AT_ONCE))
+        try:
+            self._at_rest.put([(name, one.spent, name.rpartition("|")[2]) for name, one in some if one.spent])
+        except sqlite3.Error as error:
+            self._most += AT_ONCE
+            _log.warning("spend accounts have no room on the disk (%s): %d stay in memory", error, len(self._counters))
+            return
+        for name, _ in some:
+            del self._counters[name]
 
     def _move(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not None and self._loop.is_closed():
