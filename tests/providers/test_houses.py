@@ -156,7 +156,7 @@ def test_what_a_house_does_not_take_is_told_once(sim):
     """Left out of the request, and said in an event."""
     told: list[LeftOut] = []
     model = ChatModel(Target("xai:grok-4", base_url=f"{sim.url}/v1", api_key=KEY), policy=ONCE)
-    model.subscribe(lambda event: told.append(event) if isinstance(event, LeftOut) else None)
+    model.subscribe(lambda event: told.append(event) if isinstance(event, LeftOut) else None, inline=True)
     for _ in range(2):
         model.invoke("hi", stop=["x"], reasoning_effort="high", temperature=0.5)
     assert {"stop", "reasoning_effort"}.isdisjoint(sim.requests[-1].json)

@@ -64,6 +64,13 @@ _CODES: dict[str, type[Fault]] = {
         ("content_filter", "content_policy_violation", "responsibleaipolicyviolation", "moderation_blocked", "invalid_prompt"),
         ContentRefused,
     ),
+    **dict.fromkeys(("image_content_policy_violation", "bio_policy", "misalignment_policy_violation"), ContentRefused),
+    **dict.fromkeys(
+        ("invalid_image", "invalid_image_format", "invalid_base64_image", "invalid_image_url", "invalid_image_mode", "image_too_large",
+         "image_too_small", "image_parse_error", "image_file_too_large", "unsupported_image_media_type", "empty_image_file",
+         "failed_to_download_image", "image_file_not_found"),
+        BadRequest,
+    ),
     **dict.fromkeys(("invalid_api_key", "api_key_invalid"), AuthFailed),
     "model_not_found": NotFound,
 }  # fmt: skip

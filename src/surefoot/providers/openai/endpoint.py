@@ -23,12 +23,16 @@ from surefoot.providers.http.faults import ErrorBoundary, fault_of, malformed, r
 from surefoot.providers.http.reading import ReadingContext
 from surefoot.providers.http.sdk import STAND_IN, OwnClientLane, SdkLane, http_client, http_module, timeouts
 from surefoot.providers.http.session import Sender
-from surefoot.providers.http.sse import UnreadBody
+from surefoot.providers.http.sse import EventReader, UnreadBody
 from surefoot.providers.http.transport import OPTIONS as TRANSPORT_OPTIONS
 from surefoot.providers.http.transport import Transport, address_of, check_client, lane_of, transport_of
 from surefoot.providers.openai import facts
+from surefoot.providers.openai.models import RESPONSES, Api, api_of
 from surefoot.providers.openai.requests import UNSET, OpenAIDialect, chat_body, embed_body
 from surefoot.providers.openai.responses import chat_reply, vectors
+from surefoot.providers.openai.responses_api.answers import chat_reply as responses_reply
+from surefoot.providers.openai.responses_api.events import ResponsesReader
+from surefoot.providers.openai.responses_api.requests import responses_body
 from surefoot.providers.openai.stream import OpenAIChatReader
 from surefoot.secret import KEY_HEADERS, KeySource
 from surefoot.settings import Target
@@ -54,6 +58,7 @@ OPTIONS: dict[str, Any] = {
     "tools": True,  # False for servers that call no tools
     "schemas": "schema",  # what it holds an answer to: "schema", "object" (any JSON; the schema goes along in words) or "none"
     "thinking": "effort",  # how it is told to think: by "effort", by a "switch" (thinking.type), or by "both"
+    "api": None,  # "chat" or "responses": which of OpenAI's two APIs is asked; None: as the model and the request want it
     "base_model": "",  # the model behind an Azure deployment of another name: decides which parameters are sent
     "document_prefix": "",  # put before each text to embed (e5, nomic and others want "passage: ", "query: ")
     "query_prefix": "",
@@ -77,6 +82,8 @@ class OpenAIProvider:
         options = options_of(target, {**OPTIONS, **dict(known.options)})
         if options["auth_header"] not in {None, "authorization", "api-key"}:
             raise Misconfigured(f"target {target.name}: auth_header = {options['auth_header']!r} must be 'authorization' or 'api-key'")
+        if options["api"] not in {None, "chat", "responses"}:
+            raise Misconfigured(f"target {target.name}: api = {options['api']!r} must be 'chat' or 'responses'")
         address = address_of(target) or known.address
         host = urlsplit(address).hostname or ""
         is_azure = target.provider == "azure" or facts.is_azure(host)
@@ -85,7 +92,7 @@ class OpenAIProvider:
         self._deployments = is_azure and urlsplit(address).path.rstrip("/") == "/openai"  # Azure's dated API has the model in the path
         self._notes = LeftOutNotes(target.name, logger)
         netloc = urlsplit(address).netloc.rpartition("@")[2]
-        self._vendor = f"openai/{netloc}"
+        self._netloc = netloc
         self.dialect = OpenAIDialect(
             target=target.name,
             is_openai=is_openai,
@@ -96,6 +103,7 @@ class OpenAIProvider:
             sampling=options["sampling"],
             refused=refused_of(target, options["refused"]),
             base_model=options["base_model"],
+            api=options["api"] or "",
             seed_field=options["seed_field"],
             names=options["names"],
             strict_tools=options["strict_tools"],
@@ -132,11 +140,13 @@ class OpenAIProvider:
         """One exchange. Raises Unsupported or Misconfigured (nothing sent), or a Fault."""
         left_out: list[str] = []
         model = call.request.model or self.target.model
-        body = chat_body(call.request, self.target.model, stream=call.stream, dialect=self.dialect, left_out=left_out)
+        api = api_of(call.request, call.request.model or self.dialect.base_model or model, self.dialect)
+        write = chat_body if api == "chat" else responses_body
+        body = write(call.request, self.target.model, stream=call.stream, dialect=self.dialect, left_out=left_out)
         if left_out:
             self._notes.emit(call, model, left_out)
         try:
-            return await self._chat(call, body, self._path("/chat/completions", model))
+            return await self._chat(call, body, api, self._path("/chat/completions", model) if api == "chat" else "/responses")
         except BadRequest as refused:
             advised = with_remedy(refused, self.target.name)
             if advised is refused:
@@ -147,26 +157,29 @@ class OpenAIProvider:
         """Where a request goes, below the target's address."""
         return f"/deployments/{quote(checked_name(model, self.target.name), safe='')}{path}" if self._deployments else path
 
-    async def _chat(self, call: Call[ChatRequest], body: bytes, path: str) -> ChatReply | Stream:
+    async def _chat(self, call: Call[ChatRequest], body: bytes, api: Api, path: str) -> ChatReply | Stream:
+        read_whole, read_events = (chat_reply, OpenAIChatReader) if api == "chat" else (responses_reply, ResponsesReader)
+        vendor = f"{'openai' if api == 'chat' else RESPONSES}/{self._netloc}"
         if not call.stream:
             data, answer, endpoint = await self._exchange.whole(path, body, call)
-            return chat_reply(data, answer.headers.get("content-type", ""), self._asked(call, answer, endpoint))
+            return read_whole(data, answer.headers.get("content-type", ""), self._asked(call, answer, endpoint, vendor))
 
-        def reader(answer: UnreadBody, endpoint: ErrorBoundary) -> OpenAIChatReader:
-            return OpenAIChatReader(self._asked(call, answer, endpoint))
+        def reader(answer: UnreadBody, endpoint: ErrorBoundary) -> EventReader:
+            return read_events(self._asked(call, answer, endpoint, vendor))
 
         def whole(data: bytes, answer: UnreadBody, endpoint: ErrorBoundary) -> Replay:
-            return Replay(to_deltas(chat_reply(data, answer.headers.get("content-type", ""), self._asked(call, answer, endpoint))))
+            content_type = answer.headers.get("content-type", "")
+            return Replay(to_deltas(read_whole(data, content_type, self._asked(call, answer, endpoint, vendor))))
 
         return await self._exchange.stream(path, body, call, reader=reader, whole=whole)
 
-    def _asked(self, call: Call[ChatRequest], answer: UnreadBody, endpoint: ErrorBoundary) -> ReadingContext:
+    def _asked(self, call: Call[ChatRequest], answer: UnreadBody, endpoint: ErrorBoundary, vendor: str) -> ReadingContext:
         number = request_id(answer.headers)
 
         def emit(error: Any) -> SurefootError:
             return fault_of(self.target.name, error, request_id=number, key=endpoint.key, private=texts(call.request))
 
-        return ReadingContext(self.target.name, number, call.request, emit, self._vendor)
+        return ReadingContext(self.target.name, number, call.request, emit, vendor)
 
     async def embed(self, call: Call[EmbedRequest]) -> EmbedReply:
         """One exchange: the vectors of all texts, in order, checked. Raises MalformedReply if one is missing, torn, zero or no number."""

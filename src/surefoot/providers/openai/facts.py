@@ -56,6 +56,11 @@ class OpenAIModelFacts(facts.ModelFacts, frozen=True, kw_only=True):
     api: Literal["chat", "responses"] = "chat"
     """The API that it answers in: Chat Completions (and Responses), or Responses alone."""
 
+    @property
+    def is_thinker(self) -> bool:
+        """Whether it can think, so that its thoughts come encrypted where they are asked for; others answer that with a 400."""
+        return bool(self.efforts) or (self.efforts is None and self.thinks)
+
 
 def _rows(*begins: str, limits: tuple[int, int] | None = None, sources: str = "", **given: Any) -> list[OpenAIModelFacts]:
     """One row for each beginning: `limits` are window and output in tokens, `sources` keys of SOURCES, the limits' own apart."""

@@ -177,13 +177,13 @@ def _part(part: Text | Image | File, target: str) -> Fields:
     if part.media_type.startswith("image/"):
         return {"type": "image_url", "image_url": {"url": data_url(part.data, part.media_type)}}
     if part.media_type.startswith("audio/"):
-        return _sound(part, target)
+        return sound(part, target)
     if part.media_type.startswith("video/"):
         raise Unsupported(f"{target}: {part.media_type} cannot be sent to a chat model here; send pictures of it, or a transcript")
     return {"type": "file", "file": {"filename": part.name or "document.pdf", "file_data": data_url(part.data, part.media_type)}}
 
 
-def _sound(part: File, target: str) -> Fields:
+def sound(part: File, target: str) -> Fields:
     """A recording; the protocol knows two formats. Models that cannot hear answer it with a 400."""
     form = SOUNDS.get(part.media_type.partition(";")[0])
     if form is None:

@@ -6,53 +6,18 @@ than the call's own work. Source: the OpenAI API reference, "Create chat complet
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
 import msgspec
-from msgspec import Raw, Struct
-from msgspec.structs import replace
+from msgspec import Raw
 
 from surefoot.errors import Unsupported
-from surefoot.facts import base_name
-from surefoot.providers._parameters import bounded_tokens, check_stops, nearest_effort, note
+from surefoot.providers._parameters import note
 from surefoot.providers.http.body import Fields, encoded, own_tool, raw
-from surefoot.providers.openai.facts import AZURE_OTHERS, MODELS, MOST_STOPS, OTHER, SAMPLING, OpenAIModelFacts, model_of
+from surefoot.providers.openai.dialect import OpenAIDialect
 from surefoot.providers.openai.messages import messages_of
+from surefoot.providers.openai.models import UNSET, fitted, limit_field
 from surefoot.types import ChatRequest, EmbedRequest, Schema, Tool, clean
 
-
-class OpenAIDialect(Struct, frozen=True, kw_only=True):
-    """What differs between servers of the protocol; `seed_field` to `tools`: see OPTIONS in `endpoint`.
-
-    `host`: whose own fields of a conversation are given back. `rows`: the provider whose table says what its models take; "" for none.
-    `max_tokens_field`: OpenAI's own models want `max_completion_tokens`, most others know only `max_tokens`; "": by the model.
-    `stream_usage`: ask for usage at a stream's end. `sampling`: whether temperature and top_p may be sent; None: unless OpenAI's reasoning
-    models refuse them. `refused`: parameters never to be sent. `base_model`: the model behind a deployment of another name. `prefixes`:
-    put before each text to embed, for documents and for queries.
-    """
-
-    target: str
-    host: str = ""
-    is_openai: bool = False
-    rows: str = ""
-    max_tokens_field: str = ""
-    stream_usage: bool = True
-    sampling: bool | None = None
-    refused: tuple[str, ...] = ()
-    base_model: str = ""
-    seed_field: str = "seed"
-    names: bool = True
-    strict_tools: bool = True
-    schemas: Literal["schema", "object", "none"] = "schema"
-    thinking: Literal["effort", "switch", "both"] = "effort"
-    tools: bool = True
-    document_prefix: str = ""
-    query_prefix: str = ""
-
-    @property
-    def is_narrow(self) -> bool:
-        """Whether the server takes less than the protocol has."""
-        return not (self.names and self.strict_tools and self.tools and self.schemas == "schema")
+__all__ = ["UNSET", "OpenAIDialect", "chat_body", "embed_body"]
 
 
 def chat_body(request: ChatRequest, model: str, *, stream: bool, dialect: OpenAIDialect, left_out: list[str] | None = None) -> bytes:
@@ -93,19 +58,6 @@ def _messages(request: ChatRequest, model: str, dialect: OpenAIDialect, left_out
     return messages_of(
         request, host=dialect.host, house=dialect.rows, model=model, target=dialect.target, is_openai=dialect.is_openai, left_out=left_out
     )  # fmt: skip
-
-
-def row_of(model: str, dialect: OpenAIDialect) -> OpenAIModelFacts:
-    """What `model` takes where the dialect's target is."""
-    return model_of(model, dialect.rows or "openai") if dialect.is_openai or dialect.rows else OTHER
-
-
-def limit_field(model: str, dialect: OpenAIDialect) -> str:
-    """What the limit of an answer is called: OpenAI's own models have a word of their own, wherever they are served."""
-    if dialect.max_tokens_field:
-        return dialect.max_tokens_field
-    is_theirs = not base_name(model).startswith(AZURE_OTHERS) if dialect.is_openai else row_of(model, dialect) in MODELS
-    return "max_completion_tokens" if is_theirs else "max_tokens"
 
 
 def _thinking(effort: str, dialect: OpenAIDialect) -> Fields:
@@ -150,75 +102,6 @@ def embed_body(request: EmbedRequest, model: str, *, dimensions: int | None, dia
     if dimensions is not None:
         body["dimensions"] = dimensions
     return encoded(body, request.extra, dialect.target)
-
-
-UNSET: dict[str, Any] = {
-    "temperature": None, "top_p": None, "stop": (), "parallel_tool_calls": None, "seed": None, "max_tokens": None, "reasoning_effort": "",
-}  # fmt: skip
-WITHOUT_LOSS = {("temperature", 1), ("top_p", 1), ("parallel_tool_calls", True), ("parallel_tool_calls", False)}  # OpenAI's own defaults
-
-
-def fitted(request: ChatRequest, model: str, dialect: OpenAIDialect, left_out: list[str] | None = None) -> ChatRequest:
-    """`request` without what `model` answers with a 400, so that one setting serves a row of fallbacks; see `_openai_facts`.
-
-    The names of what was left out and meant something are added to `left_out`. Models that refuse parallel_tool_calls call one tool at a
-    time. Raises Unsupported (nothing is sent) for a model of another API and for tools that the model does not take, or not beside an
-    effort; BadRequest for an effort that is none, and for more stop sequences than are taken.
-    """
-    row = row_of(model, dialect)
-    if row.api != "chat":
-        raise Unsupported(
-            f"{dialect.target}: {model} answers in OpenAI's Responses API only, not in Chat Completions, which is spoken here; ask another "
-            "model of the family; nothing was sent"
-        )
-    if dialect.is_openai:
-        check_stops(() if "stop" in row.refused else request.stop, MOST_STOPS, target=dialect.target)
-    asked = request.reasoning_effort
-    effort = _effort(request, model, row, dialect, left_out)
-    tokens = bounded_tokens(request.max_tokens, row.output, left_out)
-    changes: dict[str, Any] = {} if effort == asked else {"reasoning_effort": effort}
-    if tokens != request.max_tokens:
-        changes["max_tokens"] = tokens
-    refused = {*row.refused, *dialect.refused}
-    if effort != "none" if effort else row.thinks:
-        refused |= row.refused_thinking
-    if dialect.sampling is not None:
-        refused = refused - SAMPLING if dialect.sampling else refused | SAMPLING
-    for name in refused & UNSET.keys():
-        value = getattr(request, name)
-        if value != UNSET[name]:
-            changes[name] = UNSET[name]
-            if (name, value) not in WITHOUT_LOSS:
-                note(left_out, name)
-    return replace(request, **changes) if changes else request
-
-
-def _effort(request: ChatRequest, model: str, row: OpenAIModelFacts, dialect: OpenAIDialect, left_out: list[str] | None) -> str:
-    """The effort as the model knows it, beside the tools asked for."""
-    effort = request.reasoning_effort
-    if effort and row.efforts == ("none",):  # it thinks or does not
-        note(left_out, "reasoning_effort") if effort != "none" else None
-        effort = "none" if effort == "none" else ""
-    elif effort and row.efforts is not None and (row.efforts or effort != "none"):
-        effort = nearest_effort(effort, row.efforts, target=dialect.target, model=model, left_out=left_out)
-    elif row.efforts == ():
-        effort = ""
-    if not request.tools or row.tools == "any" or (effort == "none" and row.tools != "none"):
-        return effort
-    if row.tools == "none":
-        raise Unsupported(
-            f"{dialect.target}: {model} takes no function tools in Chat Completions: ask another model, or for an answer's form give a "
-            "schema; nothing was sent"
-        )
-    if effort:
-        raise Unsupported(
-            f"{dialect.target}: {model} takes function tools in Chat Completions with reasoning_effort='none' only, not {effort!r}: "
-            "leave the effort out, or ask another model"
-        )
-    if row.tools == "say_none":
-        note(left_out, "reasoning_effort")
-        return "none"
-    return ""
 
 
 def _tool(tool: Tool, dialect: OpenAIDialect) -> Fields | Raw:

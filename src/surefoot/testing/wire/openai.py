@@ -1,4 +1,4 @@
-"""A simulated OpenAI: /chat/completions, /embeddings, /models, with or without /v1 or an Azure deployment before them."""
+"""A simulated OpenAI: /chat/completions, /responses, /embeddings, /models, with or without /v1 or an Azure deployment before them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from surefoot.testing.wire._server._http import WireRequest
 from surefoot.testing.wire._server._limits import Level, Quota
 from surefoot.testing.wire._server._sim import ENCODE, WireSim
 from surefoot.testing.wire._server._spoil import spoil_draft
+from surefoot.testing.wire._vendors import _responses_wire as _responses
 from surefoot.testing.wire._vendors._openai_body import ChatBody, EmbedBody, to_ask
 from surefoot.testing.wire._vendors._openai_wire import CREATED, SPOILERS, chunks, completion, embeddings, error_body, nan_json
+from surefoot.testing.wire._vendors._responses_body import ResponsesBody
+from surefoot.testing.wire._vendors._responses_body import to_ask as responses_ask
 
 MODELS = (
     "gpt-5-mini", "gpt-5", "gpt-4.1", "gpt-4o-mini", "gpt-4o-audio-preview", "o4-mini", "text-embedding-3-small", "text-embedding-3-large",
@@ -23,6 +26,7 @@ DIMENSIONS = {"text-embedding-3-large": 3072}
 DEFAULT_DIMENSION = 1536
 MAX_BATCH = 2048  # texts in one embeddings request, as the API documents
 
+_RESPONSES = msgspec.json.Decoder(ResponsesBody)
 _CHAT = msgspec.json.Decoder(ChatBody)
 _EMBED = msgspec.json.Decoder(EmbedBody)
 
@@ -37,6 +41,8 @@ class OpenAISim(WireSim):
         """Answer a chat or an embeddings request."""
         if request.path.endswith("/chat/completions"):
             return self._chat(request, said)
+        if request.path.endswith("/responses"):
+            return self._respond(request, said)
         if request.path.endswith("/embeddings"):
             return self._embed(request)
         raise Rejection(404, "not_found", f"Invalid URL (POST {request.path})")
@@ -58,6 +64,24 @@ class OpenAISim(WireSim):
             draft.events = chunks(said, counts, model=body.model, request_id=request.id, n=n, with_usage=with_usage)
         else:
             draft.payload = completion(said, counts, model=body.model, request_id=request.id, n=n)
+        return draft
+
+    def _respond(self, request: WireRequest, fixed: PlainAnswer | str | None) -> Draft:
+        body = _RESPONSES.decode(request.body)
+        self._knows(body.model)
+        ask = responses_ask(body, fields=frozenset(request.json), strict=self.strict)
+        said = self.said(ask, fixed)
+        counts = said.counts or Counts()
+        self._check_length(ask, counts)
+        counts.cached = self.seen_prefix(ask.prompt)
+        number = request.id.removeprefix("req_")
+        items = _responses.items_of(said, counts, body, number=number)
+        whole = _responses.response(items, said, counts, body, number=number)
+        draft = Draft(surface="stream" if body.stream else "chat", payload={}, model=body.model, counts=counts, api="responses")
+        if body.stream:
+            draft.events = _responses.events(whole["output"], whole, counts, body, number=number)
+        else:
+            draft.payload = whole
         return draft
 
     def _check_length(self, ask: Ask, counts: Counts) -> None:
@@ -111,8 +135,11 @@ class OpenAISim(WireSim):
         return headers.get("authorization", "").removeprefix("Bearer ").strip() or headers.get("api-key")
 
     def event_bytes(self, event: WireEvent) -> bytes:
-        """`data: {...}` and a blank line."""
-        return event.data if isinstance(event.data, bytes) else b"data: " + ENCODE(event.data) + b"\n\n"
+        """`data: {...}` and a blank line; `event: NAME` before it in the Responses API."""
+        if isinstance(event.data, bytes):
+            return event.data
+        name = b"event: %b\n" % event.name.encode() if event.name else b""
+        return b"%bdata: %b\n\n" % (name, ENCODE(event.data))
 
     def error(self, status: int, kind: str, message: str, retry_in_s: float | None, *, request_id: str) -> tuple[Json, str]:  # noqa: ARG002
         """OpenAI's error object; the hint as `retry-after` and `retry-after-ms`."""
@@ -138,7 +165,10 @@ class OpenAISim(WireSim):
 
     def spoil(self, draft: Draft, how: str) -> None:
         """OpenAI's own ways first, then the shared ones."""
-        spoil_draft(draft, how, own=SPOILERS, frame=self.event_bytes, error=self.error_event())
+        is_responses = draft.api == "responses"
+        spoilers = _responses.SPOILERS if is_responses else SPOILERS
+        error = _responses.error_event() if is_responses else self.error_event()
+        spoil_draft(draft, how, own=spoilers, frame=self.event_bytes, error=error)
         if how == "embed_nan":
             draft.raw = nan_json(draft.payload)
 

@@ -22,7 +22,7 @@ class WireEvent(msgspec.Struct):
 class Draft(msgspec.Struct, kw_only=True):
     """A good answer before it becomes bytes: a JSON `payload`, or `events` when a stream was asked for, or `raw` bytes.
 
-    `texts` are those embedded, `marker` is the playing fault's.
+    `texts` are those embedded, `marker` is the playing fault's. `api` tells the vendor's APIs apart, where it has several.
     """
 
     surface: str
@@ -33,6 +33,7 @@ class Draft(msgspec.Struct, kw_only=True):
     raw: bytes | None = None
     texts: list[str] = []
     marker: str = ""
+    api: str = ""
 
     @property
     def spoiled_items(self) -> list[int]:
