@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Unpack
 
@@ -14,8 +14,9 @@ from langchain_core.vectorstores import VectorStore
 
 from langchain_surefoot import ChatSurefoot, SurefootEmbeddings
 from surefoot import ChatModel, EmbedModel
-from surefoot_rag.answers.answering import AnswerOptions, Framework, ModelOutput, Prompt, Search, find, options_for, run
-from surefoot_rag.answers.streaming import AnswerStream
+from surefoot_rag.answers.answering import Framework, ModelOutput, Prompt, afind, arun, find, run
+from surefoot_rag.answers.options import AnswerOptions, Search, options_for
+from surefoot_rag.answers.streaming import AnswerStream, AsyncAnswerStream
 from surefoot_rag.records import Answer, Document, Passage, Scalar
 from surefoot_rag.retrieval import indexing
 from surefoot_rag.retrieval.filters import flat
@@ -54,6 +55,21 @@ def answer(library: Library, question: str, chat: ChatModel, **asked: Unpack[Ans
 def stream(library: Library, question: str, chat: ChatModel, **asked: Unpack[AnswerOptions]) -> AnswerStream:
     """`answer`, sentence by sentence as it is written."""
     return AnswerStream(_PARTS, library, question, chat, asked)
+
+
+async def aretrieve(library: Library, question: str, **search: Unpack[Search]) -> list[Passage]:
+    """`retrieve`, awaited; the event loop is not held up."""
+    return await afind(library, question, options_for(search))
+
+
+async def aanswer(library: Library, question: str, chat: ChatModel, **asked: Unpack[AnswerOptions]) -> Answer:
+    """`answer`, awaited."""
+    return await arun(_PARTS, library, question, chat, asked)
+
+
+def astream(library: Library, question: str, chat: ChatModel, **asked: Unpack[AnswerOptions]) -> AsyncAnswerStream:
+    """`stream` for `async for` and `async with`."""
+    return AsyncAnswerStream(_PARTS, library, question, chat, asked)
 
 
 def vector_store(library: Library) -> VectorStore:
@@ -168,4 +184,18 @@ def _stream(chat: ChatModel, turn: Prompt) -> Iterator[str | ModelOutput]:
         yield _said(whole)
 
 
-_PARTS = Framework(FRAMEWORK, _say, _stream)
+async def _asay(chat: ChatModel, turn: Prompt) -> ModelOutput:
+    return _said(await _chain(chat, turn).ainvoke(turn))
+
+
+async def _astream(chat: ChatModel, turn: Prompt) -> AsyncIterator[str | ModelOutput]:
+    whole: AIMessageChunk | None = None
+    async for chunk in _chain(chat, turn).astream(turn):
+        whole = chunk if whole is None else whole + chunk
+        if text := str(chunk.text):
+            yield text
+    if whole is not None:
+        yield _said(whole)
+
+
+_PARTS = Framework(FRAMEWORK, _say, _stream, _asay, _astream)

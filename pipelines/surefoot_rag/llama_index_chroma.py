@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Unpack
 
 from llama_index.core.llms import ChatMessage, ChatResponse, MessageRole
@@ -13,8 +13,9 @@ from llama_index.vector_stores.chroma import ChromaVectorStore
 
 from llama_index.llms.surefoot import Surefoot
 from surefoot import ChatModel, EmbedModel
-from surefoot_rag.answers.answering import AnswerOptions, Framework, ModelOutput, Prompt, Search, find, options_for, run
-from surefoot_rag.answers.streaming import AnswerStream
+from surefoot_rag.answers.answering import Framework, ModelOutput, Prompt, afind, arun, find, run
+from surefoot_rag.answers.options import AnswerOptions, Search, options_for
+from surefoot_rag.answers.streaming import AnswerStream, AsyncAnswerStream
 from surefoot_rag.records import Answer, Document, Passage, Scalar
 from surefoot_rag.retrieval import indexing
 from surefoot_rag.retrieval.filters import flat
@@ -53,6 +54,21 @@ def answer(library: Library, question: str, chat: ChatModel, **asked: Unpack[Ans
 def stream(library: Library, question: str, chat: ChatModel, **asked: Unpack[AnswerOptions]) -> AnswerStream:
     """`answer`, sentence by sentence as it is written."""
     return AnswerStream(_PARTS, library, question, chat, asked)
+
+
+async def aretrieve(library: Library, question: str, **search: Unpack[Search]) -> list[Passage]:
+    """`retrieve`, awaited; the event loop is not held up."""
+    return await afind(library, question, options_for(search))
+
+
+async def aanswer(library: Library, question: str, chat: ChatModel, **asked: Unpack[AnswerOptions]) -> Answer:
+    """`answer`, awaited."""
+    return await arun(_PARTS, library, question, chat, asked)
+
+
+def astream(library: Library, question: str, chat: ChatModel, **asked: Unpack[AnswerOptions]) -> AsyncAnswerStream:
+    """`stream` for `async for` and `async with`."""
+    return AsyncAnswerStream(_PARTS, library, question, chat, asked)
 
 
 def vector_store(library: Library) -> BasePydanticVectorStore:
@@ -135,4 +151,17 @@ def _stream(chat: ChatModel, turn: Prompt) -> Iterator[str | ModelOutput]:
         yield _said(response)
 
 
-_PARTS = Framework(FRAMEWORK, _say, _stream)
+async def _asay(chat: ChatModel, turn: Prompt) -> ModelOutput:
+    return _said(await Surefoot(chat=chat, **turn.options.options).achat(_messages(turn)))
+
+
+async def _astream(chat: ChatModel, turn: Prompt) -> AsyncIterator[str | ModelOutput]:
+    response: ChatResponse | None = None
+    async for response in await Surefoot(chat=chat, **turn.options.options).astream_chat(_messages(turn)):
+        if response.delta:
+            yield response.delta
+    if response is not None:
+        yield _said(response)
+
+
+_PARTS = Framework(FRAMEWORK, _say, _stream, _asay, _astream)

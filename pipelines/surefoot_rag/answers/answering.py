@@ -1,24 +1,24 @@
 """What both frameworks' pipelines share: from a question to a prompt, and from what the model said to an Answer.
 
-A framework brings three functions (`Framework`): search its vector store, ask its chat model, ask it for a stream. All else happens here
-once, so that both behave alike.
+A framework brings its ways to ask a chat model (`Framework`). All else happens here once, so that both behave alike.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from surefoot import ChatModel, Message, scope
 from surefoot.errors import BadRequest
-from surefoot.history import History
 from surefoot.usage.tokens import estimate_text
 from surefoot_rag.answers import conversation as turns
 from surefoot_rag.answers.links import Links
+from surefoot_rag.answers.options import AskOptions, Reranker, options_for
 from surefoot_rag.answers.prompting import citations, known_marks, prompt, render, unsupported
 from surefoot_rag.answers.refusals import verdict, without_no_answer
 from surefoot_rag.answers.thinking import without_thinking
@@ -26,50 +26,13 @@ from surefoot_rag.documents.language import language_of
 from surefoot_rag.documents.sentences import sentence_spans
 from surefoot_rag.records import Answer, Passage
 from surefoot_rag.retrieval.dense import nearest
-from surefoot_rag.retrieval.filters import Where, options_of
-from surefoot_rag.retrieval.fusion import Fusion, fusion_for
+from surefoot_rag.retrieval.filters import options_of
+from surefoot_rag.retrieval.fusion import fusion_for
 from surefoot_rag.retrieval.library import Library
 
-TOP_K = 5  # passages shown to the model: hit@5 on XQuAD is .98 and more in both languages; more only dilutes
-CONTEXT_TOKENS = 4000  # for passages: three times what five usually have; half the model's window, where that is smaller
+RERANKED = 20  # candidates put in another order: hit@20 is .995 and more on XQuAD, and each costs a cross-encoder some 20 ms
 ELEMENT_TOKENS = 12  # the tag around a passage
-TOOLS = frozenset({"tools", "tool_choice", "functions", "function_call", "parallel_tool_calls"})
 SILENT = {"en": "I do not know: the documents do not say.", "tr": "Bilmiyorum: belgelerde bunun yanıtı yok."}
-
-
-class Search(TypedDict, total=False):
-    """How to search: `k` passages, whose (`tenant`), which (`where`), mixed how (`fusion`; left out: as the embedding space was tuned)."""
-
-    k: int
-    tenant: str
-    where: Where
-    fusion: Fusion
-
-
-class AnswerOptions(Search, total=False):
-    """How to answer: with which earlier turns, within how many tokens of passages, which hosts' links may stand; and how to generate."""
-
-    history: History
-    conversation: str
-    context_tokens: int
-    allowed_hosts: Sequence[str]
-    temperature: float
-    max_tokens: int
-    seed: int
-
-
-class AskOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`Search` and `AnswerOptions` with their defaults; `tenant` None is the library's own."""
-
-    k: int = TOP_K
-    tenant: str | None = None
-    where: Any = None
-    fusion: Fusion | None = None
-    history: History | None = None
-    conversation: str = "default"
-    context_tokens: int = CONTEXT_TOKENS
-    allowed_hosts: Sequence[str] = ()
-    options: Mapping[str, Any] = {}
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +47,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     options: AskOptions
     started_s: float
+    prompt_sha256: str
 
 
 class ModelOutput(NamedTuple):
@@ -96,22 +60,13 @@ class ModelOutput(NamedTuple):
 
 
 class Framework(NamedTuple):
-    """A framework's part: `say` gives an answer, `stream` its pieces and last the whole."""
+    """A framework's part: `say` gives an answer, `stream` its pieces and last the whole; `asay` and `astream` on the caller's loop."""
 
     name: str
     say: Callable[[ChatModel, Prompt], ModelOutput]
     stream: Callable[[ChatModel, Prompt], Iterator[str | ModelOutput]]
-
-
-def options_for(asked: Mapping[str, Any]) -> AskOptions:
-    """Sort what was asked for. Raises BadRequest for tools: what a passage says could then choose one."""
-    if offered := TOOLS & asked.keys():
-        raise BadRequest(f"{', '.join(sorted(offered))}: no tools are offered here, lest a passage chooses one; nothing was sent")
-    ours = {name: value for name, value in asked.items() if name in AskOptions.__struct_fields__ and name != "options"}
-    options = AskOptions(**ours, options={name: value for name, value in asked.items() if name not in ours})
-    if options.k < 1 or options.context_tokens < 1:
-        raise BadRequest(f"k = {options.k}, context_tokens = {options.context_tokens}: want at least 1; nothing was searched")
-    return options
+    asay: Callable[[ChatModel, Prompt], Awaitable[ModelOutput]]
+    astream: Callable[[ChatModel, Prompt], AsyncIterator[str | ModelOutput]]
 
 
 def find(library: Library, question: str, options: AskOptions) -> list[Passage]:
@@ -123,7 +78,17 @@ def find(library: Library, question: str, options: AskOptions) -> list[Passage]:
     wanted = options_of(options.where, lexical.fields)
     cosines = nearest(collection.backend, lexical, collection.embed.embed_query(question), wanted)
     mixed = (options.fusion or fusion_for(collection.embed.space)).mix(question, cosines, lexical.search(question, wanted=wanted))
-    return [replace(one, score=cosines.get(one.id)) for one in collection.first(mixed, options.k)]
+    count = options.k if options.rerank is None else max(options.k, RERANKED)
+    found = [replace(one, score=cosines.get(one.id)) for one in collection.first(mixed, count)]
+    return found if options.rerank is None else _reranked(question, found, options.rerank)[: options.k]
+
+
+def _reranked(question: str, found: Sequence[Passage], rerank: Reranker) -> list[Passage]:
+    """By falling score; equals stay in their order."""
+    scores = [float(score) for score in rerank(question, found)] if found else []
+    if len(scores) != len(found):
+        raise BadRequest(f"rerank gave {len(scores)} scores for {len(found)} passages; want one each; nothing was sent")
+    return [found[at] for at in sorted(range(len(found)), key=lambda at: -scores[at])]
 
 
 def fit(passages: Sequence[Passage], budget_tokens: int) -> list[Passage]:
@@ -153,12 +118,13 @@ def prepare(library: Library, question: str, chat: ChatModel, options: AskOption
     started = time.perf_counter()
     tenant = library.tenant if options.tenant is None else options.tenant
     said = turns.earlier(options.history, turns.key(tenant, options.conversation)) if options.history is not None else ()
-    searched = turns.standalone(question, said)
+    template = prompt(options.prompt)
     window = getattr(chat.traits, "context_tokens", None)
     with scope(tenant=tenant or None):
+        searched = turns.standalone(question, said) if options.rewrite is None else options.rewrite(question, said)
         found = find(library, searched, options)
     shown = fit(found, min(options.context_tokens, window // 2) if window else options.context_tokens)
-    system, user = render(searched, shown)
+    system, user = render(question if options.rewrite is not None else searched, shown, name=options.prompt)
     return Prompt(
         system=system,
         earlier=said,
@@ -169,15 +135,20 @@ def prepare(library: Library, question: str, chat: ChatModel, options: AskOption
         tenant=tenant,
         options=options,
         started_s=started,
+        prompt_sha256=template.sha256,
     )
 
 
 def finish(parts: Framework, turn: Prompt, said: ModelOutput, text: str, removed: int) -> Answer:
     """The Answer: `text` is what `said` leaves after its thinking and links are taken out; citations are checked against what was shown."""
-    text = text.strip() or SILENT.get(language_of(turn.question), SILENT["en"])
+    silent = SILENT.get(language_of(turn.question), SILENT["en"])
+    text = text.strip() or silent
     judged = verdict(text)
+    text = known_marks(without_no_answer(text), len(turn.found)).strip() or silent
+    bare = () if judged == "refused" else unsupported(text, turn.found)
+    if bare and turn.options.refuse_unsupported:
+        judged, text = "refused", silent
     refused = judged == "refused"
-    text = known_marks(without_no_answer(text), len(turn.found)).strip() or SILENT.get(language_of(turn.question), SILENT["en"])
     if turn.options.history is not None:
         turns.remember(turn.options.history, turns.key(turn.tenant, turn.options.conversation), turn.question, text)
     meta = said.meta
@@ -195,10 +166,10 @@ def finish(parts: Framework, turn: Prompt, said: ModelOutput, text: str, removed
         attempts=int(meta.get("attempts", 0)),
         framework=parts.name,
         searched=turn.searched,
-        unsupported=() if refused else unsupported(text, turn.found),
+        unsupported=bare,
         removed_links=removed,
         ignored_tool_calls=said.tool_calls,
-        prompt_sha256=prompt().sha256,
+        prompt_sha256=turn.prompt_sha256,
     )
 
 
@@ -216,18 +187,19 @@ def run(parts: Framework, library: Library, question: str, chat: ChatModel, aske
     return finish(parts, turn, said, taken.clean(without_thinking(said.text)), taken.removed)
 
 
-__all__ = [
-    "AnswerOptions",
-    "AskOptions",
-    "Framework",
-    "ModelOutput",
-    "Prompt",
-    "Search",
-    "find",
-    "finish",
-    "fit",
-    "links",
-    "options_for",
-    "prepare",
-    "run",
-]
+async def arun(parts: Framework, library: Library, question: str, chat: ChatModel, asked: Mapping[str, Any]) -> Answer:
+    """`run` for callers on an event loop: the search, which waits for disks, on a thread; the model's answer awaited."""
+    turn = await asyncio.to_thread(prepare, library, question, chat, options_for(asked))
+    with scope(tenant=turn.tenant or None):
+        said = await parts.asay(chat, turn)
+    taken = links(turn)
+    text = taken.clean(without_thinking(said.text))
+    return await asyncio.to_thread(finish, parts, turn, said, text, taken.removed)
+
+
+async def afind(library: Library, question: str, options: AskOptions) -> list[Passage]:
+    """`find` for callers on an event loop."""
+    return await asyncio.to_thread(find, library, question, options)
+
+
+__all__ = ["Framework", "ModelOutput", "Prompt", "afind", "arun", "find", "finish", "fit", "links", "prepare", "run"]

@@ -9,26 +9,37 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from surefoot.errors import Misconfigured
 from surefoot_rag.answers.links import plain
+from surefoot_rag.answers.numbers import numbers, values
 from surefoot_rag.answers.refusals import CITED as _MARK
-from surefoot_rag.answers.refusals import verdict
+from surefoot_rag.answers.refusals import says_so, verdict
 from surefoot_rag.answers.thinking import without_thinking
 from surefoot_rag.documents.language import STOP_WORDS, fold, words
 from surefoot_rag.documents.sentences import sentence_spans
 from surefoot_rag.records import Citation, Passage
 
-__all__ = ["PromptTemplate", "citations", "is_refusal", "known_marks", "place", "prompt", "render", "unsupported", "without_marks"]
+__all__ = [
+    "PromptTemplate",
+    "citations",
+    "filled",
+    "is_refusal",
+    "known_marks",
+    "place",
+    "prompt",
+    "render",
+    "unsupported",
+    "without_marks",
+]
 
 _PROMPTS = Path(__file__).parent / "prompts"
-_SLOT = re.compile(r"\{(passages|question)\}")
+_SLOT = re.compile(r"\{(passages|question|turns)\}")
 _TAGLIKE = re.compile(r"[\u2039\u27e8\u3008\u2329\u276e\u02c2\u29fc](?=\s*/?\s*(?:passage|question|system|user|assistant))", re.IGNORECASE)
-_DIGITS = re.compile(r"\d+(?:[.,:]\d+)*")
 _YEARS = 1000  # "[2024]" is no mark
 _STEM = 5  # letters; what is left of a word without its endings, near enough in both languages
 _STOPS = frozenset(fold(word) for words_of in STOP_WORDS.values() for word in words_of)
@@ -42,21 +53,38 @@ class PromptTemplate(NamedTuple):
     sha256: str
 
 
-@cache
-def prompt(name: str = "answer") -> PromptTemplate:
-    """Read `prompts/{name}.md`: what stands under `# System` and under `# User`. Raises Misconfigured when either is missing."""
-    file = _PROMPTS / f"{name}.md"
+def prompt(name: str | Path = "answer", *, slots: Collection[str] = ("passages", "question")) -> PromptTemplate:
+    """Read `prompts/{name}.md`, or the file at a path that ends in .md: what stands under `# System` and under `# User`.
+
+    Raises Misconfigured when either is missing, or `# User` has not just the slots wanted.
+    """
+    file = Path(name) if str(name).endswith(".md") else _PROMPTS / f"{name}.md"
+    return _template(file, _changed_at(file), frozenset(slots))
+
+
+def _changed_at(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError as exc:
+        raise Misconfigured(f"{file}: no such prompt; want the path of a .md file, or a name of {_PROMPTS}") from exc
+
+
+@lru_cache(maxsize=64)
+def _template(file: Path, changed_at: int, slots: frozenset[str]) -> PromptTemplate:
+    """Cached by the file's time, so that one that is edited is read again."""
+    del changed_at
     try:
         data = file.read_bytes()
-    except OSError as exc:
-        raise Misconfigured(f"{file}: no such prompt") from exc
-    parts = re.fullmatch(r"\s*# System\n(.+)\n# User\n(.+)", data.decode("utf-8").replace("\r\n", "\n"), re.DOTALL)
-    if not parts or set(_SLOT.findall(parts[2])) != {"passages", "question"}:
-        raise Misconfigured(f"{file}: wants `# System`, then `# User` with {{passages}} and {{question}}")
+        parts = re.fullmatch(r"\s*# System\n(.+)\n# User\n(.+)", data.decode("utf-8").replace("\r\n", "\n"), re.DOTALL)
+    except (OSError, UnicodeDecodeError) as exc:
+        raise Misconfigured(f"{file}: the prompt cannot be read: {exc}") from exc
+    if not parts or set(_SLOT.findall(parts[2])) != slots:
+        wanted = " and ".join(f"{{{name}}}" for name in sorted(slots))
+        raise Misconfigured(f"{file}: wants `# System`, then `# User` with {wanted}")
     return PromptTemplate(parts[1].strip(), parts[2].strip(), hashlib.sha256(data).hexdigest())
 
 
-def render(question: str, passages: Sequence[Passage], *, name: str = "answer") -> tuple[str, str]:
+def render(question: str, passages: Sequence[Passage], *, name: str | Path = "answer") -> tuple[str, str]:
     """Write the system and the user message; passages are numbered from 1 in the order given.
 
     `&`, `<` and `>`, and what looks like them, are escaped in passages and question, so neither can close the tags around it; what
@@ -65,6 +93,12 @@ def render(question: str, passages: Sequence[Passage], *, name: str = "answer") 
     chosen = prompt(name)
     body = {"passages": "\n".join(_element(n, each) for n, each in enumerate(passages, 1)), "question": _escape(question.strip())}
     return chosen.system, _SLOT.sub(lambda slot: body[slot[1]], chosen.user)
+
+
+def filled(name: str | Path, **texts: str) -> tuple[str, str]:
+    """The system and the user message of a prompt whose slots take these texts, escaped as passages are."""
+    chosen = prompt(name, slots=texts.keys())
+    return chosen.system, _SLOT.sub(lambda slot: _escape(texts[slot[1]].strip()), chosen.user)
 
 
 def _element(number: int, passage: Passage) -> str:
@@ -101,14 +135,19 @@ def without_marks(answer_text: str) -> str:
 
 
 def unsupported(answer_text: str, passages: Sequence[Passage]) -> tuple[str, ...]:
-    """The sentences of an answer that cite nothing, or hold a number that no passage they cite holds; headings and fragments aside."""
+    """The sentences of an answer that cite nothing, or hold a number (in any notation) that no passage they cite holds.
+
+    Headings, fragments, and sentences that say that something is not known are left out.
+    """
     found = []
     for start, end in sentence_spans(answer_text):
         sentence = answer_text[start:end]
         claim = " ".join(_MARK.sub(" ", sentence).split())
         cited = [passages[number - 1].text for number in _numbers(sentence, len(passages))]
-        held = {number for text in cited for number in _DIGITS.findall(text)}
-        if len(claim.split()) >= 3 and (not cited or not held.issuperset(_DIGITS.findall(claim))):
+        if len(claim.split()) < 3 or says_so(sentence):
+            continue
+        held = {value for text in cited for value in values(text)}
+        if not cited or any(held.isdisjoint(one) for one in numbers(claim)):
             found.append(claim)
     return tuple(found)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from surefoot_rag.documents.sentences import sentence_spans
 from surefoot_rag.records import Verdict
 
-__all__ = ["CITED", "NO_ANSWER", "Verdict", "verdict", "without_no_answer"]
+__all__ = ["CITED", "NO_ANSWER", "Verdict", "says_so", "verdict", "without_no_answer"]
 
 
 NO_ANSWER = "[none]"  # not [0]: a model that counts from zero would refuse whenever it cites its first passage
@@ -33,7 +33,7 @@ def verdict(answer: str) -> Verdict:
     Undetermined: it says so, and beside it cites passages for something else. An empty answer is an answer that says nothing: answered.
     """
     sentences = [answer[start:end] for start, end in sentence_spans(answer)]
-    said = [bool(_NO_ANSWER.search(one)) or _says_so(one) for one in sentences]
+    said = [bool(_NO_ANSWER.search(one)) or says_so(one) for one in sentences]
     if not any(said):
         return "answered"
     cites_more = any(CITED.search(one) for one, refuses in zip(sentences, said, strict=True) if not refuses)
@@ -56,7 +56,8 @@ def _goes_on(sentence: str) -> bool:
     )
 
 
-def _says_so(sentence: str) -> bool:
+def says_so(sentence: str) -> bool:
+    """Whether a sentence says that something is not known, or not in the documents."""
     text = _plain(CITED.sub(" ", sentence))
     return any(pattern.search(text) for pattern in _patterns())
 

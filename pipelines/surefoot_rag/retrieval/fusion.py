@@ -53,9 +53,14 @@ def _stems(text: str, language: str) -> list[str]:
 
 def _stemmed(kept: Sequence[str], language: str) -> list[str]:
     if language == "tr":
-        return [word if word[0].isdigit() else word[:STEM_LETTERS] for word in kept]
+        return [_number(word) if word[0].isdigit() else word[:STEM_LETTERS] for word in kept]
     stem = _english()
-    return [word if word[0].isdigit() else stem(word) for word in kept]
+    return [_number(word) if word[0].isdigit() else stem(word) for word in kept]
+
+
+def _number(word: str) -> str:
+    """Alike in Turkish notation and in English: 1,5 and 1.5, 18:30 and 18.30, 1.450 and 1,450."""
+    return word.replace(",", ".").replace(":", ".")
 
 
 @cache

@@ -20,7 +20,7 @@ from surefoot_rag.retrieval.fusion import K1, POOL, B, query_tokens, tokens
 
 __all__ = ["Lexical"]
 
-_ROWS, _WORDS, _STEMS, _ENDS = "rows.msgpack", "stems.msgpack", "stems.npy", "ends.npy"
+_ROWS, _WORDS, _STEMS, _ENDS = "columns.msgpack", "stems.msgpack", "stems.npy", "ends.npy"
 
 
 class _Column(msgspec.Struct, frozen=True, gc=False):

@@ -98,7 +98,7 @@ def test_words_that_cannot_be_trusted_are_made_again(module, tmp_path, damage):
     if damage == "gone":
         shutil.rmtree(kept)
     elif damage == "torn":
-        (kept / "rows.msgpack").write_bytes(b"\x92\x01")
+        (kept / "columns.msgpack").write_bytes(b"\x92\x01")
     else:
         library.words.changing()
     opened = Library(tmp_path, framework=module.FRAMEWORK, embed=embed)

@@ -209,7 +209,7 @@ def test_a_chroma_server_serves_what_a_folder_would(server, module, tmp_path, mo
     module.delete(writer, ["031.txt"])
     assert found(module, reader, "When does the ferry leave pier nine?", fusion=Fusion(other=0.0))[0][0] == "ferry.txt"
     assert "031.txt" not in {name for name, _ in found(module, reader, k=150)}
-    assert len(list((tmp_path / "there/.surefoot/index").rglob("rows.msgpack"))) == 1
+    assert len(list((tmp_path / "there/.surefoot/index").rglob("columns.msgpack"))) == 1
     assert POOL < reader.backend.count() == 150
     whose = reader.of("acme", create=True)
     module.index(whose, [document("acme.txt", "Acme owns a tug.")], progress=False)
