@@ -30,7 +30,9 @@ from surefoot.errors import (
     Unsupported,
 )
 from surefoot.providers.google.endpoint import GoogleProvider
-from surefoot.providers.google.requests import SEAL, UNSIGNED, GoogleDialect, chat_body
+from surefoot.providers.google.messages import UNSIGNED
+from surefoot.providers.google.parts import SEAL
+from surefoot.providers.google.requests import GoogleDialect, chat_body
 from surefoot.providers.google.responses import GoogleChatReader, chat_reply, vectors
 from surefoot.providers.http.direct import DirectLane
 from surefoot.providers.http.faults import ErrorBoundary, fault_of

@@ -15,6 +15,8 @@ from surefoot.types import ChatRequest, File, Image, Message, Opaque, Reasoning,
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
+SIGNATURE = "thoughtSignature of google"  # on a tool call; no other vendor has one there
+
 
 def is_block(part: Opaque) -> bool:
     """Whether the part is a block of the content, not the value of a field of the message."""

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from surefoot.errors import Unsupported
-from surefoot.providers._foreign import is_block, long_id, own, own_fields, tell_thoughts, with_ids
+from surefoot.providers._foreign import SIGNATURE, is_block, long_id, own, own_fields, tell_thoughts, with_ids
 from surefoot.providers._parameters import note
 from surefoot.providers.http.body import Fields, base64_text, fields, image_type
 from surefoot.types import ChatRequest, File, Image, Message, Opaque, Part, Reasoning, Text, ToolCall, clean, is_for
@@ -107,6 +107,8 @@ class _BlockWriter:
             told["input"] = {"not_json": clean(call.arguments)}
         else:
             told["input"] = Raw((call.arguments or "{}").encode())
+        if call.signature:
+            note(self._left_out, SIGNATURE)
         if call.extra:
             if is_for(call.vendor, "anthropic", self._host):
                 told |= fields(call.extra)

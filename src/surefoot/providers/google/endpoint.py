@@ -41,7 +41,7 @@ PREFIXES = ("title: none | text: ", "task: search result | query: ")  # gemini-e
 OPTIONS: dict[str, Any] = {
     "api_version": API_VERSION,
     **TRANSPORT_OPTIONS,
-    "thoughts": None,  # True or False: always or never ask for summaries of thoughts; None: where reasoning_effort is given
+    "thoughts": None,  # True or False: always or never ask for summaries of thoughts; None: where reasoning_effort is given, and in streams
     "task_types": None,  # (for documents, for queries); None: TASK_TYPES, or none where the model takes prefixes
     "document_prefix": None,  # put before each text to embed; None: PREFIXES for gemini-embedding-2, else nothing
     "query_prefix": None,
@@ -111,7 +111,7 @@ class GoogleProvider:
         verb = "streamGenerateContent" if call.stream else "generateContent"
         path = path_of(model, verb, target=self.target.name, is_vertex=is_vertex(self.target))
         left_out: list[str] = []
-        body = chat_body(call.request, self.target.model, dialect=self.dialect, left_out=left_out)
+        body = chat_body(call.request, self.target.model, dialect=self.dialect, stream=call.stream, left_out=left_out)
         self._notes.emit(call, model, left_out)
         if not call.stream:
             data, answer, endpoint = await self._exchange.whole(path, body, call)

@@ -6,19 +6,15 @@ Schemas and extras are embedded as they were written, byte for byte. Source: the
 
 from __future__ import annotations
 
-from mimetypes import guess_type
-from typing import Any, cast
+from msgspec import Struct
 
-from msgspec import Raw, Struct
-
-from surefoot.errors import BadRequest, Misconfigured, Unsupported
+from surefoot.errors import Misconfigured, Unsupported
 from surefoot.providers._parameters import bounded_tokens, check_stops, nearest_effort, note
 from surefoot.providers.google.facts import MOST_STOPS, GoogleModelFacts, model_of
-from surefoot.providers.http.body import Fields, base64_text, checked_name, encoded, extra_of, image_type, merge, own_tool, raw
-from surefoot.types import ChatRequest, EmbedRequest, File, Image, Message, Opaque, Part, Reasoning, Text, Tool, ToolCall, clean, is_for
+from surefoot.providers.google.messages import contents
+from surefoot.providers.http.body import Fields, checked_name, encoded, extra_of, merge, own_tool, raw
+from surefoot.types import ChatRequest, EmbedRequest, Tool, clean
 
-SEAL = "google:"  # before a thought signature of Gemini's: another vendor's, sent to Gemini, is refused as a corrupt one
-UNSIGNED = "skip_thought_signature_validator"  # the documented word for a call Gemini did not make itself (another model's, a seeded one)
 # What Google's own OpenAI-compatible address makes of an effort for models that take a number of tokens (2.5).
 BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576}
 NO_LEVEL = "minimal"  # the least thinking of models that cannot do without (3 and later)
@@ -29,8 +25,8 @@ VERTEX_COLLECTIONS = ("publishers/", "projects/")
 class GoogleDialect(Struct, frozen=True, kw_only=True):
     """What differs between Gemini's models.
 
-    `thoughts`: whether summaries of thoughts are asked for (None: where an effort is asked). `task_types` tell an embedding model what a
-    text is for, documents first; `prefixes` do the same for models that want it said in the text.
+    `thoughts`: whether summaries of thoughts are asked for (None: where an effort is asked, and in streams). `task_types` tell an embedding
+    model what a text is for, documents first; `prefixes` do the same for models that want it said in the text.
     """
 
     target: str
@@ -46,7 +42,9 @@ def path_of(model: str, verb: str, *, target: str, is_vertex: bool = False) -> s
     return f"/{model if model.startswith(known) else f'models/{model}'}:{verb}"
 
 
-def chat_body(request: ChatRequest, model: str, *, dialect: GoogleDialect, left_out: list[str] | None = None) -> bytes:
+def chat_body(
+    request: ChatRequest, model: str, *, dialect: GoogleDialect, stream: bool = False, left_out: list[str] | None = None
+) -> bytes:
     """The body of :generateContent and :streamGenerateContent. What the model refuses is not sent; `left_out` is given its names.
 
     There is no switch for parallel tool calls: of an answer with several, whoever set `parallel_tool_calls=False` gets the first (see
@@ -55,8 +53,8 @@ def chat_body(request: ChatRequest, model: str, *, dialect: GoogleDialect, left_
     without its tool, and an effort that is none.
     """
     model = request.model or model
-    standing = [{"text": clean(message.text)} for message in request.messages if message.role == "system" and message.text]
-    body: Fields = {"contents": contents(request.messages, model, dialect.target)}
+    found, standing = contents(request.messages, model, dialect.target, left_out)
+    body: Fields = {"contents": found}
     if body["contents"] and body["contents"][-1]["role"] == "model" and not model_of(model).begun:
         raise Unsupported(
             f"{dialect.target}: the last message is the assistant's, and {model} does not go on with an answer that was begun; end with a "
@@ -71,7 +69,7 @@ def chat_body(request: ChatRequest, model: str, *, dialect: GoogleDialect, left_
         body["tools"] = [*vendors, {"functionDeclarations": declared}] if declared else vendors
         if request.tool_choice:
             body["toolConfig"] = {"functionCallingConfig": _choice(request.tool_choice)}
-    config = _generation(request, model, dialect, left_out)
+    config = _generation(request, model, dialect, left_out, stream=stream)
     extra = extra_of(request.extra).fields
     if "generationConfig" in extra and not bytes(extra["generationConfig"]).startswith(b"{"):
         raise Misconfigured("extra: generationConfig must be a JSON object")
@@ -97,7 +95,7 @@ def embed_body(request: EmbedRequest, model: str, *, dimensions: int | None, dia
     return encoded({"requests": wanted}, "", dialect.target)
 
 
-def _generation(request: ChatRequest, model: str, dialect: GoogleDialect, left_out: list[str] | None) -> Fields:
+def _generation(request: ChatRequest, model: str, dialect: GoogleDialect, left_out: list[str] | None, *, stream: bool) -> Fields:
     row = model_of(model)
     check_stops(request.stop, MOST_STOPS, target=dialect.target)
     for name, value in (("temperature", request.temperature), ("top_p", request.top_p)):
@@ -116,7 +114,9 @@ def _generation(request: ChatRequest, model: str, dialect: GoogleDialect, left_o
         if request.schema.schema:
             config["responseJsonSchema"] = raw(request.schema.schema, f"schema {request.schema.name!r}")
     thinking = _thinking(request.reasoning_effort, row, model=model, target=dialect.target, left_out=left_out)
-    asks = bool(thinking) and request.reasoning_effort != "none" if dialect.thoughts is None else dialect.thoughts
+    asks = dialect.thoughts
+    if asks is None:  # a stream shows what it thinks anyway: else it looks like one that has stalled
+        asks = (bool(thinking) or (stream and row.thinking != "no")) and request.reasoning_effort not in {"none", "0"}
     if asks:
         thinking["includeThoughts"] = True
     if thinking:
@@ -163,114 +163,3 @@ def _function(tool: Tool) -> Fields:
     if tool.description:
         told["description"] = clean(tool.description)
     return told | {"parametersJsonSchema": raw(tool.parameters, f"tool {tool.name!r}: its parameters")}
-
-
-def contents(messages: tuple[Message, ...], model: str, target: str) -> list[Fields]:
-    """The conversation: roles user and model; results of one round of calls in one content, as Gemini wants them."""
-    found: list[Fields] = []
-    called: dict[str, str] = {}  # id -> name of each call so far: a result must name its tool
-    spoke = max((at for at, message in enumerate(messages) if message.role == "user"), default=-1)
-    for at, message in enumerate(messages):
-        if message.role == "system":
-            continue
-        if message.role == "tool":
-            part = _result(message, called, model, target)
-            if found and found[-1].get("role") == "user" and at and messages[at - 1].role == "tool":
-                found[-1]["parts"].append(part)
-            else:
-                found.append({"role": "user", "parts": [part]})
-            continue
-        if message.role == "assistant":
-            called |= {call.id: call.name for call in message.tool_calls}
-            parts = _said(message, target, must_sign=at > spoke and not model_of(model).is_older)
-            if parts:  # an empty turn of the model's is refused, and says nothing
-                found.append({"role": "model", "parts": parts})
-            continue
-        parts = [_part(part, target) for part in message.parts if not isinstance(part, Opaque) or is_for(part.vendor, "google")]
-        found.append({"role": "user", "parts": parts or [{"text": ""}]})
-    return found
-
-
-def _said(message: Message, target: str, *, must_sign: bool) -> list[Fields]:
-    """A turn of the model's. Thoughts are not sent back, their signature is: on the text, or on the calls that it came with.
-
-    `must_sign`: Gemini 3 refuses the current round's first call without a signature.
-    """
-    parts: list[Fields] = []
-    seal = ""
-    for part in message.parts:
-        if isinstance(part, Reasoning):
-            seal = part.signature.removeprefix(SEAL) if part.signature.startswith(SEAL) else ""
-            continue
-        if isinstance(part, Opaque) and not is_for(part.vendor, "google"):
-            continue
-        parts.append(_part(part, target))
-        if seal:
-            parts[-1]["thoughtSignature"], seal = seal, ""
-    if seal:  # it came on an empty part
-        parts.append({"text": "", "thoughtSignature": seal})
-    for number, call in enumerate(message.tool_calls):
-        told: Fields = {"functionCall": _call(call)}
-        if call.signature.startswith(SEAL):
-            told["thoughtSignature"] = call.signature.removeprefix(SEAL)
-        elif must_sign and not number:
-            told["thoughtSignature"] = UNSIGNED
-        parts.append(told)
-    return parts
-
-
-def _call(call: ToolCall) -> Fields:
-    told: Fields = {"name": call.name}
-    if call.id:
-        told["id"] = call.id
-    try:
-        call.parsed()
-    except (ValueError, RecursionError):
-        told["args"] = {"invalid_json": clean(call.arguments)}  # the API takes objects only; the model shall see what it wrote
-    else:
-        told["args"] = Raw(call.arguments.encode()) if call.arguments else {}
-    return told
-
-
-def _result(message: Message, called: dict[str, str], model: str, target: str) -> Fields:
-    """A tool's result, as text: in a JSON object of Gemini's, long integers would lose digits."""
-    name = message.name or called.get(message.tool_call_id, "")
-    if not name:
-        raise BadRequest(f"{target}: the result of call {message.tool_call_id!r} names no tool, and no such call was made", target=target)
-    told: Fields = {"name": name, "response": {"error" if message.is_error else "output": clean(message.text)}}
-    if message.tool_call_id:
-        told["id"] = message.tool_call_id
-    media = [_part(part, target) for part in message.parts if isinstance(part, Image | File)]
-    if media:
-        if model_of(model).is_older:
-            raise Unsupported(f"{target}: this model takes text only in a tool's result; put the file into the next user message")
-        told["parts"] = media
-    return {"functionResponse": told}
-
-
-def _part(part: Part, target: str) -> Fields:
-    if isinstance(part, Text):
-        return {"text": clean(part.text)}
-    if isinstance(part, File):
-        return _inline(part.data, part.media_type)
-    if isinstance(part, Opaque):
-        return cast("Fields", part.value())
-    if isinstance(part, Reasoning):
-        raise Unsupported(f"{target}: thoughts belong into a message of the assistant")
-    if not part.url:
-        return _inline(part.data, part.media_type or image_type(part.data, target))
-    if part.url.startswith("data:"):
-        head, _, data = part.url.removeprefix("data:").partition(",")
-        media_type, _, coding = head.partition(";")
-        if coding != "base64":
-            raise Unsupported(f"{target}: a data URL must be in base64")
-        return {"inlineData": {"mimeType": media_type, "data": data}}
-    told: dict[str, Any] = {"fileUri": part.url}
-    media_type = part.media_type or guess_type(part.url.partition("?")[0])[0] or ""
-    if media_type:
-        told["mimeType"] = media_type
-    return {"fileData": told}
-
-
-def _inline(data: bytes, media_type: str) -> Fields:
-    return {"inlineData": {"mimeType": media_type, "data": base64_text(data)}}

@@ -6,43 +6,49 @@ object in a 200, a blocked prompt, vectors merged, lost, torn or not numbers.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
-from surefoot.core._tool_calls import checked_tool_call, is_runnable
+from surefoot.core.deltas import from_deltas
 from surefoot.errors import ContentRefused, SurefootError
-from surefoot.providers.google.requests import SEAL
+from surefoot.providers._merge import merged
+from surefoot.providers.google.parts import (
+    SEAL,
+    AnswerPart,
+    GoogleFunction,
+    PartsSoFar,
+    citations_of,
+    logprobs_of,
+    part_of,
+    sealed_text,
+)
 from surefoot.providers.http import finish as _finish
-from surefoot.providers.http.answers.lenient import Halves, raw_text
+from surefoot.providers.http.answers.lenient import Halves, raw_text, value_of
 from surefoot.providers.http.faults import malformed
-from surefoot.providers.http.reading import ReadingContext, check_not_empty, decoded, failed, read_event, stacked
+from surefoot.providers.http.reading import (
+    ReadingContext,
+    check_not_empty,
+    decoded,
+    failed,
+    new_call_id,
+    read_event,
+    stacked,
+    unreadable_event,
+)
 from surefoot.providers.http.redact import shown, snippet
 from surefoot.providers.http.sse import is_end_mark
-from surefoot.types import ChatReply, Delta, ToolCallDelta, Usage
+from surefoot.types import AnswerEnd, ChatReply, Delta, ToolCallDelta, Usage
 
 if TYPE_CHECKING:
     from surefoot.types import Matrix
 
 
-class _GoogleFunction(Struct):
-    name: str | None = None
-    id: str | None = None
-    args: Raw = Raw()
-
-
-class _Part(Struct, rename="camel"):
-    text: str | None = None
-    thought: bool | None = None
-    thought_signature: str | None = None
-    function_call: _GoogleFunction | None = None
-
-
 class _Content(Struct):
-    parts: list[_Part] | None = None
+    parts: list[Raw] | None = None
 
 
 class _Candidate(Struct, rename="camel"):
@@ -50,6 +56,11 @@ class _Candidate(Struct, rename="camel"):
     finish_reason: str | None = None
     finish_message: str | None = None
     index: int | None = None
+    grounding_metadata: Raw = Raw()
+    url_context_metadata: Raw = Raw()
+    citation_metadata: Raw = Raw()
+    logprobs_result: Raw = Raw()
+    safety_ratings: Raw = Raw()
 
 
 class _Feedback(Struct, rename="camel"):
@@ -75,6 +86,8 @@ class _GoogleVectors(Struct, rename="camel"):
     usage_metadata: dict[str, Any] | None = None
     error: Raw = Raw()
 
+
+OTHERS = ("grounding_metadata", "url_context_metadata", "citation_metadata", "logprobs_result", "safety_ratings")
 
 _answer = msgspec.json.Decoder(_Answer)
 _vectors = msgspec.json.Decoder(_GoogleVectors)
@@ -125,30 +138,24 @@ class GoogleChatReader:
     """Reads the chunks of one streamed answer, or the one chunk of a whole one. Holds the last delta back until usage is in."""
 
     __slots__ = (
-        "_asked",
-        "_calls",
-        "_content",
-        "_finish",
-        "_halves",
-        "_id",
-        "_model",
-        "_refusal",
-        "_signature",
-        "_usage",
-        "done",
-        "finished",
-    )
+        "_asked", "_calls", "_content", "_finish", "_first", "_halves", "_id", "_last", "_model", "_others", "_parts", "_refusal",
+        "_signature", "_texts", "_usage", "done", "finished",
+    )  # fmt: skip
 
     def __init__(self, asked: ReadingContext) -> None:
         self._asked = asked
-        self._calls = 0
+        self._calls: list[int] = []  # of each call: how many parts stand before it
         self._content = False
         self._finish: str | None = None
+        self._first = self._last = b""
         self._halves: Halves = {}
-        self._refusal = ""
         self._id = asked.request_id
         self._model = ""
+        self._others: dict[str, Any] = {}  # the candidate's other fields
+        self._parts = PartsSoFar()
+        self._refusal = ""
         self._signature = ""
+        self._texts: list[str] = []
         self._usage: dict[str, Any] | None = None
         self.finished = False
         self.done = False  # there is no end mark: the body ends after the chunk with the finish reason
@@ -164,6 +171,8 @@ class GoogleChatReader:
             answer = read_event(data, _Answer, self._asked, self._halves)
         if failed(answer.error):
             raise self._asked.emit(data)
+        self._first = self._first or data
+        self._last = data
         self._id = answer.response_id or self._id
         self._model = answer.model_version or self._model
         self._usage = answer.usage_metadata or self._usage  # snapshots are cumulative: the last one wins
@@ -173,36 +182,67 @@ class GoogleChatReader:
                 self._candidate(candidate, out)
 
     def _candidate(self, candidate: _Candidate, out: list[Delta]) -> None:
-        text: list[str] = []
-        thoughts: list[str] = []
-        calls: list[ToolCallDelta] = []
-        for part in (candidate.content.parts if candidate.content is not None else None) or ():
-            if part.function_call is not None:
-                if not self._calls or self._asked.request.parallel_tool_calls is not False:
-                    calls.append(self._call(part.function_call, part.thought_signature or ""))
-                continue  # Gemini cannot be told to call one tool at a time, so the caller who said so gets the first call alone
-            (thoughts if part.thought else text).append(part.text or "")
-            if part.thought_signature:
-                self._signature = SEAL + part.thought_signature  # of several the last: it covers what came before
-        delta = Delta(text="".join(text), reasoning="".join(thoughts), tool_calls=tuple(calls))
-        if delta.is_content:
-            self._content = self._content or bool(delta.text or calls)
-            out.append(delta)
+        for raw in (candidate.content.parts if candidate.content is not None else None) or ():
+            try:
+                part, extra, other = part_of(raw)
+            except (ValueError, RecursionError) as error:
+                raise unreadable_event(error, bytes(raw), self._asked) from error
+            if other is not None:
+                self._parts.add(other, raw)
+                self._content = True
+                out.append(Delta(parts=(other,)))
+            elif part.function_call is not None:
+                self._call(part.function_call, part.thought_signature or "", extra, raw, out)
+            else:
+                self._text(part, raw, out)
+        for name in OTHERS:
+            value = getattr(candidate, name)
+            if value and bytes(value) != b"null":
+                self._others[name] = merged(self._others.get(name) if name == "logprobs_result" else None, value_of(value))
         if candidate.finish_reason and candidate.finish_reason != "FINISH_REASON_UNSPECIFIED":
             self._finish, self.finished = candidate.finish_reason, True
             self._refusal = candidate.finish_message or self._refusal
 
-    def _call(self, function: _GoogleFunction, signature: str) -> ToolCallDelta:
-        """A call, always whole. Where the server names no id, one is made up: results are matched to calls by it."""
-        number, self._calls = self._calls, self._calls + 1
+    def _text(self, part: AnswerPart, raw: Raw, out: list[Delta]) -> None:
+        """A piece of text or of a thought. One with a seal stands by itself: it must not be joined with others."""
+        text = part.text or ""
+        if part.thought_signature:
+            self._signature = SEAL + part.thought_signature  # of several the last: it covers what came before
+        if part.thought:
+            self._parts.text(text, is_thought=True)
+            if text:
+                out.append(Delta(reasoning=text))
+            return
+        if part.thought_signature:
+            self._parts.add(sealed_text(text, part.thought_signature), raw)
+        elif text:
+            self._parts.text(text, is_thought=False)
+        if text:
+            self._content = True
+            self._texts.append(text)
+            out.append(Delta(text=text))
+
+    def _call(self, function: GoogleFunction, signature: str, extra: str, raw: Raw, out: list[Delta]) -> None:
+        """A call, always whole. Where the server names no id, one is made up: results are matched to calls by it.
+
+        Gemini cannot be told to call one tool at a time, so the caller who said so gets the first call alone.
+        """
+        if self._calls and self._asked.request.parallel_tool_calls is False:
+            return
+        self._parts.add(None, raw)
+        self._content = True
         arguments = raw_text(function.args)
-        return ToolCallDelta(
-            index=number,
-            id=function.id or f"call_{secrets.token_hex(8)}",
+        piece = ToolCallDelta(
+            index=len(self._calls),
+            id=function.id or new_call_id(),
             name=function.name or "",
             arguments="{}" if arguments in {"", "null"} else arguments,
             signature=signature and SEAL + signature,
+            extra=extra,
+            vendor="google" if extra else "",
         )
+        self._calls.append(len(self._parts.found))
+        out.append(Delta(tool_calls=(piece,)))
 
     def end(self, out: list[Delta]) -> None:
         """The last delta, with finish reason, usage and ids, if the finish or an end mark of somebody else's was seen."""
@@ -213,9 +253,11 @@ class GoogleChatReader:
             finish = "tool_calls"
         if not self._content:
             check_not_empty(finish, self._refusal or self._finish or "", self._asked)
-        calls: tuple[ToolCallDelta, ...] = ()
+        self._parts.flush()
+        last = len(self._parts.found)
+        calls = tuple(ToolCallDelta(index=at, after=after) for at, after in enumerate(self._calls) if after < last)
         if finish == "malformed_tool_call":  # what the model wrote, for the caller to see; never an empty object
-            calls = (ToolCallDelta(index=self._calls, id=f"call_{secrets.token_hex(8)}", arguments=self._refusal or self._finish or ""),)
+            calls += (ToolCallDelta(index=len(self._calls), id=new_call_id(), arguments=self._refusal or self._finish or ""),)
         usage = usage_of(self._usage) if self._usage else None
         out.append(
             Delta(
@@ -225,8 +267,35 @@ class GoogleChatReader:
                 usage=usage,
                 model=self._model,
                 request_id=self._id,
+                end=self._end(is_mixed=bool(calls)),
             )
         )
+
+    def _end(self, *, is_mixed: bool) -> AnswerEnd:
+        parts = self._parts
+        others = {_camel(name): value for name, value in self._others.items()}
+        is_noted = "groundingMetadata" in others or "citationMetadata" in others
+        return AnswerEnd(
+            content=tuple(parts.found) if parts.is_unusual or is_mixed else (),
+            raw_json=self._first if self._first is self._last else self._whole(others),
+            response_id="" if self._id == self._asked.request_id else self._id,
+            citations=citations_of(others, "".join(self._texts)) if is_noted else (),
+            logprobs=logprobs_of(others) if "logprobsResult" in others else (),
+        )
+
+    def _whole(self, others: dict[str, Any]) -> bytes:
+        """The answer as it would have come in one piece."""
+        found: dict[str, Any] = {}
+        for data in (self._first, self._last):
+            event = value_of(Raw(data))
+            found |= {name: value for name, value in event.items() if value is not None} if isinstance(event, dict) else {}
+        candidate = {"content": {"parts": self._parts.raws, "role": "model"}, "finishReason": self._finish, "index": 0, **others}
+        return msgspec.json.encode(found | {"candidates": [candidate]} | ({"usageMetadata": self._usage} if self._usage else {}))
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(map(str.title, rest))
 
 
 def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatReply:
@@ -243,23 +312,8 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
     if not reader.finished:
         raise malformed(asked.target, "an answer without a finish reason is not whole", request_id=asked.request_id)
     reader.end(deltas)
-    last = deltas[-1]
-    cut = not is_runnable(last.finish_reason)
-    return ChatReply(
-        text="".join(delta.text for delta in deltas),
-        tool_calls=tuple(
-            checked_tool_call(id=call.id, name=call.name, arguments=call.arguments, signature=call.signature, is_cut=cut)
-            for delta in deltas
-            for call in delta.tool_calls
-        ),
-        reasoning="".join(delta.reasoning for delta in deltas),
-        signature=last.signature,
-        finish_reason=last.finish_reason or "other",
-        usage=usage_of(answer.usage_metadata),
-        model=last.model,
-        target=asked.target,
-        request_id=last.request_id,
-    )
+    found = from_deltas(deltas, target=asked.target)
+    return replace(found, usage=usage_of(answer.usage_metadata), raw_json=body)
 
 
 def vectors(body: bytes, content_type: str, *, count: int, target: str, emit: Callable[[bytes], SurefootError]) -> tuple[Matrix, Usage]:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from surefoot.errors import Unsupported
-from surefoot.providers._foreign import is_block, long_id, own, own_fields, short_id, tell_thoughts, with_ids
+from surefoot.providers._foreign import SIGNATURE, is_block, long_id, own, own_fields, short_id, tell_thoughts, with_ids
 from surefoot.providers._parameters import note
 from surefoot.providers.http.body import Fields, base64_text, fields, image_type
 from surefoot.types import ChatRequest, File, Image, Message, Opaque, Part, Reasoning, Text, ToolCall, clean, is_for
@@ -144,6 +144,8 @@ class _MessageWriter:
 
     def _call(self, call: ToolCall) -> Fields:
         told: Fields = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": clean(call.arguments)}}
+        if call.signature:
+            note(self._left_out, SIGNATURE)
         if call.extra:
             if is_for(call.vendor, "openai", self._host):
                 told |= fields(call.extra)
