@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from surefoot.text import one_line
 
@@ -60,8 +60,9 @@ class SurefootError(Exception):
     `attempts` counts the wire attempts of the call that failed.
     """
 
-    retryable: ClassVar[bool] = False
-    """Whether the same request may be asked again, of the same target, a little later."""
+    retryable: bool = False
+    """Whether the same request may be asked again, of the same target, a little later. The class says so, unless the provider knows better.
+    """
     attempts: int = 0
     """Wire attempts that the call had made when it failed; 0: nothing was sent, or the error is not a whole call's."""
 
@@ -258,6 +259,7 @@ class Exhausted(ExceptionGroup[SurefootError], SurefootError):
         self = super().__new__(_exhausted(kind), one_line(message), errors)  # type: ignore[arg-type]
         state = dict(self.last.__dict__)
         state.pop("attempts", None)
+        state.pop("retryable", None)
         if hasattr(self.last, "retry_after_s"):
             state["retry_after_s"] = _soonest_s(self)
         self.__dict__.update(state)

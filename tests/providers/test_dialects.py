@@ -11,7 +11,8 @@ from surefoot.core._tool_calls import CUT_OFF
 from surefoot.core.stream import Stream, collect, open_stream
 from surefoot.errors import Interrupted, MalformedReply, Overloaded, SurefootError
 from surefoot.providers.anthropic.endpoint import AnthropicProvider
-from surefoot.providers.anthropic.responses import AnthropicChatReader, AnthropicContext
+from surefoot.providers.anthropic.responses import AnthropicContext
+from surefoot.providers.anthropic.stream import AnthropicChatReader
 from surefoot.providers.google.endpoint import GoogleProvider
 from surefoot.providers.google.responses import GoogleChatReader
 from surefoot.providers.http.faults import ErrorBoundary, fault_of
@@ -265,3 +266,30 @@ async def test_anthropics_message_is_read_where_a_stream_was_asked_for(lane):
     async with serving(*answers, hangs_up=True) as server:
         told = await asked(AnthropicProvider(Target("anthropic:m", base_url=server.url, api_key="k", lane=lane), None), answers)
     assert [one.text if isinstance(one, ChatReply) else one for one in told] == ["Hello"] * len(answers)
+
+
+NO_ERRORS = [{"error": {"message": "", "type": "", "param": "", "code": None}}, {"base_resp": {"status_code": 0, "status_msg": "success"}}]
+ERRORS_INSTEAD = [
+    {"choices": None, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}, {"code": 503, "msg": "overloaded"},
+    {"code": "Throttling.RateQuota", "message": "slow down"}, {"detail": "not found"}, {"error": "boom"}, {"type": "error", "message": "x"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", ERRORS_INSTEAD, ids=map(str, ERRORS_INSTEAD))
+async def test_an_error_in_place_of_an_answer_is_told_as_what_it_is(body):
+    """With status 200, in a body or in a stream: asked again as a malformed answer, an empty account is asked three times."""
+    kind = type(fault_of("t", json.dumps(body).encode()))
+    assert kind is not MalformedReply
+    with pytest.raises(kind):
+        chat_reply(json.dumps(body).encode(), "application/json", reading())
+    for reader in (OpenAIChatReader(reading()), AnthropicChatReader(anthropic_reading()), GoogleChatReader(reading())):
+        with pytest.raises(kind):
+            await streamed(reader, event(body))
+
+
+@pytest.mark.parametrize("fields", NO_ERRORS, ids=map(str, NO_ERRORS))
+async def test_an_error_that_says_nothing_is_none(fields):
+    """Gateways send the empty object of their own type along with the answer."""
+    assert whole(**fields).text == "Hello"
+    reply = await streamed(OpenAIChatReader(reading()), chunk({"content": "Hello"}, **fields), chunk(finish="stop", **fields))
+    assert reply.text == "Hello"

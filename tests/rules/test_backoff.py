@@ -4,14 +4,14 @@ import heapq
 import math
 import random
 from collections.abc import Callable
-from email.utils import formatdate
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from surefoot.rules.backoff import HINT_CEILING_S, HINT_JITTER, delay_s, retry_after_s, wait_s
+from surefoot.rules.backoff import HINT_JITTER, delay_s, wait_s
+from surefoot.rules.hints import HINT_CEILING_S
 from surefoot.rules.retry_budget import CAPACITY, COST, WINDOW_S, ProcessBudget, RetryBudget
 from surefoot.settings import DEFAULTS
 
@@ -30,66 +30,6 @@ def test_a_delay_is_between_nothing_and_the_ceiling(attempt: int, base_s: float,
 def test_the_delay_doubles_until_the_ceiling() -> None:
     """Exponential from the base: 0.5, 1, 2, 4, 8, 8 at the same draw."""
     assert [delay_s(n, base_s=0.5, ceiling_s=8.0, draw=0.5) * 2 for n in range(1, 7)] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0]
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({}, None),
-        ({"retry-after": "0"}, 0.0),
-        ({"retry-after": "0.3"}, 0.3),
-        ({"retry-after": "5"}, 5.0),
-        ({"Retry-After": " 119 "}, 119.0),
-        ({"RETRY-AFTER": "121"}, 121.0),
-        ({"retry-after": ".5"}, 0.5),
-        ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
-        ({"retry-after-ms": "junk", "retry-after": "1"}, 1.0),
-        ({"retry-after-ms": "-5"}, None),
-        ({"retry-after": "-5"}, None),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "inf"}, None),
-        ({"retry-after": "-Infinity"}, None),
-        ({"retry-after": "1_000"}, None),
-        ({"retry-after": "٣"}, None),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": ""}, None),
-        ({"retry-after": "1e400"}, HINT_CEILING_S),
-        ({"retry-after": "9" * 40}, HINT_CEILING_S),
-        ({"retry-after": "9" * 400}, None),
-        ({"retry-after": formatdate(NOW_EPOCH_S + 30, usegmt=True)}, 30.0),
-        ({"retry-after": formatdate(NOW_EPOCH_S - 30, usegmt=True)}, 0.0),
-        ({"retry-after": formatdate(NOW_EPOCH_S + 90, usegmt=True), "date": formatdate(NOW_EPOCH_S + 60, usegmt=True)}, 30.0),
-        ({"retry-after": formatdate(NOW_EPOCH_S + 90, usegmt=True), "date": "yesterday"}, 90.0),
-        ({"retry-after": "Sun Nov  6 08:49:37 2044"}, HINT_CEILING_S),
-        ({"retry-after": "Sunday, 06-Nov-94 08:49:37 GMT"}, 0.0),
-        ({"retry-after": "Wed, 99 Nov 2026 99:99:99 GMT"}, None),
-    ],
-)
-def test_hints_are_read_in_every_form(headers: dict[str, str], expected: float | None) -> None:
-    """LiteLLM drops floats and long waits, and so retries after 0.9 s where it was told 90: each form is read, or is known to be junk."""
-    got = retry_after_s(headers, now_epoch_s=NOW_EPOCH_S)
-    assert got == (None if expected is None else pytest.approx(expected))
-
-
-@settings(max_examples=300, deadline=None)
-@given(ms=st.text(max_size=70), seconds=st.text(max_size=70), date=st.text(max_size=70))
-def test_no_header_can_break_the_parser(ms: str, seconds: str, date: str) -> None:
-    """Headers are foreign text: the answer is None or a number that can be slept and compared."""
-    got = retry_after_s({"retry-after-ms": ms, "Retry-After": seconds, "date": date}, now_epoch_s=NOW_EPOCH_S)
-    assert got is None or 0.0 <= got <= HINT_CEILING_S
-
-
-@settings(deadline=None)
-@given(
-    words=st.lists(
-        st.sampled_from(["Wed,", "Sunday,", "06-Nov-94", "25", "Nov", "2026", "08:49:37", "8:4", "GMT", "+0300", "-", "99", "-0000"]),
-        max_size=8,
-    )
-)
-def test_no_almost_date_can_break_the_parser(words: list[str]) -> None:
-    """The standard library's date parser is known for odd exceptions on odd dates."""
-    got = retry_after_s({"retry-after": " ".join(words)}, now_epoch_s=NOW_EPOCH_S)
-    assert got is None or 0.0 <= got <= HINT_CEILING_S
 
 
 @settings(deadline=None)

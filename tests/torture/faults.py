@@ -15,7 +15,7 @@ from msgspec import Struct
 from surefoot import errors
 from surefoot.errors import ConnectionLost, Fault, MalformedReply, Overloaded
 from surefoot.layers.watch.chaos import FAULTS
-from surefoot.rules.backoff import retry_after_s
+from surefoot.rules.hints import retry_after_s
 from surefoot.testing.wire import CATALOGUE, WireFault
 from surefoot.testing.world import Serving
 

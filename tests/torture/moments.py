@@ -11,7 +11,7 @@ from surefoot.errors import Overloaded, RateLimited
 from surefoot.layers.guards.concurrency import Concurrency
 from surefoot.layers.guards.rate import Rate
 from surefoot.layers.watch.chaos import FAULTS, PASSING
-from surefoot.rules.backoff import retry_after_s
+from surefoot.rules.hints import retry_after_s
 from surefoot.settings import Policy
 from surefoot.testing.contract import Stepper
 from surefoot.testing.virtual import VirtualLoop

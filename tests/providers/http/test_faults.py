@@ -103,8 +103,34 @@ WORDS = [
     (400, error("Your prompt was flagged as potentially violating our usage policy."), ContentRefused),
     # keys
     (400, error("API key not valid. Please pass a valid API key.", status="INVALID_ARGUMENT", code=400), AuthFailed),
+    # codes before wordings: a schema whose fields are called so is no quota, no limit and no prompt
+    (400, error("Invalid schema: In context=('properties', 'tablets per day'), ...", code="invalid_function_parameters"), BadRequest),
+    (400, error("Invalid 'tools': 'requests per day (RPD)' is no property", type="invalid_request_error"), BadRequest),
+    (422, error("'rate limit' must be a number, 'doses per day' as well"), BadRequest),
+    (400, error("'context window' must be positive", code="invalid_value"), BadRequest),
+    # words that mean one thing alone, whatever the status, and in whatever form
+    (500, error("insufficient balance (1008)", type="api_error"), QuotaExhausted),
+    (400, error("Access denied, please make sure your account is in good standing.", code="Arrearage", type="Arrearage"), QuotaExhausted),
+    (403, error("no", code="AllocationQuota.FreeTierOnly"), QuotaExhausted),
+    (429, error("Extra usage is required for long context requests.", type="rate_limit_error"), QuotaExhausted),
+    (429, error("Your prepayment credits are depleted.", status="RESOURCE_EXHAUSTED", code=429), QuotaExhausted),
+    (429, error("\u60a8\u7684\u8d26\u6237\u5df2\u6b20\u8d39", code="1113"), QuotaExhausted),
+    (500, error("This model's maximum context length is 4096 tokens."), ContextTooLong),
+    (500, error("no", type="RateLimitError"), RateLimited),
+    (400, error("no", type="overloaded_error"), Overloaded),
+    (403, error("Rate limit exceeded"), RateLimited),
+    (429, b'{"message": "Too many tokens, please wait before trying again.", "__type": "ThrottlingException"}', RateLimited),
+    # passing by themselves
+    (499, b'[{"error": {"code": 499, "message": "The operation was cancelled.", "status": "CANCELLED"}}]', Transient),
+    (400, error("Failed to call a function.", code="tool_use_failed", failed_generation="<function=x>"), Transient),
+    (400, error("Failed to generate JSON.", code="json_validate_failed"), Transient),
+    # another server's error inside a gateway's
+    (400, error("Provider returned error", code=400, metadata={"raw": '{"error": {"message": "prompt is too long"}}'}), ContextTooLong),
+    (502, error("Provider returned error", metadata={"raw": "insufficient balance"}), QuotaExhausted),
+    (400, b'{"error": "invalid_api_key", "message": "no such key"}', AuthFailed),
+    (400, b'{"errors": [{"message": "input is too long", "code": "x"}]}', ContextTooLong),
     # a failing server that repeats such words is still a failing server
-    (500, error("upstream said: prompt is too long"), Overloaded),
+    (500, error("upstream said: 100 requests per day, usage policy, input length"), Overloaded),
     (503, error("check your plan and billing per day"), Overloaded),
 ]  # fmt: skip
 
@@ -128,6 +154,14 @@ INSIDE = [
     (b'{"error": {"message": "prompt is too long: 9 tokens"}}', ContextTooLong),
     (b"{}", Overloaded),
     (b"not json", Overloaded),
+    (b'{"id": "x", "choices": null, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}', QuotaExhausted),
+    (b'{"base_resp": {"status_code": 1002, "status_msg": "rate limit"}}', RateLimited),
+    (b'{"code": "InvalidParameter", "message": "no", "request_id": "x"}', BadRequest),
+    (b'{"code": 401, "msg": "no key"}', AuthFailed),
+    (b'{"code": "429", "message": "slow down"}', RateLimited),
+    (b'{"error_code": 18, "error_msg": "rate limit reached"}', RateLimited),
+    (b'{"success": false, "message": "invalid api key"}', AuthFailed),
+    (b'"Rate limit exceeded"', RateLimited),
 ]
 
 
@@ -148,6 +182,87 @@ def test_hints_are_read_from_headers_then_from_the_message():
     in_details = error("no", details=[{"@type": "RetryInfo", "retryDelay": "38s"}])
     assert answered(429, in_details).retry_after_s == 38.0
     assert answered(400, error("bad"), retry_after="3").retry_after_s is None
+
+
+HINTS = [
+    ("Please retry after 23 seconds.", {}, 23.0),
+    ("Please try again in 2 minutes.", {}, 120.0),
+    ("Please try again in 1m30.5s.", {}, 90.5),
+    ("retry in 33.6s", {}, 33.6),
+    ("Please wait 1 hour and try later", {}, 3600.0),
+    ("Please try again 3 times", {}, None),
+    ("no", {"retry-after": "1m30.5s"}, 90.5),
+    ("no", {"retry-after": "20s"}, 20.0),
+    ("no", {"x-ms-retry-after-ms": "1500"}, 1.5),
+    ("try again in 5s", {"retry-after": "soon"}, 5.0),
+    ("no", {"ratelimit-reset": "7", "ratelimit-remaining": "0"}, 7.0),
+    ("no", {"ratelimit-reset": "7", "ratelimit-remaining": "3"}, None),
+    ("no", {"ratelimit": '"default";r=0;t=9'}, 9.0),
+    ("no", {"x-ratelimit-reset-requests": "6s", "x-ratelimit-remaining-requests": "0"}, 6.0),
+    ("no", {"x-ratelimit-reset-requests": "6s", "x-ratelimit-remaining-requests": "0",
+            "x-ratelimit-reset-tokens": "1m", "x-ratelimit-remaining-tokens": "12"}, 6.0),
+    ("no", {"x-ratelimit-reset": "1796032900", "x-ratelimit-remaining": "0", "date": "Mon, 30 Nov 2026 10:00:00 GMT"}, 100.0),
+    ("no", {"x-ratelimit-reset": "1796032900000", "x-ratelimit-remaining": "0", "date": "Mon, 30 Nov 2026 10:00:00 GMT"}, 100.0),
+    ("no", {"anthropic-ratelimit-tokens-reset": "2026-11-30T10:00:30Z", "anthropic-ratelimit-tokens-remaining": "0",
+            "date": "Mon, 30 Nov 2026 10:00:00 GMT"}, 30.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "headers", "hint_s"), HINTS)
+def test_hints_are_heard_in_every_form(message, headers, hint_s):
+    """What is not heard is asked again too soon, or not at all."""
+    told = fault("openai:m", 429, headers, error(message))
+    assert told.retry_after_s == (None if hint_s is None else pytest.approx(hint_s))
+
+
+def test_hints_stand_in_fields_as_well():
+    """Hugging Face's loading model, and gateways that pass on what they were told."""
+    for fields, hint_s in (({"retry_after": 5}, 5.0), ({"retry_after_ms": "250"}, 0.25), ({"metadata": {"retryAfter": "1m"}}, 60.0)):
+        assert answered(429, error("no", **fields)).retry_after_s == hint_s
+    assert answered(503, b'{"error": "Model is loading", "estimated_time": 20.5}').retry_after_s == 20.5
+
+
+def test_the_provider_knows_whether_to_ask_again():
+    """OpenAI and Anthropic say so in a header; their SDKs obey it."""
+    assert not answered(429, error("no"), x_should_retry="false").retryable
+    assert answered(400, error("no"), x_should_retry="true").retryable
+    assert answered(429, error("no"), x_should_retry="perhaps").retryable
+    group = errors.Exhausted("all", [answered(400, error("no"), x_should_retry="true")] * 2)
+    assert not group.retryable
+
+
+def test_a_redirect_says_where_to_and_what_to_do():
+    """The key would go along, so it is not followed."""
+    told = str(fault("openai:m", 308, {"location": "https://user:pw@elsewhere.example/v1/chat/completions"}, b""))
+    assert "elsewhere.example/v1" in told
+    assert "base_url" in told
+    assert "pw" not in told
+
+
+@pytest.mark.parametrize(
+    ("why", "remedy"),
+    [
+        ("unable to get local issuer certificate", "verify"),
+        ("self-signed certificate in certificate chain", "verify"),
+        ("certificate has expired", "renewed"),
+        ("IP address mismatch, certificate is not valid for '127.0.0.1'", "base_url"),
+    ],
+)
+def test_a_certificate_that_is_not_trusted_is_told_with_its_remedy(why, remedy):
+    """Asking again does not make an authority known; a company's proxy is the usual reason."""
+    raised = ssl.SSLCertVerificationError(1, f"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {why}")
+    raised.verify_message = why
+    told = translate([ConnectionError("wrapped"), raised], "openai:m")
+    assert type(told) is Misconfigured
+    assert remedy in str(told)
+    assert why in str(told)
+
+
+def test_a_place_in_the_request_is_shown():
+    """ "Input should be a valid integer" without its place has cost the world many hours."""
+    body = json.dumps({"detail": [{"loc": ["body", "messages", 0, "content"], "msg": "Field required", "input": {"a": "secret"}}]}).encode()
+    assert "body.messages.0.content: Field required" in str(answered(422, body))
+    assert "secret" not in str(answered(422, body))
 
 
 def test_ids_codes_and_limits_are_kept():
@@ -210,7 +325,8 @@ def caused(outer: BaseException, inner: BaseException) -> BaseException:
 TRANSPORT = [
     (ConnectionRefusedError(111, "refused"), ConnectionLost),
     (ConnectionResetError(), ConnectionLost),
-    (ssl.SSLCertVerificationError("self-signed"), ConnectionLost),
+    (ssl.SSLError("wrong version number"), ConnectionLost),
+    (ssl.SSLCertVerificationError("self-signed certificate"), Misconfigured),
     (TimeoutError(), AttemptTimedOut),
     (caused(RuntimeError("wrapped"), TimeoutError()), AttemptTimedOut),
     (

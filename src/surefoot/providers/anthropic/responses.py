@@ -13,7 +13,7 @@ from surefoot.errors import SurefootError
 from surefoot.providers.anthropic.blocks import AnswerContent, content_of, sealed
 from surefoot.providers.http import finish as _finish
 from surefoot.providers.http.faults import malformed
-from surefoot.providers.http.reading import decoded, failed, new_call_id, unreadable
+from surefoot.providers.http.reading import decoded, failed, is_error_instead, new_call_id, unreadable
 from surefoot.providers.http.redact import snippet
 from surefoot.types import ChatReply, ChatRequest, FinishReason, Opaque, ToolCall, Usage
 
@@ -76,6 +76,8 @@ def chat_reply(body: bytes, content_type: str, asked: AnthropicContext) -> ChatR
     """A whole answer. Raises MalformedReply if it is none, the error it carries, or ContentRefused if nothing but a refusal came."""
     answer = decoded(_message, body, content_type, target=asked.target, request_id=asked.request_id)
     if answer.type == "error" or failed(answer.error):
+        raise asked.emit(body)
+    if answer.content is None and is_error_instead(body):
         raise asked.emit(body)
     if answer.content is None or (not answer.content and answer.stop_reason is None):
         raise malformed(asked.target, f"the answer holds no content: {snippet(body, content_type)}", request_id=asked.request_id)

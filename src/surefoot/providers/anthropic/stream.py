@@ -14,7 +14,7 @@ from surefoot.providers.http import finish as _finish
 from surefoot.providers.http.answers import lenient
 from surefoot.providers.http.answers.lenient import Halves, raw_text
 from surefoot.providers.http.faults import malformed
-from surefoot.providers.http.reading import decoded, failed, read_event
+from surefoot.providers.http.reading import decoded, failed, is_error_instead, read_event
 from surefoot.providers.http.redact import snippet
 from surefoot.providers.http.sse import is_end_mark
 from surefoot.types import AnswerEnd, Delta, Opaque, ToolCallDelta
@@ -134,7 +134,9 @@ class AnthropicChatReader:
             self._begin(Raw(data), out)
             self.done = True
         elif not kind:
-            raise malformed(self._asked.target, f"an event that is no answer: {snippet(data)}", request_id=self._asked.request_id)
+            why = f"an event that is no answer: {snippet(data)}"
+            is_error = is_error_instead(data)
+            raise self._asked.emit(data) if is_error else malformed(self._asked.target, why, request_id=self._asked.request_id)
 
     def _begin(self, raw: Raw, out: list[Delta]) -> None:
         """The message as it begins, or all of it: some servers send what they have of it at once."""

@@ -34,6 +34,7 @@ from surefoot.providers.http.reading import (
     check_not_empty,
     decoded,
     failed,
+    is_error_instead,
     new_call_id,
     read_event,
     stacked,
@@ -169,7 +170,7 @@ class GoogleChatReader:
                 self.done = True
                 return
             answer = read_event(data, _Answer, self._asked, self._halves)
-        if failed(answer.error):
+        if failed(answer.error) or (answer.candidates is None and is_error_instead(data)):
             raise self._asked.emit(data)
         self._first = self._first or data
         self._last = data
@@ -305,6 +306,8 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
         raise asked.emit(body)
     _blocked(answer, asked)
     if not answer.candidates:
+        if is_error_instead(body):
+            raise asked.emit(body)
         raise malformed(asked.target, f"the answer holds no candidate: {snippet(body, content_type)}", request_id=asked.request_id)
     reader = GoogleChatReader(asked)
     deltas: list[Delta] = []

@@ -13,6 +13,7 @@ from surefoot.errors import MalformedReply, SurefootError
 from surefoot.providers.http import finish as _finish
 from surefoot.providers.http.answers import lenient
 from surefoot.providers.http.answers.lenient import Halves
+from surefoot.providers.http.answers.told import says_something, told_instead
 from surefoot.providers.http.faults import malformed
 from surefoot.providers.http.redact import shown, snippet
 from surefoot.types import ChatRequest, FinishReason
@@ -93,7 +94,12 @@ def unreadable_event(error: Exception, data: bytes, asked: ReadsAnswer) -> Malfo
 
 def failed(error: msgspec.Raw) -> bool:
     """Whether the field `error` of an answer says that there was one."""
-    return bytes(error) not in {b"", b"null", b"{}", b'""', b"false"}
+    return bytes(error) not in {b"", b"null", b"{}", b'""', b"false"} and says_something(lenient.value_of(error))
+
+
+def is_error_instead(body: bytes) -> bool:
+    """Whether what should have been an answer, or a piece of one, is an error without the word."""
+    return told_instead(body).is_error
 
 
 def stacked(rows: Sequence[bytes | list[float]], places: Sequence[int]) -> Matrix:

@@ -16,7 +16,7 @@ from surefoot.core._tool_calls import checked_tool_call, is_runnable
 from surefoot.errors import SurefootError
 from surefoot.providers.http import finish as _finish
 from surefoot.providers.http.faults import malformed
-from surefoot.providers.http.reading import ReadingContext, check_not_empty, failed, new_call_id, stacked, unreadable
+from surefoot.providers.http.reading import ReadingContext, check_not_empty, failed, is_error_instead, new_call_id, stacked, unreadable
 from surefoot.providers.http.reading import decoded as decoded_as
 from surefoot.providers.http.redact import snippet
 from surefoot.providers.openai.calls import arguments_of, calls_of
@@ -77,6 +77,8 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
     if failed(answer.error) or answer.object == "error":
         raise asked.emit(body)
     if not choices or choices[0].message is None:
+        if not choices and is_error_instead(body):
+            raise asked.emit(body)
         raise malformed(asked.target, f"the answer holds no choice: {snippet(body, content_type)}", request_id=asked.request_id)
     choice = choices[0]
     said = choice.message

@@ -10,7 +10,7 @@ from msgspec import Raw
 from surefoot.providers._merge import merged
 from surefoot.providers.http.answers import lenient
 from surefoot.providers.http.answers.lenient import Halves
-from surefoot.providers.http.reading import ReadingContext, check_not_empty, failed, new_call_id, unreadable_event
+from surefoot.providers.http.reading import ReadingContext, check_not_empty, failed, is_error_instead, new_call_id, unreadable_event
 from surefoot.providers.http.sse import is_end_mark
 from surefoot.providers.openai.calls import CallPieces, CallSoFar, calls_of
 from surefoot.providers.openai.parts import THOUGHTS, block_of, content_of, end_of, text_of, thoughts_of
@@ -61,7 +61,7 @@ class OpenAIChatReader:
             self._usage = chunk.usage  # snapshots are cumulative: the last one wins
         choices = chunk.choices
         if not choices:  # Azure's first chunk, the usage chunk, a ping
-            if failed(chunk.error) or chunk.object == "error":
+            if failed(chunk.error) or chunk.object == "error" or (choices is None and is_error_instead(data)):
                 raise self._asked.emit(data)
             self._keep(data)
             return

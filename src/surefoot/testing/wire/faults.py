@@ -135,7 +135,7 @@ LIMITS: tuple[WireFault, ...] = (
     _limited("retry_after_junk", "not a number, not a date", ("retry-after", "soon")),
     _limited("retry_after_negative", "below zero", ("retry-after", "-5")),
     _limited("retry_after_huge", "beyond a float", ("retry-after", "1e400")),
-    _limited("should_retry_false", "the openai SDK obeys it", ("x-should-retry", "false"), retry_in_s=0.05),
+    _limited("should_retry_false", "the vendors' SDKs obey it", ("x-should-retry", "false"), retry_in_s=0.05).but(retryable=False),
     WireFault(
         name="insufficient_quota",
         status=429,
