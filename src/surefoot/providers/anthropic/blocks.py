@@ -16,6 +16,7 @@ from surefoot.providers.http.answers import lenient
 from surefoot.text import json_text
 from surefoot.types import CitedSource, Opaque, Part, Reasoning, Text
 
+NO_RAW = Raw()  # a field that is not there
 EMPTY = {b"", b"null", b"{}", b"[]"}
 
 
@@ -30,7 +31,7 @@ class AnswerBlock(Struct, forbid_unknown_fields=True):
     id: str | None = None
     name: str | None = None
     input: Raw = Raw()
-    citations: Raw = Raw()
+    citations: Raw = NO_RAW
 
 
 class AskedCall(Struct):
@@ -100,6 +101,17 @@ def block_of(raw: Raw) -> tuple[AnswerBlock, dict[str, Raw]]:
     return block, unknown
 
 
+def plain_text(raws: Sequence[Raw]) -> str | None:
+    """The text of an answer that is one text and nothing else; None for all others."""
+    if len(raws) != 1:
+        return None
+    try:
+        block = _block.decode(raws[0])
+    except (ValueError, RecursionError):
+        return None
+    return block.text if block.type == "text" and (block.citations is NO_RAW or bytes(block.citations) in EMPTY) else None
+
+
 def content_of(raws: Sequence[Raw], *, answer_tool: str, vendor: str) -> AnswerContent:
     """The blocks `raws` of an answer of `vendor`'s (see `Opaque.vendor`); calls of `answer_tool` are text."""
     found = AnswerContent()
@@ -109,7 +121,7 @@ def content_of(raws: Sequence[Raw], *, answer_tool: str, vendor: str) -> AnswerC
         if block.type == "text":
             text = block.text or ""
             found.parts.append(_text(block, unknown, vendor))
-            if block.citations:
+            if block.citations is not NO_RAW:
                 found.citations += cited(block.citations, start=length, end=length + len(text))
             found.texts.append(text)
             length += len(text)

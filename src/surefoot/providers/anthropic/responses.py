@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 
 from surefoot.core._tool_calls import checked_tool_call, is_runnable
 from surefoot.errors import SurefootError
-from surefoot.providers.anthropic.blocks import AnswerContent, content_of, sealed
+from surefoot.providers.anthropic.blocks import AnswerContent, content_of, plain_text, sealed
 from surefoot.providers.http import finish as _finish
 from surefoot.providers.http.faults import malformed
 from surefoot.providers.http.reading import decoded, failed, is_error_instead, new_call_id, unreadable
@@ -35,6 +35,8 @@ class _Message(Struct):
     id: str | None = None
     error: Raw = Raw()
 
+
+NOTHING_ELSE = AnswerContent()  # of an answer that is one text
 
 _message = msgspec.json.Decoder(_Message)
 
@@ -83,13 +85,16 @@ def chat_reply(body: bytes, content_type: str, asked: AnthropicContext) -> ChatR
         raise malformed(asked.target, f"the answer holds no content: {snippet(body, content_type)}", request_id=asked.request_id)
     finish = _finish.finish_of(answer.stop_reason, asked.target, request_id=asked.request_id)
     is_cut = not is_runnable(finish)
-    try:
-        content = content_of(answer.content, answer_tool=asked.answer_tool, vendor=asked.vendor)
-    except (ValueError, RecursionError) as error:
-        raise unreadable(error, body, content_type, target=asked.target, request_id=asked.request_id) from error
-    if content.has_answer and finish == "tool_calls":
-        finish = "stop"
-    text = "".join(content.texts)
+    content = NOTHING_ELSE
+    text = plain_text(answer.content)
+    if text is None:
+        try:
+            content = content_of(answer.content, answer_tool=asked.answer_tool, vendor=asked.vendor)
+        except (ValueError, RecursionError) as error:
+            raise unreadable(error, body, content_type, target=asked.target, request_id=asked.request_id) from error
+        text = "".join(content.texts)
+        if content.has_answer and finish == "tool_calls":
+            finish = "stop"
     if not text and not content.calls and not any(isinstance(part, Opaque) for part in content.parts):
         check_not_empty(finish, answer.stop_reason, answer.stop_details, asked)
     return ChatReply(

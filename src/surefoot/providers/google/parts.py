@@ -18,6 +18,7 @@ from surefoot.providers.http.answers import lenient
 from surefoot.text import json_text
 from surefoot.types import CitedSource, File, Image, Opaque, Part, Reasoning, Text, TokenLogprob
 
+NO_RAW = Raw()  # a field that is not there
 SEAL = "google:"  # before a thought signature of Gemini's: another vendor's, sent to Gemini, is refused as a corrupt one
 SAMPLES = ("audio/l16", "audio/pcm")  # raw samples, whose pieces can be joined
 SOURCES = ("web", "retrievedContext", "maps")

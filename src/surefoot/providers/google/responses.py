@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw, Struct
-from msgspec.structs import replace
 
 from surefoot.core.deltas import from_deltas
 from surefoot.errors import ContentRefused, SurefootError
 from surefoot.providers._merge import merged
 from surefoot.providers.google.parts import (
+    NO_RAW,
     SEAL,
     AnswerPart,
     GoogleFunction,
@@ -57,11 +57,11 @@ class _Candidate(Struct, rename="camel"):
     finish_reason: str | None = None
     finish_message: str | None = None
     index: int | None = None
-    grounding_metadata: Raw = Raw()
-    url_context_metadata: Raw = Raw()
-    citation_metadata: Raw = Raw()
-    logprobs_result: Raw = Raw()
-    safety_ratings: Raw = Raw()
+    grounding_metadata: Raw = NO_RAW
+    url_context_metadata: Raw = NO_RAW
+    citation_metadata: Raw = NO_RAW
+    logprobs_result: Raw = NO_RAW
+    safety_ratings: Raw = NO_RAW
 
 
 class _Feedback(Struct, rename="camel"):
@@ -88,6 +88,7 @@ class _GoogleVectors(Struct, rename="camel"):
     error: Raw = Raw()
 
 
+MALFORMED = frozenset(word for word, finish in _finish.FINISHES.items() if finish == "malformed_tool_call")
 OTHERS = ("grounding_metadata", "url_context_metadata", "citation_metadata", "logprobs_result", "safety_ratings")
 
 _answer = msgspec.json.Decoder(_Answer)
@@ -188,25 +189,39 @@ class GoogleChatReader:
                 part, extra, other = part_of(raw)
             except (ValueError, RecursionError) as error:
                 raise unreadable_event(error, bytes(raw), self._asked) from error
-            if other is not None:
+            if part.function_call is not None:
+                self._call(part.function_call, part.thought_signature or "", extra, raw, out)
+            elif other is None:
+                self._text(part, raw, out)
+            else:
                 self._parts.add(other, raw)
                 self._content = True
                 out.append(Delta(parts=(other,)))
-            elif part.function_call is not None:
-                self._call(part.function_call, part.thought_signature or "", extra, raw, out)
-            else:
-                self._text(part, raw, out)
-        for name in OTHERS:
-            value = getattr(candidate, name)
-            if value and bytes(value) != b"null":
-                self._others[name] = merged(self._others.get(name) if name == "logprobs_result" else None, value_of(value))
+        if not (
+            candidate.grounding_metadata is candidate.citation_metadata is candidate.safety_ratings is NO_RAW
+            and candidate.url_context_metadata is candidate.logprobs_result is NO_RAW
+        ):
+            self._note(candidate)
         if candidate.finish_reason and candidate.finish_reason != "FINISH_REASON_UNSPECIFIED":
             self._finish, self.finished = candidate.finish_reason, True
             self._refusal = candidate.finish_message or self._refusal
 
+    def _note(self, candidate: _Candidate) -> None:
+        """Keep what a candidate has beside its parts."""
+        for name in OTHERS:
+            value = getattr(candidate, name)
+            if value is not NO_RAW and bytes(value) != b"null":
+                self._others[name] = merged(self._others.get(name) if name == "logprobs_result" else None, value_of(value))
+
     def _text(self, part: AnswerPart, raw: Raw, out: list[Delta]) -> None:
         """A piece of text or of a thought. One with a seal stands by itself: it must not be joined with others."""
         text = part.text or ""
+        if text and not part.thought and part.thought_signature is None:
+            self._content = True
+            self._texts.append(text)
+            self._parts.text(text, is_thought=False)
+            out.append(Delta(text=text))
+            return
         if part.thought_signature:
             self._signature = SEAL + part.thought_signature  # of several the last: it covers what came before
         if part.thought:
@@ -216,8 +231,6 @@ class GoogleChatReader:
             return
         if part.thought_signature:
             self._parts.add(sealed_text(text, part.thought_signature), raw)
-        elif text:
-            self._parts.text(text, is_thought=False)
         if text:
             self._content = True
             self._texts.append(text)
@@ -272,6 +285,11 @@ class GoogleChatReader:
             )
         )
 
+    @property
+    def has_calls(self) -> bool:
+        """Whether a tool was called, or should have been."""
+        return bool(self._calls) or (self._finish or "").lower() in MALFORMED
+
     def _end(self, *, is_mixed: bool) -> AnswerEnd:
         parts = self._parts
         others = {_camel(name): value for name, value in self._others.items()}
@@ -315,8 +333,24 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
     if not reader.finished:
         raise malformed(asked.target, "an answer without a finish reason is not whole", request_id=asked.request_id)
     reader.end(deltas)
-    found = from_deltas(deltas, target=asked.target)
-    return replace(found, usage=usage_of(answer.usage_metadata), raw_json=body)
+    last = deltas[-1]
+    end = last.end or AnswerEnd()
+    return ChatReply(
+        text=deltas[0].text if len(deltas) == 2 else "".join([delta.text for delta in deltas]),
+        tool_calls=from_deltas(deltas).tool_calls if reader.has_calls else (),
+        reasoning="".join([delta.reasoning for delta in deltas]),
+        signature=last.signature,
+        finish_reason=last.finish_reason or "other",
+        usage=usage_of(answer.usage_metadata),
+        model=last.model,
+        target=asked.target,
+        request_id=last.request_id,
+        content=end.content,
+        raw_json=body,
+        response_id=end.response_id,
+        citations=end.citations,
+        logprobs=end.logprobs,
+    )
 
 
 def vectors(body: bytes, content_type: str, *, count: int, target: str, emit: Callable[[bytes], SurefootError]) -> tuple[Matrix, Usage]:

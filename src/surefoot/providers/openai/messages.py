@@ -17,6 +17,7 @@ from surefoot.types import ChatRequest, File, Image, Message, Opaque, Part, Reas
 SOUNDS = {
     "audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/vnd.wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3",
 }  # fmt: skip
+SPOKEN = frozenset({"system", "user"})
 MARKED = ("openrouter.ai", "openrouter")  # hosts that pass Anthropic's cache_control on, in parts of this protocol
 FORGETFUL = ("deepseek.com", "deepseek")  # wants the thoughts of the round of calls under way; earlier ones it once answered with a 400
 MISTRALS = ("mistral.ai", "mistral")
@@ -35,6 +36,13 @@ def messages_of(
     request: ChatRequest, *, host: str, house: str = "", model: str, target: str, is_openai: bool, left_out: list[str] | None
 ) -> list[Fields]:  # fmt: skip
     """The conversation as the server at `host` takes it. What is another vendor's is left out, and noted in `left_out`."""
+    plain = [
+        {"role": message.role, "content": message.content}
+        for message in request.messages
+        if type(message.content) is str and message.role in SPOKEN and not message.name
+    ]
+    if len(plain) == len(request.messages):  # nearly always
+        return plain
     if is_openai:
         request = with_ids(request, fits=AT_MOST_40, make=long_id)
     elif is_of(host, house, MISTRALS) or (MISTRAL.search(model) and not is_of(host, house, MARKED)):

@@ -16,7 +16,7 @@ from msgspec import Raw
 
 from surefoot.providers.http.answers import lenient
 from surefoot.providers.http.body import sound_type
-from surefoot.providers.openai.shapes import AnswerChoice, ChatAnswer, Said, Unknown, is_said
+from surefoot.providers.openai.shapes import NO_RAW, AnswerChoice, ChatAnswer, Said, Unknown, is_plain, is_said
 from surefoot.text import json_text
 from surefoot.types import AnswerEnd, CitedSource, File, Image, Opaque, Part, Reasoning, Text, TokenLogprob
 
@@ -62,15 +62,12 @@ def is_unusual(answer: ChatAnswer, choice: AnswerChoice, said: Said, unknown: Un
     """Whether there is anything beside text, tool calls and usage."""
     return bool(
         unknown is not None
-        or type(said.content) is list
         or said.reasoning_content
         or said.reasoning
-        or (said.annotations and is_said(said.annotations))
-        or (said.audio and is_said(said.audio))
-        or (said.images and is_said(said.images))
-        or (choice.logprobs and is_said(choice.logprobs))
-        or answer.citations
-        or answer.search_results
+        or not is_plain(said)
+        or (choice.logprobs is not NO_RAW and is_said(choice.logprobs))
+        or answer.citations is not NO_RAW
+        or answer.search_results is not NO_RAW
     )
 
 

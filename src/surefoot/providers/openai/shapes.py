@@ -17,6 +17,7 @@ from surefoot.providers.http.answers import lenient
 
 Fields: TypeAlias = dict[str, Raw]
 
+NO_RAW = Raw()  # a field that is not there: compared by identity, which costs nothing at each event of a stream
 EMPTY = frozenset({b"", b"null", b"{}", b"[]", b'""', b"false"})  # what says nothing
 
 
@@ -46,9 +47,9 @@ class Said(Struct, forbid_unknown_fields=True):
     reasoning: str | None = None
     tool_calls: list[OpenAICall] | None = None
     function_call: OpenAIFunction | None = None  # before there were tools
-    audio: Raw = Raw()
-    images: Raw = Raw()
-    annotations: Raw = Raw()
+    audio: Raw = NO_RAW
+    images: Raw = NO_RAW
+    annotations: Raw = NO_RAW
 
 
 class AnswerChoice(Struct):
@@ -58,7 +59,7 @@ class AnswerChoice(Struct):
     message: Said | None = None
     delta: Said | None = None
     finish_reason: str | None = None
-    logprobs: Raw = Raw()
+    logprobs: Raw = NO_RAW
     error: Raw = Raw()  # a union with None would refuse an object
 
 
@@ -70,8 +71,8 @@ class ChatAnswer(Struct):
     usage: dict[str, Any] | None = None
     model: str | None = None
     object: str | None = None
-    citations: Raw = Raw()  # Perplexity's and xAI's addresses
-    search_results: Raw = Raw()  # the same with titles
+    citations: Raw = NO_RAW  # Perplexity's and xAI's addresses
+    search_results: Raw = NO_RAW  # the same with titles
     error: Raw = Raw()  # a union with None would refuse an object
 
 
@@ -86,7 +87,7 @@ KNOWN_SAID = frozenset(Said.__struct_fields__)
 KNOWN_CALL = frozenset(OpenAICall.__struct_fields__)
 KNOWN_FUNCTION = frozenset(OpenAIFunction.__struct_fields__)
 
-_answer = msgspec.json.Decoder(ChatAnswer)
+ANSWER = msgspec.json.Decoder(ChatAnswer)
 _fields = msgspec.json.Decoder(Fields)
 _list = msgspec.json.Decoder(list[Fields])
 
@@ -97,16 +98,37 @@ def decoded(data: bytes, halves: lenient.Halves | None = None) -> tuple[ChatAnsw
     What a strict reading refuses is read leniently; for `halves` see `lenient.read`. Raises ValueError or RecursionError where it is none.
     """
     try:
-        return _answer.decode(data), None
+        return ANSWER.decode(data), None
     except msgspec.ValidationError as error:
         if "unknown field" in str(error):
             with suppress(ValueError, RecursionError):
                 known, unknown = _taken_apart(data)
-                return _answer.decode(known), unknown
+                return ANSWER.decode(known), unknown
     except (ValueError, RecursionError):
         pass
     value = lenient.cleaned(data, halves)
     return lenient.fitted(value, ChatAnswer), _unknown(value)
+
+
+def is_plain(said: Said) -> bool:
+    """Whether a message that was read strictly has nothing beside text, thoughts and calls."""
+    return (
+        said.audio is NO_RAW
+        and said.images is NO_RAW
+        and (said.annotations is NO_RAW or len(said.annotations) == len(b"[]"))
+        and type(said.content) is not list
+    )
+
+
+def is_text(said: Said) -> bool:
+    """Whether a message that was read strictly is text alone."""
+    return (
+        type(said.content) is str
+        and said.reasoning_content is said.reasoning is said.refusal is None
+        and said.tool_calls is None
+        and said.function_call is None
+        and said.audio is said.images is said.annotations is NO_RAW
+    )
 
 
 def is_said(value: Raw) -> bool:

@@ -15,7 +15,7 @@ from surefoot.providers.http.sse import is_end_mark
 from surefoot.providers.openai.calls import CallPieces, CallSoFar, calls_of
 from surefoot.providers.openai.parts import THOUGHTS, block_of, content_of, end_of, text_of, thoughts_of
 from surefoot.providers.openai.responses import finish_of, usage_of
-from surefoot.providers.openai.shapes import AnswerChoice, Said, Unknown, decoded, is_said
+from surefoot.providers.openai.shapes import ANSWER, NO_RAW, AnswerChoice, ChatAnswer, Said, Unknown, decoded, is_plain, is_said, is_text
 from surefoot.types import AnswerEnd, Delta, File, Image, ToolCallDelta
 
 KEPT = 8  # events whose fields beside the choices go into `raw`: the first, those without a choice, the last
@@ -50,13 +50,14 @@ class OpenAIChatReader:
 
     def read(self, data: bytes, out: list[Delta]) -> None:
         """One event: a chunk, an error object, or [DONE]."""
+        unknown = None
         try:
-            chunk, unknown = decoded(data, self._halves)
-        except (ValueError, RecursionError) as error:
+            chunk = ANSWER.decode(data)
+        except (ValueError, RecursionError):
             if is_end_mark(data):
                 self.done = True
                 return
-            raise unreadable_event(error, data, self._asked) from error
+            chunk, unknown = self._decoded(data)
         if chunk.usage:
             self._usage = chunk.usage  # snapshots are cumulative: the last one wins
         choices = chunk.choices
@@ -72,6 +73,13 @@ class OpenAIChatReader:
             if not choice.index:  # further choices (n > 1) are not ours to tell apart
                 self._choice(choice, unknown, data if failed(chunk.error) else None, out)
 
+    def _decoded(self, data: bytes) -> tuple[ChatAnswer, Unknown | None]:
+        """A chunk with a field that is not known, or one that only a lenient reading takes."""
+        try:
+            return decoded(data, self._halves)
+        except (ValueError, RecursionError) as error:
+            raise unreadable_event(error, data, self._asked) from error
+
     def _keep(self, data: bytes) -> None:
         """Remember what an event says beside its choice; of too many the last."""
         del self._kept[KEPT - 1 :]
@@ -81,7 +89,14 @@ class OpenAIChatReader:
         if broken is not None or failed(choice.error) or choice.finish_reason == "error":
             raise self._asked.emit(broken or bytes(choice.error))
         said = choice.delta or choice.message
-        if said is not None:
+        if said is not None and unknown is None and said.content and is_text(said):  # nearly all pieces
+            self._content = True
+            if self._said:
+                self._say(said.content)  # type: ignore[arg-type]  # is_text says so
+            else:
+                self._texts.append(said.content)  # type: ignore[arg-type]
+            out.append(Delta(text=said.content))  # type: ignore[arg-type]
+        elif said is not None:
             text = said.content if type(said.content) is str else text_of(said)
             reasoning = thoughts_of(said)
             calls = self._called(said, unknown) if said.tool_calls or said.function_call is not None else ()
@@ -89,14 +104,14 @@ class OpenAIChatReader:
                 self._refusal += said.refusal
             if reasoning:
                 self._thought(said)
-            if unknown is not None or said.audio or said.images or said.annotations or type(said.content) is list:
+            if unknown is not None or not is_plain(said):
                 self._more(said, unknown, out)
             elif text:
                 self._say(text)
             if text or reasoning or calls:
                 self._content = self._content or bool(text or calls)
                 out.append(Delta(text=text, reasoning=reasoning, tool_calls=calls))
-        if choice.logprobs and is_said(choice.logprobs):
+        if choice.logprobs is not NO_RAW and len(choice.logprobs) > len(b"null"):
             self._others["logprobs"] = merged(self._others.get("logprobs"), lenient.value_of(choice.logprobs))
         if choice.finish_reason:
             self._finish, self.finished = choice.finish_reason, True
