@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import threading
+import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from surefoot import ChatModel, EmbedModel
-from surefoot.storage import open_store
+from surefoot import ChatModel, EmbedModel, runtime
+from surefoot.storage import _own_loop, open_store
 from surefoot.storage.guarded import GuardedStore
 from surefoot.storage.memory import MemoryStore
 from surefoot.testing import Scripted
@@ -101,7 +105,19 @@ class Objects(Plain):
         raise MemoryError
 
 
-BROKEN = [Raising, Hanging, Talking, Sync, Cancelling, Bulk, Objects]
+class Blocking(Plain):
+    """A coroutine that blocks its thread, as one with a synchronous client inside does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_go_on = threading.Event()
+
+    async def get(self, key: str) -> Any:
+        self.may_go_on.wait(60)
+        return await super().get(key)
+
+
+BROKEN = [Raising, Hanging, Talking, Cancelling, Bulk, Objects]
 
 
 @pytest.mark.looptime
@@ -139,6 +155,87 @@ async def test_a_call_goes_on_whatever_its_store_does(kind, caplog):
     said = [record.getMessage() for record in caplog.records]
     assert any(f"store {kind.__name__}:" in one for one in said)
     assert len(said) < 20
+
+
+def own_threads():
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("surefoot-") and "worker" not in thread.name]
+
+
+async def ended(name):
+    """The store's thread ends by itself."""
+    deadline = time.monotonic() + 20
+    while any(name in one for one in own_threads()):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_a_store_that_blocks_its_thread_holds_up_no_other_call(caplog, monkeypatch):
+    """Neither the call, which it costs a miss, nor the background loop, on which all others are. Its thread ends once it may."""
+    monkeypatch.setattr(_own_loop, "IDLE_S", 0.05)
+    store, ticks = Blocking(), list[float]()
+    chat, other = ChatModel(Scripted("fine", times=9), cache=store), ChatModel(Scripted("fine", times=99))
+
+    async def beat():
+        while True:
+            ticks.append(asyncio.get_running_loop().time())
+            await asyncio.sleep(0.01)
+
+    beating = asyncio.run_coroutine_threadsafe(beat(), runtime.home())
+    try:
+        assert (await chat.ainvoke("hi")).text == "fine"
+        assert (await other.ainvoke("hi")).text == "fine"
+        assert "did not answer within 1 s" in caplog.text
+        assert len(ticks) > 20  # of some hundred in the second that was waited
+        assert max(after - before for before, after in pairwise(ticks)) < 0.9
+    finally:
+        store.may_go_on.set()
+        beating.cancel()
+    await chat.aclose()
+    await other.aclose()
+    await ended("Blocking")
+
+
+@pytest.mark.parametrize("is_adopted", [False, True])
+def test_a_store_of_plain_functions_is_one(is_adopted, monkeypatch):
+    """Off the loop, whoever owns that; and whether or not its model is closed, its thread ends."""
+    monkeypatch.setattr(_own_loop, "IDLE_S", 0.05)
+    threads = set()
+
+    class Watched(Sync):
+        def get(self, key: str) -> Any:
+            threads.add(threading.current_thread().name)
+            return super().get(key)
+
+    async def asked():
+        if is_adopted:
+            runtime.adopt()
+        store = Watched()
+        chat = ChatModel(Scripted("fine", times=9), cache=store)
+        assert not (await chat.ainvoke("hi")).cached
+        while not store.rows:  # written beside the call
+            await asyncio.sleep(0.01)
+        assert (await chat.ainvoke("hi")).cached
+        await ended("Watched")
+        assert (await chat.ainvoke("hi")).cached
+
+    runtime.reset_for_tests()
+    asyncio.run(asked())
+    assert threads == ({"surefoot-worker"} if is_adopted else {"surefoot-Watched"})
+    runtime.reset_for_tests()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_uses_its_store_too():
+    """The thread of its parent is not there."""
+    store = Plain()
+    chat = ChatModel(Scripted("fine", times=9), cache=store)
+    assert chat.invoke("hi").text == "fine"
+    while not store.rows:  # written beside the call
+        time.sleep(0.01)
+    if (child := os.fork()) == 0:
+        os._exit(0 if chat.invoke("hi").cached else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    chat.close()
 
 
 @pytest.mark.looptime

@@ -43,6 +43,7 @@ __all__ = [
     "home",
     "in_thread",
     "is_home",
+    "is_own_home",
     "loop_factory",
     "on_exit",
     "pipe",
@@ -168,6 +169,11 @@ def is_home() -> bool:
     """Whether the running loop is the background loop: its calls cross nothing."""
     current = _process.home
     return current is not None and current.loop is asyncio.get_running_loop()
+
+
+def is_own_home() -> bool:
+    """Whether the running loop is the background loop, and no loop of somebody's that was adopted."""
+    return is_home() and _process.home is not None and not _process.home.adopted
 
 
 def crosses() -> bool:

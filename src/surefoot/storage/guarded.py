@@ -1,18 +1,23 @@
-"""A store of the caller's own, held to what a cache may cost: what raises, hangs or gives nonsense is a miss, never the call.
+"""A store of the caller's own, held to what a cache may cost: what raises, hangs, blocks or gives nonsense is a miss, never the call.
 
 Each operation is waited for at most WAIT_S seconds. After one that hung the store is left alone for PAUSE_S seconds: everything is a miss
-at once. A method that blocks its thread instead of awaiting cannot be helped here: it stops the background loop.
+at once. Its methods run on a loop and thread of their own, so one that blocks its thread holds up nobody else; they may be plain functions.
+Beside an adopted loop, which the store may share with its owner, they run on that loop, and plain functions on a worker thread. `recall`,
+`remember` and `held` are asked where the call is: they must answer at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from surefoot import runtime
 from surefoot.rules.failure_log import FailureLog
+from surefoot.storage._own_loop import OwnLoop
 from surefoot.types import Store
 
 _log = logging.getLogger(__name__)
@@ -35,6 +40,7 @@ class GuardedStore:
         self._paused_until = float("-inf")
         self._failed_last = False
         self._failures = FailureLog()
+        self._own_loop = OwnLoop(f"surefoot-{self._name}")
         self._left: set[asyncio.Task[Any]] = set()  # given up, but perhaps not over: a strong reference until it is
 
     @property
@@ -90,7 +96,8 @@ class GuardedStore:
         loop = asyncio.get_running_loop()
         if loop.time() < self._paused_until:
             return None
-        task = loop.create_task(_awaited(method, args, words))
+        work = _awaited(method, args, words)
+        task = loop.create_task(self._own_loop.run(work) if runtime.is_own_home() else work)
         try:
             done, _ = await asyncio.wait({task}, timeout=self._wait_s)
         except asyncio.CancelledError:
@@ -136,4 +143,8 @@ class GuardedStore:
 
 async def _awaited(method: Callable[..., Any], args: tuple[Any, ...], words: dict[str, Any]) -> Any:
     """In a task of its own: also what raises before it gives anything to await."""
-    return await method(*args, **words)
+    if inspect.iscoroutinefunction(method) or OwnLoop.is_here():
+        answer = method(*args, **words)
+    else:
+        answer = await runtime.in_thread(method, *args, **words)
+    return await answer if inspect.isawaitable(answer) else answer
