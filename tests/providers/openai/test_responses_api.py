@@ -10,7 +10,7 @@ import pytest
 
 from surefoot import ChatModel, Message, Policy, Target
 from surefoot.core.deltas import from_deltas
-from surefoot.errors import BadRequest, ContentRefused, Misconfigured, Overloaded, RateLimited, Unsupported
+from surefoot.errors import BadRequest, ContentRefused, Misconfigured, NotFound, Overloaded, RateLimited, Unsupported
 from surefoot.events import LeftOut
 from surefoot.providers.http.faults import fault_of
 from surefoot.providers.http.reading import ReadingContext
@@ -20,7 +20,7 @@ from surefoot.providers.openai.models import RESPONSES, api_of
 from surefoot.providers.openai.responses_api.answers import chat_reply
 from surefoot.providers.openai.responses_api.events import ResponsesReader
 from surefoot.providers.openai.responses_api.requests import responses_body
-from surefoot.testing.wire import OpenAISim, PlainAnswer, PlainToolCall
+from surefoot.testing.wire import OpenAISim, PlainAnswer, PlainToolCall, fault
 from surefoot.testing.wire._server._http import WireRequest
 from surefoot.types import ChatReply, ChatRequest, Delta, File, Image, Opaque, Reasoning, Schema, Text, Tool, ToolCall
 
@@ -465,3 +465,19 @@ def test_what_was_left_out_is_told_once():
         for _ in range(2):
             chat.invoke("hi", stop=["x"], seed=1)
     assert [sorted(event.parameters) for event in told] == [["seed", "stop"]]
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        (fault("status_404").but(message="This model is only supported in v1/responses and not in v1/chat/completions."), NotFound),
+        (fault("status_400").but(message="Function tools with reasoning_effort are not supported; use /v1/responses."), BadRequest),
+    ],
+)
+def test_a_proxy_that_wants_the_other_api_is_told_of_with_the_remedy(row, kind):
+    """Whose models are behind an address of one's own nobody can tell; the error says what to type."""
+    with OpenAISim() as sim:
+        chat = ChatModel(Target("openai:gpt-5-pro", base_url=f"{sim.url}/v1", api_key=KEY), policy=ONCE)
+        sim.script(row)
+        with pytest.raises(kind, match=r'options=\(\("api", "responses"\),\)'):
+            chat.invoke("hi")

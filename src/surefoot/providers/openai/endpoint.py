@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from surefoot.core.deltas import Replay, to_deltas
 from surefoot.core.stream import Stream
-from surefoot.errors import BadRequest, Misconfigured, SurefootError
+from surefoot.errors import BadRequest, Misconfigured, NotFound, SurefootError
 from surefoot.facts import ModelFacts, model_of, provider_of
 from surefoot.providers._parameters import LeftOutNotes
 from surefoot.providers.http.body import checked_name
@@ -147,7 +147,7 @@ class OpenAIProvider:
             self._notes.emit(call, model, left_out)
         try:
             return await self._chat(call, body, api, self._path("/chat/completions", model) if api == "chat" else "/responses")
-        except BadRequest as refused:
+        except (BadRequest, NotFound) as refused:
             advised = with_remedy(refused, self.target.name)
             if advised is refused:
                 raise
@@ -282,17 +282,21 @@ REMEDIES = {
     "max_tokens": 'options=(("max_tokens_field", "max_completion_tokens"),)',
     **{name: f'options=(("refused", ("{name}",)),)' for name in ("stop", "seed", "parallel_tool_calls", "reasoning_effort")},
 }
+WHICH = 'options=(("base_model", "gpt-5-mini"),)'
 
 
-def with_remedy(refused: BadRequest, target: str) -> BadRequest:
-    """A refusal of a parameter with what to say so that it is not sent: nobody can tell a deployment's model by its name."""
-    named = next((name for name in REMEDIES if f"'{name}'" in str(refused)), None)
-    if named is None or refused.code not in {"unsupported_parameter", "unsupported_value"}:
+def with_remedy(refused: BadRequest | NotFound, target: str) -> BadRequest | NotFound:
+    """A refusal with what to say instead: nobody can tell by its name which model is behind a deployment, or a proxy."""
+    told = str(refused)
+    named = next((name for name in REMEDIES if f"'{name}'" in told), None)
+    if "v1/responses" in told:
+        advice = 'ask in the Responses API: options=(("api", "responses"),)'
+    elif named is not None and refused.code in {"unsupported_parameter", "unsupported_value"}:
+        advice = f"if this target's model never takes it, give it {REMEDIES[named]}, or say which model it is: {WHICH}"
+    else:
         return refused
-    return BadRequest(
-        f"{refused}; if this target's model never takes it, give it {REMEDIES[named]}, or say which model it is: "
-        'options=(("base_model", "gpt-5-mini"),)',
-        status=refused.status, code=refused.code, request_id=refused.request_id, target=target,
+    return type(refused)(
+        f"{told}; {advice}", status=refused.status, code=refused.code, request_id=refused.request_id, target=target
     )  # fmt: skip
 
 

@@ -111,9 +111,14 @@ def _tool(tool: Tool, dialect: OpenAIDialect) -> Fields | Raw:
         return {"type": "function", "function": _function(tool)}
     kind = msgspec.json.decode(own).get("type")
     if kind == "custom":  # the call of one is free text, which none of the frameworks could run
-        raise Unsupported(f"{dialect.target}: tool {tool.name!r} takes free text; give it as a function with one text parameter")
+        raise Unsupported(
+            f"{dialect.target}: tool {tool.name!r} takes free text, which is asked for in the Responses API: "
+            'options=(("api", "responses"),); or give it as a function with one text parameter'
+        )
     if dialect.is_openai and kind != "function":
-        raise Unsupported(f"{dialect.target}: the tool {kind!r} exists in OpenAI's Responses API only, not in Chat Completions")
+        raise Unsupported(
+            f"{dialect.target}: the tool {kind!r} exists in OpenAI's Responses API only, not in Chat Completions: leave out api"
+        )
     return own
 
 
