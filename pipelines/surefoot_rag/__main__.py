@@ -1,19 +1,16 @@
-"""`python -m surefoot_rag index | ask | demo`: the reference pipeline from the command line."""
+"""`python -m surefoot_rag index | add | delete | list | ask | demo`: the reference pipeline from the command line."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from surefoot import ChatModel, EmbedModel
-from surefoot.errors import BadRequest, SurefootError
-from surefoot_rag.frameworks import MODULES, check_installed, framework, models, show
-from surefoot_rag.retrieval.library import INDEX_DIR, Library
-
-LEFT_OUT = 3  # exit code; 2 is argparse's
+from surefoot.errors import SurefootError
+from surefoot_rag.frameworks import MODULES, check_installed
+from surefoot_rag.retrieval.backends import INDEX_DIR
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,13 +18,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         check_installed()
-        if args.command == "demo":
-            from surefoot_rag.demo import run
+        from surefoot_rag.commands import COMMANDS
 
-            return run(model=args.model)
-        chat, embed = models(args.config)
-        return _index(args, embed) if args.command == "index" else _ask(args, chat, embed)
+        return COMMANDS[args.command](args)
     except SurefootError as error:
+        if args.json:
+            print(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -35,42 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _index(args: argparse.Namespace, embed: EmbedModel) -> int:
-    from surefoot_rag.documents import corpus
-    from surefoot_rag.documents.folder import Skipped, is_complete, listed
-    from surefoot_rag.documents.readers import READERS
-    from surefoot_rag.documents.sources import DocumentSource
-
-    documents = corpus.load(args.docs, unreadable="raise" if args.strict else "skip")
-    library = Library(args.index, framework=args.framework, embed=embed, create=True, tenant=args.tenant)
-    source = DocumentSource.of(args.docs, replaces_all=args.replace)
-    done = framework(args.framework).index(library, documents, source=source, say=lambda words: print(words, file=sys.stderr))
-    print(f"{len(documents)} documents, {library.backend.count()} passages in {args.index} ({done.added} new, {done.removed} removed)")
-    refused = (Skipped(f"{one.passage.source} [{one.passage.start}:{one.passage.end}]", one.reason, "refused") for one in done.refused)
-    left_out = [*documents.skipped, *refused]
-    if left_out:
-        print(listed(left_out, known=READERS), file=sys.stderr)
-    return 0 if is_complete(left_out) else LEFT_OUT
-
-
-def _ask(args: argparse.Namespace, chat: ChatModel, embed: EmbedModel) -> int:
-    if not args.question.strip():
-        raise BadRequest("the question is empty: nothing was sent; ask something")
-    where: dict[str, list[Any]] = {}
-    for pair in args.where:
-        name, found, value = pair.partition("=")
-        if not found or not name or not value:
-            raise BadRequest(f"--where {pair}: want FIELD=VALUE, for example language=tr; nothing was sent")
-        where.setdefault(name, []).append(int(value) if value.isdecimal() else value)
-    library = Library(args.index, framework=args.framework, embed=embed, tenant=args.tenant)
-    show(framework(args.framework).answer(library, args.question, chat, k=args.k, where=where, allowed_hosts=args.allow_host))
-    return 0
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m surefoot_rag", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    shared = argparse.ArgumentParser(add_help=False)
+    said = argparse.ArgumentParser(add_help=False)
+    said.add_argument("--json", action="store_true", help="one JSON object on standard output, errors too")
+    shared = argparse.ArgumentParser(add_help=False, parents=[said])
     shared.add_argument("--framework", choices=sorted(MODULES), default="langchain")
     shared.add_argument(
         "--index",
@@ -80,22 +46,41 @@ def _parser() -> argparse.ArgumentParser:
     )
     shared.add_argument("--config", metavar="surefoot.toml", help="models from a file; left out: the offline defaults")
     shared.add_argument("--tenant", default="", help="whose documents; each tenant has an index of its own")
-    index = commands.add_parser("index", parents=[shared], help="index a folder; exit code 3: some documents were left out")
-    index.add_argument("--docs", type=Path, required=True, metavar="PATH")
-    index.add_argument(
+    cut = argparse.ArgumentParser(add_help=False)
+    cut.add_argument("--chunk-chars", type=int, metavar="N", help="the most characters of a passage (default 900)")
+    cut.add_argument("--overlap-chars", type=int, metavar="N", help="characters that two passages share (default 0)")
+    cut.add_argument(
         "--strict", action="store_true", help="stop at the first document that cannot be read; else such are left out and listed"
     )
+    index = commands.add_parser("index", parents=[shared, cut], help="index a folder; exit code 3: some documents were left out")
+    index.add_argument("--docs", type=Path, required=True, metavar="PATH")
     index.add_argument(
         "--replace", action="store_true", help="take everything else out of the index, what came from other folders included"
     )
-    ask = commands.add_parser("ask", parents=[shared], help="answer a question from the indexed documents")
+    add = commands.add_parser("add", parents=[shared, cut], help="add files, or replace them; nothing else changes")
+    add.add_argument("paths", type=Path, nargs="+", metavar="FILE")
+    delete = commands.add_parser("delete", parents=[shared], help="delete documents by their ids")
+    delete.add_argument("ids", nargs="+", metavar="ID")
+    commands.add_parser("list", parents=[shared], help="the documents in the index, with their ids")
+    _ask(commands.add_parser("ask", parents=[shared], help="answer a question from the indexed documents"))
+    demo = commands.add_parser("demo", parents=[said], help="index the sample corpus, ask, and show a failing provider")
+    demo.add_argument("--model", default=None, help="for example local:smollm2")
+    return parser
+
+
+def _ask(ask: argparse.ArgumentParser) -> None:
     ask.add_argument("question")
     ask.add_argument("-k", type=int, default=5, help="passages shown to the model (default 5)")
     ask.add_argument("--where", action="append", default=[], metavar="FIELD=VALUE", help="only passages with it, such as language=tr")
     ask.add_argument("--allow-host", action="append", default=[], metavar="HOST", help="links to it may stand in the answer; others do not")
-    demo = commands.add_parser("demo", help="index the sample corpus, ask, and show a failing provider")
-    demo.add_argument("--model", default=None, help="for example local:smollm2")
-    return parser
+    ask.add_argument("--prompt", type=Path, metavar="FILE.md", help="a prompt of your own, with # System and # User")
+    ask.add_argument("--fusion", choices=("scores", "ranks"), help="how vectors and words are mixed (default scores)")
+    ask.add_argument("--dense-share", type=float, metavar="0..1", help="weight of the vectors; left out: as the model was tuned")
+    ask.add_argument("--rerank", metavar="chat|MODEL", help="put passages in order by the chat model, or by a cross-encoder")
+    ask.add_argument("--refuse-unsupported", action="store_true", help="refuse rather than say what no passage supports")
+    ask.add_argument("--history", type=Path, metavar="FILE", help="keep the conversation there, so that questions may follow up")
+    ask.add_argument("--conversation", default="default", metavar="NAME", help="which conversation of the file")
+    ask.add_argument("--rewrite", action="store_true", help="let the chat model write what follow-ups are searched by")
 
 
 if __name__ == "__main__":

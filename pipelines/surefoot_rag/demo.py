@@ -59,8 +59,8 @@ def _holds(passage: Passage, gold: Gold) -> bool:
     return passage.document_id == gold.document_id and passage.start < gold.end and gold.start < passage.end
 
 
-def run(*, model: str | None = None) -> int:
-    """Run the demo; 0 if most answers were right."""
+def run(*, model: str | None = None) -> tuple[int, int, int]:
+    """Run the demo: 0 if most answers were right, how many were, and of how many."""
     chat, who = _chat(model)
     print(f"\n== Who answers: {who}; embeddings: {EMBED}, on this machine")
     embed = EmbedModel(EMBED, cache="memory")
@@ -87,7 +87,7 @@ def run(*, model: str | None = None) -> int:
     print(
         "\nYour own documents:  .venv/bin/python -m surefoot_rag index --docs FOLDER  then  .venv/bin/python -m surefoot_rag ask 'QUESTION'"
     )
-    return 0 if right * 2 > total else 1
+    return (0 if right * 2 > total else 1), right, total
 
 
 def _chosen() -> list[SampleQuestion]:

@@ -31,9 +31,9 @@ def index(library: Library, documents: Sequence[Document], *, tenant: str | None
     return sync(library.of(tenant, create=True), documents, stored=_stored, how=how)
 
 
-def add(library: Library, documents: Sequence[Document], *, tenant: str | None = None, progress: bool = False) -> Indexed:
+def add(library: Library, documents: Sequence[Document], *, tenant: str | None = None, **how: Unpack[How]) -> Indexed:
     """Add documents to the tenant's index, or replace those of the same ids; all others stay."""
-    return indexing.put(library.of(tenant, create=True), documents, stored=_stored, progress=progress)
+    return indexing.put(library.of(tenant, create=True), documents, stored=_stored, how=how)
 
 
 def delete(library: Library, document_ids: Sequence[str], *, tenant: str | None = None) -> int:

@@ -55,8 +55,8 @@ class ChromaBackend:
         place = folder / "chroma"
         if not create and not place.is_dir():
             raise Misconfigured(f"no index in {folder}: run  {self._command}  first")
-        place.mkdir(parents=True, exist_ok=True)
-        return chromadb.PersistentClient(path=str(place), settings=Settings(anonymized_telemetry=False))
+        place.mkdir(parents=True, exist_ok=True)  # and resolved: Chroma keeps clients by their path, whatever folder one is in
+        return chromadb.PersistentClient(path=str(place.resolve()), settings=Settings(anonymized_telemetry=False))
 
     def _collection(self, *, create: bool) -> Any:
         names = {one if isinstance(one, str) else one.name for one in _all_collections(self.client)}

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypedDict
 from msgspec.structs import replace
 
 from surefoot.errors import BadRequest, BatchFailed, ContextTooLong, Exhausted, MalformedReply, SurefootError
-from surefoot_rag.documents.corpus import Outline, halves, passage_at
+from surefoot_rag.documents.corpus import OVERLAP_CHARS, SIZE_CHARS, Outline, halves, passage_at
 from surefoot_rag.documents.corpus import passages as cut
 from surefoot_rag.documents.sources import DocumentSource, in_scope, placed, said
 from surefoot_rag.records import Document, Passage, Scalar
@@ -55,11 +55,16 @@ class Indexed(NamedTuple):
 
 
 class How(TypedDict, total=False):
-    """How to index: from where (`source`; left out: the documents are all there is), with a bar (`progress`), and whom to tell (`say`)."""
+    """How to index: from where (`source`; left out: the documents are all there is), with a bar (`progress`), and whom to tell (`say`).
+
+    `size_chars` and `overlap_chars` say how documents are cut (`corpus.passages`); other sizes than last time cut them anew.
+    """
 
     source: DocumentSource | None
     progress: bool
     say: Callable[[str], None] | None
+    size_chars: int
+    overlap_chars: int
 
 
 class IndexPlan(NamedTuple):
@@ -79,17 +84,18 @@ def sync(library: Library, documents: Sequence[Document], *, stored: Stored, how
     is_known = library.words.is_known()
     present = library.lexical.rows() if is_known else dict(library.backend.rows())
     documents = placed(documents, present, source)
-    plan = _plan(documents, present, source)
+    plan = _plan(documents, present, source, how)
     if say is not None and (words := said(list(plan.gone), present, documents)):
         say(words)
     return _carry_out(library, documents, plan, present, stored, progress=how.get("progress", True), is_known=is_known)
 
 
-def put(library: Library, documents: Sequence[Document], *, stored: Stored, progress: bool = False) -> Indexed:
+def put(library: Library, documents: Sequence[Document], *, stored: Stored, how: How) -> Indexed:
     """Add documents, or replace those of the same ids; all others stay as they are."""
     is_known = library.words.is_known()
     present = dict(library.backend.rows({one.id for one in documents}))
-    return _carry_out(library, documents, _plan(documents, present, None), present, stored, progress=progress, is_known=is_known)
+    plan = _plan(documents, present, None, how)
+    return _carry_out(library, documents, plan, present, stored, progress=how.get("progress", False), is_known=is_known)
 
 
 def delete(library: Library, document_ids: Sequence[str]) -> int:
@@ -130,8 +136,8 @@ def _carry_out(
     return Indexed(run.added, len(gone), tuple(run.refused))
 
 
-def _plan(documents: Sequence[Document], present: Mapping[str, Mapping[str, Scalar]], source: DocumentSource | None) -> IndexPlan:
-    wanted = _wanted(documents, present)
+def _plan(documents: Sequence[Document], present: Mapping[str, Mapping[str, Scalar]], source: DocumentSource | None, how: How) -> IndexPlan:
+    wanted = _wanted(documents, present, how)
     return IndexPlan(
         new=[passage for key, passage in wanted.items() if key not in present],
         stale=[passage for key, passage in wanted.items() if key in present and not is_unchanged(passage, present[key])],
@@ -139,16 +145,17 @@ def _plan(documents: Sequence[Document], present: Mapping[str, Mapping[str, Scal
     )
 
 
-def _wanted(documents: Sequence[Document], present: Mapping[str, Mapping[str, Scalar]]) -> dict[str, Passage]:
+def _wanted(documents: Sequence[Document], present: Mapping[str, Mapping[str, Scalar]], how: How) -> dict[str, Passage]:
     """The passages of all documents by id; one that was cut before, since it was too long, stands as its parts."""
     cut_before: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for row in present.values():
         if WHOLE in row and AT in row:
             cut_before[str(row[WHOLE])].append((int(row[AT]), int(row[AT]) + int(row["end"]) - int(row["start"])))
     wanted: dict[str, Passage] = {}
+    sizes = how.get("size_chars", SIZE_CHARS), how.get("overlap_chars", OVERLAP_CHARS)
     for document in documents:
         outline: Outline | None = None
-        for passage in cut(document):
+        for passage in cut(document, size_chars=sizes[0], overlap_chars=sizes[1]):
             spans = sorted(cut_before.get(passage.id, ()))
             if spans and not _left_between(passage.text, spans):
                 outline = outline or Outline(document)

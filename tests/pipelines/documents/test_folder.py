@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from surefoot_rag.__main__ import LEFT_OUT, main
+from surefoot_rag.__main__ import main
+from surefoot_rag.commands import LEFT_OUT
 from surefoot_rag.documents.corpus import load
 from surefoot_rag.documents.folder import Skipped, is_complete, listed, walk
 from surefoot_rag.documents.readers import READERS

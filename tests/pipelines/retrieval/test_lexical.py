@@ -110,7 +110,7 @@ def test_words_that_cannot_be_trusted_are_made_again(module, tmp_path, damage):
 
 OTHER = """
 import sys
-from surefoot_rag.__main__ import framework
+from surefoot_rag.frameworks import framework
 from surefoot_rag.retrieval.library import Library
 from tests.pipelines.conftest import document, scripted_embed
 _, embed = scripted_embed()
