@@ -30,6 +30,7 @@ __all__ = [
     "filled",
     "is_refusal",
     "known_marks",
+    "numbered",
     "place",
     "prompt",
     "render",
@@ -99,6 +100,17 @@ def filled(name: str | Path, **texts: str) -> tuple[str, str]:
     """The system and the user message of a prompt whose slots take these texts, escaped as passages are."""
     chosen = prompt(name, slots=texts.keys())
     return chosen.system, _SLOT.sub(lambda slot: _escape(texts[slot[1]].strip()), chosen.user)
+
+
+def numbered(passages: Sequence[Passage]) -> str:
+    """Passages for an agent: numbered, escaped as in a prompt, each with its document."""
+    found = []
+    for number, one in enumerate(passages, 1):
+        page = "" if one.page is None else f' page="{one.page}"'
+        found.append(
+            f'<passage id="{number}" document="{_escape(one.document_id).replace(chr(34), "&quot;")}"{page}>{_escape(one.text)}</passage>'
+        )
+    return "\n".join(found) or "No passage was found."
 
 
 def _element(number: int, passage: Passage) -> str:
