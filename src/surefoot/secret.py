@@ -106,6 +106,34 @@ def _masked(name: str, value: Any) -> Any:
     return f"<{type(value).__name__}>"
 
 
+def masked_extra(extra: str) -> str:
+    """`extra`, JSON text, without the values of its headers and of whatever has a telling name, wherever it stands."""
+    try:
+        return msgspec.json.encode(_without_keys(msgspec.json.decode(extra))).decode()
+    except (ValueError, RecursionError):
+        return MASK if _TELLING.search(extra) else extra
+
+
+def _without_keys(value: Any, name: str = "") -> Any:
+    if isinstance(value, dict):
+        return {key: MASK if _is_key(name, key, one) else _without_keys(one, key) for key, one in value.items()}
+    return [_without_keys(one, name) for one in value] if isinstance(value, list) else value
+
+
+def _is_key(holder: str, name: str, value: Any) -> bool:
+    return holder == "extra_headers" or (isinstance(value, str) and _TELLING.search(name) is not None)
+
+
+def shown_fields(record: msgspec.Struct) -> str:
+    """The repr of a request: the fields that differ from their defaults, its `extra` without keys."""
+    shown = []
+    for field in msgspec.structs.fields(type(record)):
+        value = getattr(record, field.name)
+        if field.required or value != field.default:
+            shown.append(f"{field.name}={masked_extra(value) if field.name == 'extra' else value!r}")
+    return f"{type(record).__name__}({', '.join(shown)})"
+
+
 class locals_cleared:  # noqa: N801 - used like a function
     """Within it, whatever fails leaves frames without locals: crash reports print these, and they hold keys, headers and passwords.
 
@@ -130,6 +158,23 @@ class locals_cleared:  # noqa: N801 - used like a function
             one = one.__cause__ or one.__context__
         for held in self._held if error is not None else ():
             held.clear()
+
+
+class emptied(locals_cleared):  # noqa: N801 - used like a function
+    """`locals_cleared` for a call's options: afterwards they are empty, whatever came of it, if they held a provider's own fields.
+
+    Those may hold keys in headers, and the frame that took the options stands in every traceback of the call.
+    """
+
+    def __init__(self, options: Any) -> None:
+        self._options: dict[str, Any] = options
+        super().__init__(*([options] if "extra" in options else []))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Empty what may hold keys."""
+        if "extra" in self._options:
+            super().__exit__(kind, error, trace)
+            self._options.clear()
 
 
 SPILLS = ("authorization", "x-api-key", "x-goog-api-key", "secretstring")  # words beside which libraries log a key as it is

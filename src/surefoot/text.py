@@ -31,7 +31,11 @@ def cached_if_short(maxsize: int) -> Callable[[Callable[Concatenate[str, P], T]]
 
         @wraps(fn)
         def call(text: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            return kept(text, *args, **kwargs) if len(text) <= SHORT_CHARS else fn(text, *args, **kwargs)  # type: ignore[arg-type]
+            try:
+                return kept(text, *args, **kwargs) if len(text) <= SHORT_CHARS else fn(text, *args, **kwargs)  # type: ignore[arg-type]
+            except BaseException:
+                del text  # a crash report prints this frame, and the text may hold keys
+                raise
 
         return call
 

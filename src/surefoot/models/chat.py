@@ -15,7 +15,7 @@ from surefoot.errors import BatchFailed, SurefootError
 from surefoot.models._gather import gather
 from surefoot.models.requests import call_of, chat_request
 from surefoot.models.streams import ChatStream, ChatStreamSync
-from surefoot.secret import Secret
+from surefoot.secret import Secret, emptied
 from surefoot.settings import Policy, Semantic
 from surefoot.types import ChatReply, ChatRequest, Message, Schema, Store, Tool
 
@@ -80,11 +80,11 @@ class ChatModel(_Model):
 
         Raises a Refused (nothing spent), a Fault, Exhausted (each attempt's failure in order) or DeadlineExceeded.
         """
-        return runtime.run(self._ask(chat_request(prompt, options), options))
+        return runtime.run(self._ask(prompt, options))
 
     async def ainvoke(self, prompt: ChatInput, /, **options: Unpack[ChatOptions]) -> ChatReply:
         """Ask, from any event loop. Errors as for `invoke`."""
-        asked = self._ask(chat_request(prompt, options), options)
+        asked = self._ask(prompt, options)
         if not runtime.is_home():
             return await runtime.arun(asked)
         try:  # as `arun`, without a coroutine of its own between every caller and every call
@@ -98,12 +98,12 @@ class ChatModel(_Model):
 
         Raises Interrupted (with `.partial`) if it breaks after the first token; before it, retries and fallbacks stay invisible.
         """
-        call = _asked(self._call(chat_request(prompt, options), options, stream=True))
+        call = _asked(self._call(prompt, options, stream=True))
         return ChatStreamSync(runtime.pipe_sync(self._handle(call)), call)
 
     def astream(self, prompt: ChatInput, /, **options: Unpack[ChatOptions]) -> ChatStream:
         """`stream` for async callers: `async for delta in chat.astream(...)`."""
-        call = self._call(chat_request(prompt, options), options, stream=True)
+        call = self._call(prompt, options, stream=True)
         return ChatStream(lambda: runtime.pipe(self._handle(_asked(call))), call)
 
     def batch(
@@ -136,21 +136,25 @@ class ChatModel(_Model):
         """
         return await runtime.arun(self._batch(self._calls(prompts, options), max_in_flight, return_exceptions, progress))
 
-    def _call(self, request: ChatRequest, options: Mapping[str, Any], *, stream: bool = False) -> Any:
-        return call_of(request, options, stream=stream, listeners=self._listeners)
+    def _call(self, prompt: ChatInput, options: Any, *, stream: bool = False) -> Any:
+        if "extra" in options:
+            with emptied(options):
+                return call_of(chat_request(prompt, options), options, stream=stream, listeners=self._listeners)
+        return call_of(chat_request(prompt, options), options, stream=stream, listeners=self._listeners)
 
-    def _ask(self, request: ChatRequest, options: Mapping[str, Any]) -> Coroutine[Any, Any, ChatReply]:
-        call, handler = _asked(self._call(request, options)), self._stack.ready()
+    def _ask(self, prompt: ChatInput, options: Any) -> Coroutine[Any, Any, ChatReply]:
+        call, handler = _asked(self._call(prompt, options)), self._stack.ready()
         return self._handle(call) if handler is None else handler(call)  # type: ignore[return-value]  # the first layer is a coroutine
 
-    def _calls(self, prompts: Iterable[ChatInput], options: Mapping[str, Any]) -> list[Any]:
+    def _calls(self, prompts: Iterable[ChatInput], options: Any) -> list[Any]:
         """One Call a prompt; a prompt that cannot be asked at all is its error, in its place."""
         calls: list[Any] = []
-        for prompt in prompts:
-            try:
-                calls.append(self._call(chat_request(prompt, options), options))
-            except SurefootError as error:
-                calls.append(error)
+        with emptied(options):
+            for prompt in prompts:
+                try:
+                    calls.append(self._call(prompt, dict(options)))
+                except SurefootError as error:
+                    calls.append(error)
         return calls
 
     async def _batch(self, calls: list[Any], max_in_flight: int, return_exceptions: bool, progress: bool) -> list[Any]:  # noqa: FBT001

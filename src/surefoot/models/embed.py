@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from surefoot import runtime
 from surefoot.models.requests import call_of, embed_request
+from surefoot.secret import emptied
 from surefoot.types import EmbedReply, EmbedRole
 
 if TYPE_CHECKING:
@@ -21,22 +22,22 @@ class EmbedModel(_Model):
 
     def embed(self, texts: Sequence[str], *, role: EmbedRole = "document", **options: Any) -> Matrix:
         """Embed `texts`, one row each, in order: float32 [len(texts), dim], rows of unit length (L2)."""
-        return self.reply(texts, role=role, **options).vectors  # type: ignore[no-any-return]
+        return runtime.run(self._ask(texts, role, options)).vectors  # type: ignore[no-any-return]
 
     async def aembed(self, texts: Sequence[str], *, role: EmbedRole = "document", **options: Any) -> Matrix:
         """`embed` from any event loop.
 
         Raises ContextTooLong (nothing sent) if a text exceeds the model's limit; BudgetExceeded (nothing spent).
         """
-        return (await self.areply(texts, role=role, **options)).vectors  # type: ignore[no-any-return]
+        return (await runtime.arun(self._ask(texts, role, options))).vectors  # type: ignore[no-any-return]
 
     def embed_query(self, text: str, **options: Any) -> Matrix:
         """Embed one query: float32 [dim]; models that treat queries differently do so here."""
-        return self.embed([text], role="query", **options)[0]  # type: ignore[no-any-return]
+        return runtime.run(self._ask([text], "query", options)).vectors[0]  # type: ignore[no-any-return]
 
     async def aembed_query(self, text: str, **options: Any) -> Matrix:
         """`embed_query` from any event loop."""
-        return (await self.aembed([text], role="query", **options))[0]  # type: ignore[no-any-return]
+        return (await runtime.arun(self._ask([text], "query", options))).vectors[0]  # type: ignore[no-any-return]
 
     def reply(self, texts: Sequence[str], *, role: EmbedRole = "document", **options: Any) -> EmbedReply:
         """`embed` with usage, cost, attempts and the embedding space id."""
@@ -59,6 +60,7 @@ class EmbedModel(_Model):
         vectors = (await self._handle(inner)).vectors
         return float(vectors[0] @ vectors[1])
 
-    def _ask(self, texts: Sequence[str], role: EmbedRole, options: Mapping[str, Any]) -> Coroutine[Any, Any, EmbedReply]:
-        request = embed_request(texts, role, options)
-        return self._handle(_asked(call_of(request, options, stream=False, listeners=self._listeners)))
+    def _ask(self, texts: Sequence[str], role: EmbedRole, options: dict[str, Any]) -> Coroutine[Any, Any, EmbedReply]:
+        with emptied(options):
+            call = call_of(embed_request(texts, role, options), options, stream=False, listeners=self._listeners)
+        return self._handle(_asked(call))

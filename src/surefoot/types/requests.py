@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from surefoot._documented import Documented
+from surefoot.secret import shown_fields
 from surefoot.text import TextRecord, clean, clean_fields
 from surefoot.types.messages import Message, Schema, Tool
 
@@ -46,6 +47,10 @@ class ChatRequest(TextRecord, frozen=True, kw_only=True, omit_defaults=True, gc=
     extra: str = ""
     """Fields of the provider's own API as JSON object text, merged into the body as they are. Empty: none."""
 
+    def __repr__(self) -> str:
+        """What was said, without the keys that `extra` may hold in its headers: crash reports print it."""
+        return shown_fields(self)
+
     def __post_init__(self) -> None:
         """Convert the text; hot, since each change of a request builds another."""
         if self.stop:
@@ -67,6 +72,10 @@ class EmbedRequest(Struct, Documented, frozen=True, kw_only=True, omit_defaults=
     """Rows are scaled to length 1 (L2), so that a dot product is the cosine; that is what vector stores expect."""
     extra: str = ""
     """Fields of the provider's own API as JSON object text, merged into the body as they are. Empty: none."""
+
+    def __repr__(self) -> str:
+        """As for ChatRequest."""
+        return shown_fields(self)
 
 
 Q = TypeVar("Q", ChatRequest, EmbedRequest)

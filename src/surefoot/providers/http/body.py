@@ -36,7 +36,11 @@ def checked_name(model: str, target: str) -> str:
 def encoded(body: Fields, extra: str, target: str) -> bytes:
     """The body as JSON, with the fields of `extra` merged into it. Raises BadRequest for text that is no Unicode."""
     if extra:
-        merge(body, extra_of(extra).fields)
+        try:
+            merge(body, extra_of(extra).fields)
+        except BaseException:
+            del extra  # a crash report prints this frame, and headers may hold keys
+            raise
     try:
         return _encode(body)
     except UnicodeEncodeError as error:
@@ -91,6 +95,10 @@ class Extra(Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()  # lower-case names
     query: str = ""
 
+    def __repr__(self) -> str:
+        """Names alone: headers may hold keys, and crash reports print this."""
+        return f"Extra(fields: {', '.join(self.fields)}; headers: {', '.join(name for name, _ in self.headers)})"
+
     def over(self, headers: Mapping[str, str]) -> dict[str, str]:
         """`headers` with those of the call in place of theirs, whatever the case of a name."""
         own = dict(self.headers)
@@ -120,10 +128,15 @@ def extra_of(extra: str) -> Extra:
         )
     if inner is not None and bytes(inner) != b"null":
         found |= _object(inner) or fields(bytes(inner).decode())
-    for name, value in headers:
-        if not name.isascii() or not name or name.lower() in _FRAMING or any(mark in f"{name}{value}" for mark in "\r\n\0"):
-            raise BadRequest(f"extra_headers: {name!r} cannot be sent (a line break, a letter beyond ASCII, or ours to write)")
+    bad = [name for name, value in headers if not _can_go_out(name, value)]
+    if bad:
+        del extra, found, headers  # a crash report prints this frame, and headers may hold keys
+        raise BadRequest(f"extra_headers: {bad[0]!r} cannot be sent (a line break, a letter beyond ASCII, or ours to write)")
     return Extra(found, tuple((name.lower(), value) for name, value in headers), urlencode(query))
+
+
+def _can_go_out(name: str, value: str) -> bool:
+    return bool(name) and name.isascii() and name.lower() not in _FRAMING and not any(mark in f"{name}{value}" for mark in "\r\n\0")
 
 
 def _pairs(given: Raw | None, what: str) -> list[tuple[str, str]]:

@@ -194,6 +194,8 @@ class _Given:
 
 def texts(request: ChatRequest | EmbedRequest) -> Iterator[str]:
     """What the caller wrote, which no message of ours may repeat."""
+    if request.extra:
+        yield from (value for _, value in extra_of(request.extra).headers)
     if isinstance(request, EmbedRequest):
         yield from request.texts
         return
