@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from surefoot._documented import field_docs
@@ -137,3 +138,28 @@ def test_a_price_below_nothing_is_refused(field, value):
     with pytest.raises(Misconfigured, match=field):
         Target("openai:m", **{field: value})
     assert getattr(Target("openai:m", **{field: 0}), field) == 0
+
+
+def test_a_connections_settings_are_fields_and_options_alike():
+    """`proxy=` is what people type; among the options it is what a file says of them all."""
+    target = Target("openai:m", proxy="http://user:pass@proxy:1", verify="/ca.pem", cert=["a.pem", "a.key"])
+    assert dict(target.options) == {"proxy": "http://user:pass@proxy:1", "verify": "/ca.pem", "cert": ("a.pem", "a.key")}
+    assert "pass" not in repr(target)
+    assert hash(target) == hash(Target("openai:m", proxy="http://user:pass@proxy:1", verify="/ca.pem", cert=("a.pem", "a.key")))
+    assert msgspec.structs.replace(target, base_url="http://h/v1").options == target.options
+    with pytest.raises(Misconfigured, match="proxy is said twice"):
+        Target("openai:m", proxy="http://a", options=(("proxy", "http://b"),))
+
+
+@pytest.mark.parametrize("given", [{"api_version": "v1"}, [("api_version", "v1")], [["api_version", "v1"]], (("api_version", "v1"),)])
+def test_options_are_taken_as_people_write_them(given):
+    """A dict, a list or pairs: a target must stay something that can be told apart by what it says."""
+    assert Target("openai:m", options=given) == Target("openai:m", options=(("api_version", "v1"),))
+    assert hash(Target("openai:m", options=given))
+
+
+@pytest.mark.parametrize("given", ["api_version", ("api_version", "v1"), [1]])
+def test_options_that_are_no_pairs_are_refused(given):
+    """With how to write them."""
+    with pytest.raises(Misconfigured, match="options are pairs"):
+        Target("openai:m", options=given)

@@ -5,21 +5,22 @@ Every default of Policy carries its reason and source beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from numbers import Real
 from typing import Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
+from surefoot._connection import CONNECTION, check_address, headers_of, options_of
 from surefoot._documented import Documented
 from surefoot.errors import Misconfigured
 from surefoot.facts import prefixed
 from surefoot.rules.spending import Period, period_key
-from surefoot.secret import KEY_REFERENCES, Masked, masked_address
-from surefoot.text import clean_fields, exact
+from surefoot.secret import KEY_REFERENCES, Masked
+from surefoot.text import clean_fields
 from surefoot.types import Call, Secret
 
 # The least cosine at which two questions may be the same, by embedding model: the highest that keeps 95 % of what the rule takes for the
@@ -78,6 +79,12 @@ class Target(Masked, Documented, frozen=True):
     """
     client: Any = None
     """An SDK client of your own that signs and sends. None: ours."""
+    proxy: str | None = None
+    """The proxy of its requests, "http://USER:PASSWORD@HOST:PORT"; "" for none. None: the environment's (https_proxy, no_proxy)."""
+    verify: Any = None
+    """Whom it trusts: a file of CA certificates, or an ssl.SSLContext. None: whom the system trusts."""
+    cert: Any = None
+    """Its client certificate (mTLS): a PEM file, or (certificate, key), or (certificate, key, password). None: it shows none."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without asking anybody."""
@@ -85,7 +92,9 @@ class Target(Masked, Documented, frozen=True):
         if isinstance(self.api_key, str) and self.api_key.strip() and not self.api_key.startswith(KEY_REFERENCES):
             force_setattr(self, "api_key", Secret(self.api_key))  # a literal key is masked from here on
         if self.headers:
-            force_setattr(self, "headers", _headers(self.name, self.headers))
+            force_setattr(self, "headers", headers_of(self.name, self.headers))
+        if self.options or any(getattr(self, name) is not None for name in CONNECTION):
+            force_setattr(self, "options", options_of(self))
         provider, colon, model = self.name.partition(":")
         if not (provider and colon and model and self.name.isprintable()):
             raise Misconfigured(f"target {self.name!r}: write it as 'provider:model', for example {_written(self.name)!r}")
@@ -97,18 +106,22 @@ class Target(Masked, Documented, frozen=True):
             value = getattr(self, field)
             if value is not None and not (_is_number(value) and 0 <= value < inf):
                 raise Misconfigured(f"target {self.name}: {field} = {value!r} must be at least 0, in US dollars per million tokens")
+        self._check_way()
+        check_address(self.name, self.base_url)
+        if isinstance(self.api_key, str | Secret) and not _is_written(self.api_key):
+            raise Misconfigured(
+                f"target {self.name}: api_key is blank; leave it out to use the environment, or pass a key or a reference such as "
+                '"env:OPENAI_API_KEY"'
+            )
+
+    def _check_way(self) -> None:
+        """Raise Misconfigured for a lane that is none, and for a client beside what it says itself."""
         if self.lane not in {"auto", "sdk", "direct"}:
             raise Misconfigured(f"target {self.name}: lane = {self.lane!r} must be 'auto', 'sdk' or 'direct'")
         if type(self.client).__hash__ is None:
             raise Misconfigured(f"target {self.name}: client is {type(self.client).__name__}, which is no client of an SDK")
         if self.client is not None and (self.lane == "direct" or self.base_url or self.api_key is not None):
             raise Misconfigured(f"target {self.name}: client brings its own way, address and key; leave out lane, base_url and api_key")
-        _check_address(self.name, self.base_url)
-        if isinstance(self.api_key, str | Secret) and not _is_written(self.api_key):
-            raise Misconfigured(
-                f"target {self.name}: api_key is blank; leave it out to use the environment, or pass a key or a reference such as "
-                '"env:OPENAI_API_KEY"'
-            )
 
     @property
     def provider(self) -> str:
@@ -128,49 +141,6 @@ def _written(name: str) -> str:
 
 def _is_written(key: str | Secret) -> bool:
     return bool((key if isinstance(key, str) else key.reveal()).strip())
-
-
-def _headers(name: str, given: Any) -> tuple[tuple[str, str], ...]:
-    """The headers as pairs of exact text. Raises Misconfigured, naming no value, for what no request can carry."""
-    pairs = given.items() if isinstance(given, Mapping) else given
-    found: list[tuple[str, str]] = []
-    wrong = ""
-    for pair in pairs:
-        header, value = pair if isinstance(pair, tuple | list) and len(pair) == 2 else (None, None)
-        if not (isinstance(header, str) and isinstance(value, str)):
-            wrong = "headers are pairs of text: headers=(('x-team', 'blue'),)"
-        elif not header.isascii() or not header.strip() or any(mark in header + value for mark in "\r\n\0"):
-            wrong = f"the header {header[:80]!r} holds characters that no header carries"
-        else:
-            found.append((exact(header), exact(value)))
-    if wrong:
-        del pairs, pair, header, value, given, found  # what a crash report would print
-        raise Misconfigured(f"target {name}: {wrong}")
-    return tuple(found)
-
-
-def _check_address(name: str, address: str) -> None:
-    """Raise Misconfigured for a base_url that no request could be sent to."""
-    if not address:
-        return
-    parts = None
-    try:
-        parts = urlsplit(address)
-        is_fine = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and not any(map(str.isspace, address))
-        is_whole = not (parts.query or parts.fragment)
-    except ValueError:  # a port that is no number, a bracket left open
-        is_fine = is_whole = False
-    if is_fine and not is_whole:
-        address = masked_address(address)
-        parts = None
-        raise Misconfigured(
-            f"target {name}: base_url = {address!r} holds a query or a fragment, which would stand before the path; a header goes "
-            "into headers=, a parameter into extra={'extra_query': {...}} of a call"
-        )
-    if not is_fine:
-        parts = None
-        address = shown = repr(masked_address(address)) if "@" not in address else "(not shown: it holds credentials)"
-        raise Misconfigured(f"target {name}: base_url = {shown} is no address; write it as 'http://HOST:PORT/v1' or 'https://HOST/v1'")
 
 
 class Semantic(Struct, Documented, frozen=True, kw_only=True):

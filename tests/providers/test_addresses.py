@@ -91,3 +91,17 @@ def test_two_addresses_are_two_targets(monkeypatch):
         scopes.add(spec.scope)
         assert spec.target.base_url == address
     assert len(scopes) == 3
+
+
+@pytest.mark.parametrize("lane", ["sdk", "direct"])
+@pytest.mark.parametrize(("sim_class", "name", "root", "variable"), VENDORS, ids=lambda one: str(one) if "_" in str(one) else "")
+@pytest.mark.parametrize("header", ["X-Api-Key", "x-goog-api-key", "Authorization", "api-key"])
+def test_a_header_of_the_targets_own_that_holds_a_key_is_the_only_one(sim_class, name, root, variable, header, lane, monkeypatch):
+    """A gateway's key: a second one beside it, made up because there was none, would be refused."""
+    monkeypatch.delenv(registry.PROVIDERS[name.partition(":")[0]].key_variables[0], raising=False)
+    with sim_class() as sim:
+        sim.let_in = lambda request: "any"  # what holds the key is the gateway's affair
+        ChatModel(Target(name, base_url=f"{sim.url}{root}", lane=lane, headers=((header, "Bearer own"),)), policy=ONCE).invoke("hi")
+        sent = sim.requests[-1].headers
+    keys = {one: sent[one] for one in ("x-api-key", "x-goog-api-key", "authorization", "api-key") if one in sent}
+    assert keys == {header.lower(): "Bearer own"}

@@ -28,7 +28,7 @@ from surefoot.providers.http.sdk import STAND_IN, OwnClientLane, SdkLane, http_c
 from surefoot.providers.http.session import Sender
 from surefoot.providers.http.sse import UnreadBody
 from surefoot.providers.http.transport import OPTIONS as TRANSPORT_OPTIONS
-from surefoot.providers.http.transport import Transport, address_of, check_client, lane_of, transport_of
+from surefoot.providers.http.transport import Transport, address_of, check_client, has_own_key, lane_of, no_key, transport_of
 from surefoot.secret import KeySource
 from surefoot.settings import Target
 from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedRequest, Traits
@@ -114,7 +114,7 @@ def _lane(target: Target, options: dict[str, Any], *, has_key: bool) -> Lane:
     transport = transport_of(target, options, target.base_url or FACTS.address)
     if kind == "sdk":
         return _sdk(target, transport, headers)
-    return DirectLane(transport, sign=lambda key: {"x-api-key": key}, headers={"anthropic-version": API_VERSION, **headers})
+    return DirectLane(transport, sign=no_key if has_own_key(target) else sign, headers={"anthropic-version": API_VERSION, **headers})
 
 
 def _sdk(target: Target, transport: Transport, headers: dict[str, str]) -> SdkLane:
@@ -130,9 +130,14 @@ def _sdk(target: Target, transport: Transport, headers: dict[str, str]) -> SdkLa
         max_retries=0,
         timeout=timeouts(http, connect_s=transport.connect_s),  # of which it writes a header
         default_headers=headers,
-        http_client=http_client(http, sender),
+        http_client=http_client(http, sender, sign=no_key if has_own_key(target) else None),
     )
     return SdkLane(client, sender, http=http, status_error=anthropic.APIStatusError)
+
+
+def sign(key: str) -> dict[str, str]:
+    """A key as its header."""
+    return {"x-api-key": key}
 
 
 def _own_client(target: Target, options: dict[str, Any], headers: dict[str, str]) -> OwnClientLane:

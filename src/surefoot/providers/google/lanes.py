@@ -19,7 +19,7 @@ from surefoot.providers.http.direct import DirectLane
 from surefoot.providers.http.exchange import Lane, missing_extra
 from surefoot.providers.http.sdk import OURS, STAND_IN, HttpAnswer, bounded, http_client, keyed, view
 from surefoot.providers.http.session import Sender, SessionAnswer
-from surefoot.providers.http.transport import Transport, lane_of, transport_of
+from surefoot.providers.http.transport import Transport, has_own_key, lane_of, no_key, transport_of
 from surefoot.secret import Secret
 from surefoot.settings import Target
 
@@ -100,7 +100,7 @@ def _sdk(target: Target, options: dict[str, Any], transport: Transport) -> Genai
         http_options=types.HttpOptions(
             base_url=transport.address,  # given, so that the SDK reads no environment of its own
             api_version=options["api_version"],
-            httpx_async_client=http_client(_http(genai), sender),
+            httpx_async_client=http_client(_http(genai), sender, sign=no_key if has_own_key(target) else None),
         ),
     )
     return GenaiLane(
@@ -167,6 +167,11 @@ def _http(genai: Any) -> Any:
     return import_module("httpx2" if is_new else "httpx")
 
 
+def sign(key: str) -> dict[str, str]:
+    """A key as its header."""
+    return {KEY_HEADER: key}
+
+
 def _own_client(target: Target, options: dict[str, Any]) -> GenaiLane:
     genai, errors, _ = _genai(target)
     if not isinstance(target.client, genai.Client):
@@ -187,4 +192,4 @@ def _direct(target: Target, options: dict[str, Any], transport: Transport) -> Di
     from msgspec.structs import replace
 
     address = f"{transport.address.rstrip('/')}/{options['api_version']}"
-    return DirectLane(replace(transport, address=address), sign=lambda key: {KEY_HEADER: key}, headers=dict(target.headers))
+    return DirectLane(replace(transport, address=address), sign=no_key if has_own_key(target) else sign, headers=dict(target.headers))

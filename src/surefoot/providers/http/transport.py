@@ -20,6 +20,7 @@ from msgspec import Struct
 from surefoot._documented import Documented
 from surefoot.errors import Misconfigured
 from surefoot.rules.aimd import START, Limit
+from surefoot.secret import KEY_HEADERS
 from surefoot.settings import DEFAULTS, Target
 
 MAX_BODY_BYTES = (
@@ -80,6 +81,16 @@ def is_installed(module: str) -> bool:
 def address_of(target: Target) -> str:
     """The base address that is asked, a client's own included; "" for the provider's usual one."""
     return target.base_url or str(getattr(target.client, "base_url", "") or "")
+
+
+def has_own_key(target: Target) -> bool:
+    """Whether a header of the target's own holds a key: then no other goes out beside it, for gateways refuse two."""
+    return any(name.lower() in KEY_HEADERS for name, _ in target.headers)
+
+
+def no_key(_: str) -> dict[str, str]:
+    """The headers that a key becomes where another one is sent: none."""
+    return {}
 
 
 def check_client(target: Target, kind: type[Any], *others: str) -> None:

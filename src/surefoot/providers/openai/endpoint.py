@@ -25,7 +25,7 @@ from surefoot.providers.http.sdk import STAND_IN, OwnClientLane, SdkLane, http_c
 from surefoot.providers.http.session import Sender
 from surefoot.providers.http.sse import EventReader, UnreadBody
 from surefoot.providers.http.transport import OPTIONS as TRANSPORT_OPTIONS
-from surefoot.providers.http.transport import Transport, address_of, check_client, lane_of, transport_of
+from surefoot.providers.http.transport import Transport, address_of, check_client, has_own_key, lane_of, no_key, transport_of
 from surefoot.providers.openai import facts
 from surefoot.providers.openai.models import RESPONSES, Api, api_of
 from surefoot.providers.openai.requests import UNSET, OpenAIDialect, chat_body, embed_body
@@ -34,7 +34,7 @@ from surefoot.providers.openai.responses_api.answers import chat_reply as respon
 from surefoot.providers.openai.responses_api.events import ResponsesReader
 from surefoot.providers.openai.responses_api.requests import responses_body
 from surefoot.providers.openai.stream import OpenAIChatReader
-from surefoot.secret import KEY_HEADERS, KeySource
+from surefoot.secret import KeySource
 from surefoot.settings import Target
 from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedRequest, Traits
 
@@ -264,17 +264,14 @@ def _sign(options: dict[str, Any], address: str, target: Target | None = None) -
     is_azure = bool(options["api_version"]) or facts.is_azure(urlsplit(address).hostname or "")
     is_azure = is_azure or (target is not None and target.provider == "azure")
     is_token = target is not None and callable(target.api_key)
-    has_own = target is not None and any(name.lower() in KEY_HEADERS for name, _ in target.headers)
 
     def sign(key: str) -> dict[str, str]:
-        if has_own:
-            return {}
         header = wanted or (
             "api-key" if is_azure and not is_token and not (key.startswith("eyJ") and key.count(".") == 2) else "authorization"
         )
         return {header: f"Bearer {key}" if header == "authorization" else key}
 
-    return sign
+    return no_key if target is not None and has_own_key(target) else sign
 
 
 REMEDIES = {
