@@ -1,123 +1,26 @@
-"""LangChain's messages and options into a ChatRequest; a ChatReply and a stream's deltas back into LangChain's messages."""
+"""LangChain's options into a ChatRequest; a ChatReply and a stream's deltas back into LangChain's messages."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import (
-    AIMessage,
-    AIMessageChunk,
-    BaseMessage,
-    ChatMessage,
-    FunctionMessage,
-    HumanMessage,
-    SystemMessage,
-    ToolMessage,
-)
+import msgspec
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.json import parse_partial_json
 
-from langchain_surefoot._blocks import marks_cache, parts
-from surefoot.core.tool_dicts import tool_of, vendor_of
+from langchain_surefoot._blocks import shown
+from langchain_surefoot._messages import REASONING, SIGNATURE, TOOL_SIGNATURES
+from surefoot.core.carried import KEY, carried
+from surefoot.core.tool_dicts import ANTHROPIC_WORDS, tool_of, vendor_of
 from surefoot.errors import BadRequest
-from surefoot.text import plain
-from surefoot.types import ChatReply, Delta, Message, Part, Reasoning, Role, Schema, Text, Tool, ToolCall, Usage
+from surefoot.types import ChatReply, Delta, File, Part, Schema, Text, TokenLogprob, Tool, Usage
 
-REASONING, SIGNATURE, TOOL_SIGNATURES = "reasoning_content", "reasoning_signature", "tool_call_signatures"  # in additional_kwargs
-ROLES: dict[str, Role] = {
-    "system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant", "ai": "assistant", "tool": "tool",
-}  # fmt: skip
 TOOL_INDEX = 10_000  # in v1 streams text and tool blocks share one index space; a tool call's piece must never meet a text's
-
-
-# --- messages in -------------------------------------------------------------------------------------------------------------------
-
-
-def messages_in(messages: Sequence[BaseMessage]) -> tuple[Message, ...]:
-    """LangChain's messages as surefoot's, in order.
-
-    Anthropic's tool_result blocks inside a human message become tool messages before it. Calls with broken arguments are kept only
-    where a tool message answers them: a provider refuses a call without a result. Raises BadRequest for content nobody can send.
-    """
-    answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
-    found: list[Message] = []
-    for message in messages:
-        found.extend(_message(message, answered))
-    return tuple(found)
-
-
-def _message(message: BaseMessage, answered: set[str]) -> Iterator[Message]:
-    content: Any = message.content
-    if isinstance(message, AIMessage):
-        yield _assistant(message, answered)
-    elif isinstance(message, ToolMessage):
-        yield Message(
-            role="tool",
-            content=parts(content),
-            tool_call_id=message.tool_call_id,
-            name=message.name or "",
-            is_error=message.status == "error",
-            cache=marks_cache(content),
-        )
-    elif isinstance(message, FunctionMessage):
-        yield Message(role="tool", content=parts(content), name=message.name, tool_call_id=message.name)
-    elif isinstance(message, SystemMessage | HumanMessage | ChatMessage):
-        role = message.role if isinstance(message, ChatMessage) else message.type
-        if role not in ROLES:
-            raise BadRequest(f"message with the role {role!r}: known are {', '.join(ROLES)}; nothing was sent")
-        if not isinstance(content, str):
-            results = [block for block in content if isinstance(block, Mapping) and block.get("type") == "tool_result"]
-            yield from map(_tool_result, results)
-            if results and len(results) == len(content):
-                return
-            content = [block for block in content if block not in results] if results else content
-        yield Message(role=ROLES[role], content=parts(content), name=message.name or "", cache=marks_cache(content))
-    else:
-        raise BadRequest(f"a {type(message).__name__} cannot be sent to a model; nothing was sent")
-
-
-def _tool_result(block: Mapping[str, Any]) -> Message:
-    content, is_error = parts(block.get("content") or ""), bool(block.get("is_error"))
-    return Message(role="tool", content=content, tool_call_id=block.get("tool_use_id", ""), is_error=is_error)
-
-
-def _assistant(message: AIMessage, answered: set[str]) -> Message:
-    """The model's own earlier turn: text, sealed thoughts, and the calls it made."""
-    extra = message.additional_kwargs
-    signatures: Mapping[str, str] = extra.get(TOOL_SIGNATURES) or {}
-    calls = [
-        ToolCall(
-            id=call["id"] or "",
-            name=call["name"],
-            arguments=_arguments(call["name"], call["args"]),
-            signature=signatures.get(call["id"] or "", ""),
-        )
-        for call in message.tool_calls
-    ]
-    calls += [
-        ToolCall(id=call["id"] or "", name=call["name"] or "", arguments=call["args"] or "", error=call["error"] or "not valid JSON")
-        for call in message.invalid_tool_calls
-        if call["id"] in answered
-    ]
-    content: Any = message.content
-    found = parts(content)
-    if SIGNATURE in extra and not (isinstance(found, tuple) and any(isinstance(part, Reasoning) and part.signature for part in found)):
-        sealed = Reasoning(text=extra.get(REASONING) or "", signature=extra[SIGNATURE])
-        texts: tuple[Part, ...] = (Text(found),) if isinstance(found, str) and found else () if isinstance(found, str) else found
-        found = (sealed, *(part for part in texts if not isinstance(part, Reasoning)))
-    return Message(role="assistant", content=found, name=message.name or "", tool_calls=tuple(calls), cache=marks_cache(content))
-
-
-def _arguments(name: str, values: Any) -> str:
-    try:
-        return json.dumps(values, ensure_ascii=False, default=plain)
-    except (TypeError, ValueError) as wrong:
-        raise BadRequest(f"call of {name!r}: its arguments are no JSON ({wrong}); nothing was sent") from wrong
 
 
 # --- options in --------------------------------------------------------------------------------------------------------------------
@@ -138,9 +41,15 @@ def wire_of(tool: Any, *, strict: bool | None = None) -> Any:
     if isinstance(tool, Mapping) and (vendor_of(tool) or "input_schema" in tool or tool.get("type") == "function"):
         return dict(tool) if strict is None or vendor_of(tool) or "function" in tool else {**tool, "strict": strict}
     try:
-        return convert_to_openai_tool(tool, strict=strict)
+        return convert_to_openai_tool(tool, strict=strict) | _extras(tool)
     except ValueError as error:
         raise BadRequest(f"a tool cannot be bound: {error}; a provider's own one may also go into extra={{'tools': [...]}}") from error
+
+
+def _extras(tool: Any) -> dict[str, Any]:
+    """Anthropic's own words for a tool, where LangChain's tools have them."""
+    given = getattr(tool, "extras", None)
+    return {name: value for name, value in given.items() if name in ANTHROPIC_WORDS} if isinstance(given, dict) else {}
 
 
 def tool_choice_in(choice: Any) -> str:
@@ -201,9 +110,21 @@ def metadata_out(reply: ChatReply) -> dict[str, Any]:
     }
     if reply.request_id:
         metadata["request_id"] = reply.request_id
+    if reply.response_id:
+        metadata["id"] = reply.response_id
+    if reply.citations:
+        metadata["citations"] = [msgspec.to_builtins(one) for one in reply.citations]
+    if reply.logprobs:
+        metadata["logprobs"] = {"content": [_logprob(one) for one in reply.logprobs]}
     if reply.usage.estimated:
         metadata["usage_estimated"] = True
     return metadata
+
+
+def _logprob(one: TokenLogprob) -> dict[str, Any]:
+    """A token as OpenAI's classes show it."""
+    top = [{"token": token, "logprob": logprob} for token, logprob in one.top]
+    return {"token": one.token, "logprob": one.logprob, "top_logprobs": top}
 
 
 def _kwargs_out(reply: ChatReply) -> dict[str, Any]:
@@ -212,7 +133,17 @@ def _kwargs_out(reply: ChatReply) -> dict[str, Any]:
         extra[SIGNATURE] = reply.signature
     if signatures := {call.id: call.signature for call in reply.tool_calls if call.signature}:
         extra[TOOL_SIGNATURES] = signatures
+    if kept := carried(reply.content, reply.tool_calls):
+        extra[KEY] = kept
     return extra
+
+
+def _content_out(reply: ChatReply) -> str | list[str | dict[str, Any]]:
+    """The text; or its blocks in order, where there are pictures, sounds, or work of the vendor's own servers between them."""
+    found: list[str | dict[str, Any]] = []
+    for part in reply.content:
+        found += [{"type": "text", "text": part.text}] if isinstance(part, Text) and part.text else shown([part])
+    return found if any(isinstance(block, dict) and block["type"] != "text" for block in found) else reply.text
 
 
 def message_out(reply: ChatReply) -> AIMessage:
@@ -221,7 +152,7 @@ def message_out(reply: ChatReply) -> AIMessage:
     if reply.reasoning:
         extra[REASONING] = reply.reasoning
     return AIMessage(
-        content=reply.text,
+        content=_content_out(reply) if reply.content else reply.text,
         additional_kwargs=extra,
         tool_calls=[tool_call(name=call.name, args=call.parsed(), id=call.id) for call in reply.tool_calls if not call.error],
         invalid_tool_calls=[
@@ -261,6 +192,8 @@ def chunks_out(delta: Delta) -> Iterator[ChatGenerationChunk]:
         yield _chunk(AIMessageChunk(content="", additional_kwargs={REASONING: delta.reasoning}))
     if delta.text:
         yield _chunk(AIMessageChunk(content=delta.text))
+    if delta.parts and (blocks := shown([part for part in delta.parts if not is_piece(part)])):
+        yield _chunk(AIMessageChunk(content=blocks))
     if delta.is_restart:  # a resumed stream begins again: the reader must be able to see where
         yield _chunk(AIMessageChunk(content="", response_metadata={"marker": delta.marker}))
     if delta.tool_calls:
@@ -269,6 +202,11 @@ def chunks_out(delta: Delta) -> Iterator[ChatGenerationChunk]:
             for piece in delta.tool_calls
         ]
         yield _chunk(AIMessageChunk(content="", tool_call_chunks=pieces))
+
+
+def is_piece(part: Part) -> bool:
+    """Whether the part is a piece of a sound, which is shown when it is whole."""
+    return isinstance(part, File) and part.media_type.startswith("audio/")
 
 
 def last_chunk_out(reply: ChatReply, indices: Sequence[int]) -> ChatGenerationChunk:
@@ -283,7 +221,7 @@ def last_chunk_out(reply: ChatReply, indices: Sequence[int]) -> ChatGenerationCh
         if call.error
     ]
     message = AIMessageChunk(
-        content="",
+        content=shown(reply.audio) if reply.content and reply.audio else "",
         additional_kwargs=_kwargs_out(reply),
         tool_call_chunks=broken,
         usage_metadata=usage_out(reply.usage),

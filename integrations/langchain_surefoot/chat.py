@@ -21,7 +21,8 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import Field, SecretStr, model_validator
 
 from langchain_surefoot._fields import FRAMEWORK_WORDS, Guarded, reference
-from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_out, messages_in, outputs_joined, result_out, wire_of
+from langchain_surefoot._messages import messages_in
+from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_out, outputs_joined, result_out, wire_of
 from langchain_surefoot.errors import translated
 from surefoot import ChatModel
 from surefoot.adapter import chat_model, context_size_of, key_variable, normalise_kwargs, request_of, stored
@@ -136,7 +137,7 @@ class ChatSurefoot(Guarded, AdapterFields, BaseChatModel):
         }
         if stop is not None:
             options["stop"] = stop
-        found = messages_in(messages)
+        found = messages_in(messages, target)
         return model, *request_of(
             found,
             defaults,

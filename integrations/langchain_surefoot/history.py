@@ -7,11 +7,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 
-from langchain_surefoot._translate import TOOL_SIGNATURES, messages_in
+from langchain_surefoot._blocks import KEPT
+from langchain_surefoot._messages import TOOL_SIGNATURES, messages_in
+from surefoot.core.carried import KEY, carried
 from surefoot.history import History
 from surefoot.types import File, Image, Message, Opaque, Part, Reasoning, Text
 
@@ -67,10 +70,11 @@ def _message(message: Message) -> BaseMessage:
         status = "error" if message.is_error else "success"
         return ToolMessage(content, tool_call_id=message.tool_call_id, name=name, status=status)
     sealed = {call.id: call.signature for call in message.tool_calls if call.signature}
+    kept = carried((), message.tool_calls)
     return AIMessage(
         content,
         name=name,
-        additional_kwargs={TOOL_SIGNATURES: sealed} if sealed else {},
+        additional_kwargs=({TOOL_SIGNATURES: sealed} if sealed else {}) | ({KEY: kept} if kept else {}),
         tool_calls=[
             tool_call(name=call.name, args=json.loads(call.arguments or "{}"), id=call.id) for call in message.tool_calls if not call.error
         ],
@@ -83,6 +87,8 @@ def _message(message: Message) -> BaseMessage:
 
 
 def _block(part: Part) -> dict[str, Any]:
+    if isinstance(part, Opaque) or part.vendor or (isinstance(part, File) and part.url):  # of which LangChain's blocks know nothing
+        return {"type": "non_standard", "value": {KEPT: msgspec.json.encode(part).decode()}}
     if isinstance(part, Text):
         return {"type": "text", "text": part.text}
     if isinstance(part, Reasoning):
@@ -92,8 +98,6 @@ def _block(part: Part) -> dict[str, Any]:
         if part.url:
             return {"type": "image", "url": part.url, **detail}
         return {"type": "image", "base64": _coded(part.data), "mime_type": part.media_type, **detail}
-    if isinstance(part, Opaque):
-        return {"type": "non_standard", "value": {"vendor": part.vendor, "kind": part.kind, "data": part.data}}
     return _file(part)
 
 

@@ -219,6 +219,15 @@ def vendor_of(provider: str, model: str) -> str:
     return next((name for name in BY_THEIR_OWN if row is not None and row in ours()[name].models), provider)
 
 
+@lru_cache(maxsize=256)
+def protocol_of(target: str) -> str:
+    """Whose protocol is spoken with `target` ("provider:model"): "openai", "anthropic" or "google"; "" where nobody knows."""
+    provider, _, model = target.partition(":")
+    known = provider_of(vendor_of(provider, model))
+    folder = "" if known is None else known.path.removeprefix("surefoot.providers.").partition(".")[0]
+    return folder if folder in {"openai", "anthropic", "google"} else ""
+
+
 @cache
 def vendors_words() -> frozenset[str]:
     """All words of all providers' `words`."""

@@ -18,11 +18,6 @@ ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SIGNATURE = "thoughtSignature of google"  # on a tool call; no other vendor has one there
 
 
-def is_block(part: Opaque) -> bool:
-    """Whether the part is a block of the content, not the value of a field of the message."""
-    return part.data.lstrip()[:1] == "{" and bytes(fields(part.data).get("type", Raw())) == f'"{part.kind}"'.encode()
-
-
 def own(part: Opaque, dialect: str, host: str, left_out: list[str] | None) -> Raw | None:
     """The part's JSON, if it is this server's; else None, and it is told."""
     if is_for(part.vendor, dialect, host):

@@ -109,6 +109,14 @@ class Opaque(TextRecord, frozen=True, kw_only=True, tag="opaque", gc=False):
         """The vendor's JSON, decoded."""
         return msgspec.json.decode(self.data)
 
+    @property
+    def is_block(self) -> bool:
+        """Whether it is a block among the content, not the value of a field of the message."""
+        if self.data.lstrip()[:1] != "{":
+            return False
+        kind = msgspec.json.decode(self.data, type=dict[str, msgspec.Raw]).get("type")
+        return kind is not None and bytes(kind) == msgspec.json.encode(self.kind)
+
 
 Part: TypeAlias = Text | Image | File | Reasoning | Opaque
 

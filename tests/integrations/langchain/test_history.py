@@ -8,7 +8,7 @@ from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables.history import RunnableWithMessageHistory
 
 from langchain_surefoot import ChatSurefoot, SurefootChatHistory
-from langchain_surefoot._translate import messages_in
+from langchain_surefoot._messages import messages_in
 from langchain_surefoot.history import messages_out
 from surefoot import ChatModel
 from surefoot.errors import BadRequest, ContextTooLong

@@ -19,11 +19,11 @@ from langchain_core.messages import (
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
+from langchain_surefoot._messages import messages_in
 from langchain_surefoot._translate import (
     chunks_out,
     last_chunk_out,
     message_out,
-    messages_in,
     metadata_out,
     schema_in,
     tool_choice_in,
@@ -175,7 +175,6 @@ def test_plain_text_documents_become_text():
     [
         ({"type": "hologram"}, "hologram"),
         ({"type": "image", "file_id": "f"}, "uploaded elsewhere"),
-        ({"type": "file", "url": "https://x/a.pdf"}, "as bytes"),
         ({"type": "image", "base64": "abc", "mime_type": "image/png"}, "no base64"),
     ],
 )

@@ -26,7 +26,21 @@ from llama_index.llms.surefoot._translate import Growing, messages_in, response_
 from surefoot.core._tool_calls import checked_tool_call
 from surefoot.core.deltas import to_deltas
 from surefoot.errors import BadRequest, InvalidOutput
-from surefoot.types import ChatReply, Delta, File, Image, Message, Reasoning, Text, ToolCall, ToolCallDelta, Usage
+from surefoot.types import (
+    ChatReply,
+    CitedSource,
+    Delta,
+    File,
+    Image,
+    Message,
+    Opaque,
+    Reasoning,
+    Text,
+    TokenLogprob,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -250,3 +264,56 @@ def test_a_whole_answer_with_broken_arguments_is_never_run(cut):
 def test_a_resumed_stream_says_where_it_begins_again():
     """Text before the mark is repeated after it."""
     assert Growing().add(Delta(marker="resumed")).additional_kwargs == {"marker": "resumed"}
+
+
+SEARCH = Opaque.of("anthropic", {"type": "server_tool_use", "id": "s"})
+PICTURE = Image(data=b"\x89PNG", media_type="image/png", extra="{}", vendor="google")
+THOUGHT = Reasoning(text="hm", kind="reasoning_content", vendor="openai/h")
+SOUND = File(data=b"RIFF", media_type="audio/wav", extra='{"id":"a"}', vendor="openai/h")
+REPLIES = {
+    "thoughts between calls": ChatReply(
+        content=(Reasoning(text="hm", signature="A", vendor="anthropic"), Reasoning(text="so", signature="B", vendor="anthropic")),
+        tool_calls=(ToolCall(id="1", name="f", after=1), ToolCall(id="2", name="f", extra='{"caller":{}}', vendor="anthropic")),
+    ),
+    "a field of the message": ChatReply(
+        text="hi",
+        reasoning="hm",
+        content=(THOUGHT, Opaque(vendor="openai/h", kind="x", data="[1]"), Text("hi")),
+    ),
+    "a search": ChatReply(text="found", content=(SEARCH, Text("found", '{"citations":[]}', "anthropic"))),
+    "a picture": ChatReply(
+        text="here", content=(Text("here"), Image(data=b"\x89PNG", media_type="image/png", extra="{}", vendor="google"))
+    ),
+    "a sound": ChatReply(text="hi", content=(SOUND, Text("hi"))),
+}
+
+
+@pytest.mark.parametrize("mode", ["whole", "stored"])
+@pytest.mark.parametrize("name", REPLIES)
+def test_answers_come_back_as_the_vendor_gave_them(name, mode):
+    """Agents and memories hand on LlamaIndex's message alone."""
+    reply = REPLIES[name]
+    message = response_out(reply).message
+    if mode == "stored":
+        message = ChatMessage.model_validate_json(message.model_dump_json())
+    (back,) = messages_in([message])
+    assert back.parts == reply.message.parts
+    assert back.tool_calls == reply.tool_calls
+
+
+def test_pictures_sources_and_probabilities_stand_where_llamaindex_has_them():
+    """Blocks, and the response's own fields."""
+    assert isinstance(response_out(REPLIES["a picture"]).message.blocks[-1], ImageBlock)
+    told = TokenLogprob(token="x", logprob=-1, top=(("y", -2),))
+    reply = ChatReply(text="x", citations=(CitedSource(url="https://a"),), logprobs=(told,))
+    response = response_out(reply)
+    assert response.additional_kwargs["citations"] == [{"url": "https://a"}]
+    assert [(one.token, one.logprob) for one in response.logprobs[0]] == [("x", -1), ("y", -2)]
+
+
+def test_cache_points_mark_the_block_before_them():
+    """A mark that moves to the block that changes is paid for and never read; the usual one at the end is the message's."""
+    mark = CachePoint(cache_control=CacheControl(type="ephemeral", ttl="1h"))
+    (found,) = messages_in([ChatMessage(role="user", blocks=[TextBlock(text="long"), mark, TextBlock(text="?")])])
+    assert found.content == (Text("long", '{"cache_control":{"type":"ephemeral","ttl":"1h"}}', "anthropic"), Text("?"))
+    assert not found.cache

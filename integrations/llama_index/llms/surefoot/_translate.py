@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from llama_index.core.base.llms.types import (
     AudioBlock,
     CachePoint,
@@ -15,6 +17,7 @@ from llama_index.core.base.llms.types import (
     ContentBlock,
     DocumentBlock,
     ImageBlock,
+    LogProb,
     MessageRole,
     TextBlock,
     ThinkingBlock,
@@ -26,10 +29,27 @@ from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.tools import BaseTool
 from msgspec.structs import replace
 
+from surefoot.core.carried import KEY, carried, restored
 from surefoot.core.tool_dicts import tool_of
 from surefoot.errors import BadRequest, InvalidOutput
 from surefoot.text import json_text, text_of
-from surefoot.types import ChatReply, Delta, File, Image, Message, Part, Reasoning, Role, Schema, Text, Tool, ToolCall, ToolCallDelta, Usage
+from surefoot.types import (
+    ChatReply,
+    Delta,
+    File,
+    Image,
+    Message,
+    Part,
+    Reasoning,
+    Role,
+    Schema,
+    Text,
+    TokenLogprob,
+    Tool,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
 
 ROLES: dict[MessageRole, Role] = {
     MessageRole.SYSTEM: "system",
@@ -60,16 +80,44 @@ def _message(message: ChatMessage) -> Message:
     blocks = message.blocks
     if len(blocks) == 1 and type(blocks[0]) is TextBlock and not extra:  # plain text, as nearly all of them
         return Message(role=role, content=blocks[0].text)
-    parts = tuple(part for block in blocks for part in _parts(block))
+    parts = _marked(blocks)
+    calls = tuple(_tool_calls(message)) if role == "assistant" else ()
+    if KEY in extra and role == "assistant":
+        text = "".join(part.text for part in parts if isinstance(part, Text))
+        kept, calls = restored(extra[KEY], text, [part for part in parts if isinstance(part, Image | File)], calls)
+        parts = parts if kept is None else kept
     return Message(
         role=role,
-        content="".join(part.text for part in parts) if all(isinstance(part, Text) for part in parts) and len(parts) < 2 else parts,  # type: ignore[union-attr]
+        content=_plain(parts),
         name=text_of(extra.get("name") or ""),
-        tool_calls=tuple(_tool_calls(message)) if role == "assistant" else (),
+        tool_calls=calls,
         tool_call_id=text_of(extra.get("tool_call_id") or "") if role == "tool" else "",
         is_error=bool(extra.get("is_error")) and role == "tool",
-        cache=any(isinstance(block, CachePoint) for block in blocks),
+        cache=bool(blocks) and isinstance(blocks[-1], CachePoint) and blocks[-1].cache_control.ttl in {None, "5m"},
     )
+
+
+def _plain(parts: tuple[Part, ...]) -> str | tuple[Part, ...]:
+    """One text without fields of a vendor's own as text, all else as it is."""
+    if not parts:
+        return ""
+    first = parts[0]
+    return first.text if len(parts) == 1 and isinstance(first, Text) and not first.extra else parts
+
+
+def _marked(blocks: Sequence[ContentBlock]) -> tuple[Part, ...]:
+    """The parts of `blocks`; one before a CachePoint says that the prompt may be cached up to it (the last one says so by its message)."""
+    found: list[Part] = []
+    last = len(blocks) - 1
+    for at, block in enumerate(blocks):
+        if not isinstance(block, CachePoint):
+            found += _parts(block)
+            continue
+        mark = block.cache_control.model_dump(exclude_none=True)
+        part = found[-1] if found else None
+        if isinstance(part, Text | Image | File) and not (at == last and mark.get("ttl") in {None, "5m"}):
+            found[-1] = replace(part, extra=json_text({"cache_control": mark}), vendor="anthropic")
+    return tuple(found)
 
 
 def _parts(block: ContentBlock) -> Iterator[Part]:
@@ -183,11 +231,18 @@ CONVERSIONS = {"tools": lambda tools: tuple(map(tool_in, tools or ())), "tool_ch
 def response_out(reply: ChatReply) -> ChatResponse:
     """The whole answer; token counts stand where LlamaIndex's counters read them."""
     usage = usage_out(reply.usage)
+    more = {"citations": [msgspec.to_builtins(one) for one in reply.citations]} if reply.citations else {}
     return ChatResponse(
         message=_whole_out(reply),
         raw=raw_out(reply),
-        additional_kwargs={**usage, FINISH: reply.finish_reason},
+        logprobs=[_logprobs(one) for one in reply.logprobs] or None,
+        additional_kwargs={**usage, FINISH: reply.finish_reason, **more},
     )
+
+
+def _logprobs(one: TokenLogprob) -> list[LogProb]:
+    """A token, then the likeliest ones at its place."""
+    return [LogProb(token=token, logprob=logprob) for token, logprob in ((one.token, one.logprob), *one.top)]
 
 
 def usage_out(usage: Usage) -> dict[str, int]:
@@ -212,6 +267,7 @@ def raw_out(reply: ChatReply) -> dict[str, Any]:
         "cost_usd": reply.cost_usd,
         "cached": reply.cached,
         "request_id": reply.request_id,
+        "response_id": reply.response_id,
     }
 
 
@@ -239,6 +295,15 @@ def _message_out(text: str, reasoning: str, signature: str, calls: Sequence[Tool
 def _whole_out(reply: ChatReply) -> ChatMessage:
     """The message of a whole answer, with the calls that must not be run: also those whose arguments look whole (the answer was cut)."""
     message = _message_out(reply.text, reply.reasoning, reply.signature, reply.tool_calls)
+    for picture in reply.images:  # in base64: LlamaIndex takes bytes that happen to be some for it
+        message.blocks.append(
+            ImageBlock(url=picture.url) if picture.url else ImageBlock(image=b64encode(picture.data), image_mimetype=picture.media_type)
+        )
+    for sound in reply.audio:
+        if sound.data:
+            message.blocks.append(AudioBlock(audio=b64encode(sound.data), format=sound.media_type.removeprefix("audio/")))
+    if kept := carried(reply.content, reply.tool_calls):
+        message.additional_kwargs[KEY] = kept
     if broken := {str(place): call.error for place, call in enumerate(reply.tool_calls) if call.error}:
         message.additional_kwargs[BROKEN] = broken
     return message

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from surefoot.errors import Unsupported
-from surefoot.providers._foreign import SIGNATURE, is_block, long_id, own, own_fields, tell_thoughts, with_ids
+from surefoot.providers._foreign import SIGNATURE, long_id, own, own_fields, tell_thoughts, with_ids
 from surefoot.providers._parameters import note
 from surefoot.providers.http.body import Fields, base64_text, fields, image_type
 from surefoot.types import ChatRequest, File, Image, Message, Opaque, Part, Reasoning, Text, ToolCall, clean, is_for
@@ -123,7 +123,7 @@ class _BlockWriter:
             value = own(part, "anthropic", self._host, self._left_out)
             if value is None:
                 return []
-            if not is_block(part):
+            if not part.is_block:
                 raise Unsupported(f"{self._target}: a message here is made of blocks, and has no field {part.kind!r}; nothing was sent")
             block: Fields = msgspec.json.decode(value, type=dict[str, Raw])
             block["type"] = part.kind

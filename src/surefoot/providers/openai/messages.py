@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from surefoot.errors import Unsupported
-from surefoot.providers._foreign import SIGNATURE, is_block, long_id, own, own_fields, short_id, tell_thoughts, with_ids
+from surefoot.providers._foreign import SIGNATURE, long_id, own, own_fields, short_id, tell_thoughts, with_ids
 from surefoot.providers._parameters import note
 from surefoot.providers.http.body import Fields, base64_text, fields, image_type
 from surefoot.types import ChatRequest, File, Image, Message, Opaque, Part, Reasoning, Text, ToolCall, clean, is_for
@@ -97,7 +97,7 @@ class _MessageWriter:
         value = own(part, "openai", self._host, self._left_out)
         if value is None:
             return
-        if is_block(part):
+        if part.is_block:
             blocks.append(value)
         else:
             said[part.kind] = value
