@@ -436,6 +436,19 @@ def test_what_a_server_did_on_its_own_is_told_while_it_streams():
     assert [type(part) for part in reply.parts] == [Opaque, Text]
 
 
+def test_thoughts_and_searches_that_have_begun_are_life():
+    """Minutes of them are no silence: what has begun is told, though nothing of it is to be read yet."""
+    for item in (THOUGHTS, {"type": "web_search_call", "id": "ws_1"}):
+        _, deltas = streamed(
+            {"type": "response.output_item.added", "output_index": 0, "item": item},
+            {"type": "response.output_item.done", "output_index": 0, "item": item},
+            {"type": "response.output_text.delta", "output_index": 1, "delta": "x"},
+            {"type": "response.completed", "response": {"id": "r", "status": "completed", "output": [item, said(text("x"))]}},
+        )
+        assert deltas[0].is_thinking
+        assert not deltas[0].is_content
+
+
 def test_a_stream_cut_anywhere_never_ends():
     """At every byte: without the event that ends it an answer has no end, and is told as broken off."""
     with OpenAISim(answer=lambda _: PlainAnswer(text="Let me look. 🫖", calls=(PlainToolCall("weather", '{"city":"İzmir"}'),))) as sim:

@@ -23,6 +23,7 @@ from surefoot.providers.openai.responses_api.answers import (
 )
 from surefoot.types import AnswerEnd, Delta, Opaque, Reasoning, Text, ToolCall, ToolCallDelta
 
+THINKS = Delta(marker="thinking")
 ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 
 
@@ -105,11 +106,13 @@ class ResponsesReader:
             out.append(Delta(text=str(event.delta)))
 
     def _begin(self, event: ResponseEvent, out: list[Delta]) -> None:
-        """A call has begun: its name and id come first, so that it can be shown."""
+        """A call has begun: its name and id come first, so that it can be shown. Or thoughts, a search: a sign of life, and no more."""
         at = event.output_index or 0
         item = _begun.decode(event.item or b"{}")
         if item.type == "function_call" and at not in self._calls:
             out.append(Delta(tool_calls=(self._open(at, item.call_id or item.id or "", item.name or ""),)))
+        elif item.type not in {"message", "function_call", None}:
+            out.append(THINKS)
 
     def _open(self, at: int, call_id: str, name: str) -> ToolCallDelta:
         number = self._calls[at] = len(self._calls)
