@@ -100,10 +100,11 @@ class _Model:
         return view
 
     async def awarm(self) -> dict[str, SurefootError]:
-        """Do before the first call what it would wait for: imports, certificates, price lists, model files; connections open with a call.
+        """Do before the first call what it would wait for: imports, certificates, price lists, model files, a connection for each target.
 
-        Nothing is asked and nothing spent. Returns what failed, by target, and raises none of it: a fallback may serve all the same.
-        May be called again at any time; what is warm stays as it is.
+        Nothing is asked and nothing spent. Returns what failed, by target, and raises none of it: a fallback may serve all the same. May be
+        called again at any time; what is warm stays as it is. A connection stays open for half a minute without a call; those of a client
+        of your own (`Target(client=...)`) are opened by calls alone.
         """
         return await runtime.arun(self._stack.warm())
 

@@ -157,7 +157,7 @@ class ModelStack:
         return (await self._open()).handler
 
     async def warm(self) -> dict[str, SurefootError]:
-        """Build, and have each provider read its files; what failed, by target."""
+        """Build, and have each provider read its files and open a connection; what failed, by target."""
         failed: dict[str, SurefootError] = {}
         for spec in (spec for group in self._groups for spec in group):
             try:
@@ -166,12 +166,12 @@ class ModelStack:
                 failed[spec.name] = error
         if not failed:
             await self._open()
-        for endpoint in self._endpoints:
-            try:
-                if hasattr(endpoint.provider, "warm"):
-                    await endpoint.provider.warm()
-            except SurefootError as error:
-                failed[endpoint.name] = error
+        warming = {endpoint.name: endpoint.provider.warm() for endpoint in self._endpoints if hasattr(endpoint.provider, "warm")}
+        for name, said in zip(warming, await asyncio.gather(*warming.values(), return_exceptions=True), strict=True):
+            if isinstance(said, SurefootError):
+                failed[name] = said
+            elif said is not None:
+                raise said
         return failed
 
     async def _open_and_ask(self, call: Call[Any]) -> Any:

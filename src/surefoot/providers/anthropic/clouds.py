@@ -69,6 +69,10 @@ class CloudLane:
             path = f"/model/{model}/invoke{'-with-response-stream' if fields.pop('stream', None) else ''}"
         return await self._lane.post(path, msgspec.json.encode(fields), key, extra)
 
+    async def connect(self) -> None:
+        """Open a connection for the first request; nothing is sent."""
+        await self._lane.connect()
+
     async def aclose(self) -> None:
         """Drop what is still being answered, and the connections unless another target uses them."""
         await self._lane.aclose()

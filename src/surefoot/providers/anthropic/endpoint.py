@@ -97,6 +97,10 @@ class AnthropicProvider:
         del call
         raise Unsupported(f"{self.target.name}: Anthropic offers no embeddings; use openai:, google: or local: for them")
 
+    async def warm(self) -> None:
+        """Open a connection for the first request; nothing is sent."""
+        await self._exchange.connect()
+
     async def aclose(self) -> None:
         """Close all connections."""
         await self._exchange.aclose()

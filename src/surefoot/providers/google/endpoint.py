@@ -161,6 +161,10 @@ class GoogleProvider:
             space=self._space(dimensions, is_unit=request.unit_length),
         )
 
+    async def warm(self) -> None:
+        """Open a connection for the first request; nothing is sent."""
+        await self._exchange.connect()
+
     async def aclose(self) -> None:
         """Close all connections."""
         await self._exchange.aclose()

@@ -76,6 +76,11 @@ class GenaiLane:
         answer: SessionAnswer = response.extensions[OURS]
         return answer
 
+    async def connect(self) -> None:
+        """Open a connection for the first request; nothing is sent. The pool of the caller's client opens them with requests alone."""
+        if self._sender is not None:
+            await self._sender.connect()
+
     async def aclose(self) -> None:
         """Drop what is still being answered. A client of the caller's is the caller's to close."""
         if self._sender is not None:
@@ -152,6 +157,10 @@ class VertexLane:
         publisher = "/publishers/google" if path.startswith("/models/") else ""
         whole = path if path.startswith("/projects/") else f"{self._place}{publisher}{path}"
         return await self._lane.post(whole, body, key, extra)
+
+    async def connect(self) -> None:
+        """Open a connection for the first request; nothing is sent."""
+        await self._lane.connect()
 
     async def aclose(self) -> None:
         """Drop what is still being answered, and the connections unless another target uses them."""

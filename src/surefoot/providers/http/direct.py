@@ -64,6 +64,10 @@ class DirectLane:
             raise Misconfigured(f"the request's headers cannot be written: {error}; check the target's headers") from None
         return URL(extra.path(f"{self._address}{quote(path, safe=SAFE)}{self._query}")), CIMultiDict(headers)
 
+    async def connect(self) -> None:
+        """Open a connection for the first request; nothing is sent."""
+        await self._sender.connect()
+
     async def aclose(self) -> None:
         """Drop what is still being answered, and the connections unless another target uses them."""
         await self._sender.aclose()

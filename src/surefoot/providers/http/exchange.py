@@ -28,6 +28,9 @@ class Lane(Protocol):
     async def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> UnreadBody:
         """Send once, with the headers and the query of `extra`; an answer with any status is an answer."""
 
+    async def connect(self) -> None:
+        """Open a connection for the first request; nothing is sent."""
+
     async def aclose(self) -> None:
         """Close all connections."""
 
@@ -169,6 +172,11 @@ class Exchange:
                 await answer.aclose()
             raise
         return BegunBody(answer, b"".join(blocks))
+
+    async def connect(self) -> None:
+        """Open a connection for the first request, where the lane can; nothing is sent. Raises a Fault."""
+        with ErrorBoundary(self.target, None, self._in_flight):
+            await self._lane.connect()
 
     async def aclose(self) -> None:
         """Close all connections; whoever waits for an answer is told at once."""

@@ -71,6 +71,10 @@ class SdkLane:
         answer: SessionAnswer = response.extensions[OURS]
         return answer
 
+    async def connect(self) -> None:
+        """Open a connection for the first request; nothing is sent."""
+        await self._sender.connect()
+
     async def aclose(self) -> None:
         """Drop what is still being answered, and the connections unless another target uses them."""
         await self._sender.aclose()
@@ -133,6 +137,9 @@ class OwnClientLane:
             vars(self._view).update((name, value) for name, value in state.items() if value is not None)  # what the view found out stays
             self._view._client = self._bounded  # noqa: SLF001 - SDKs read failed answers whole, whatever their size
         return self._view
+
+    async def connect(self) -> None:
+        """Nothing: the client's own pool opens connections with requests alone."""
 
     async def aclose(self) -> None:
         """The client is the caller's to close."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
@@ -25,6 +26,10 @@ KEEPALIVE_S = 30.0  # reused within a burst, gone before a load balancer (60 s i
 SUSPECT_S = 5.0  # a call given up after so long without an answer: the kept connections to that host may be as dead as its own
 MAX_HEAD_FIELD_BYTES = 32 * 1024  # of one header; aiohttp takes 128 of them
 LARGE_BYTES = 1024 * 1024  # from here on aiohttp is given a file, which it writes piece by piece
+
+
+class _Connected(Exception):
+    """The connection stands; nothing more is to be done with it."""
 
 
 class SessionAnswer:
@@ -109,6 +114,25 @@ class Sender:
         answer = SessionAnswer(response, self._transport.max_body_bytes)
         self._answers.add(answer)
         return answer
+
+    async def connect(self) -> None:
+        """Open a connection, TLS and proxy included, and keep it for the first request. Nothing is sent to the server."""
+        from yarl import URL
+
+        session = self._of_loop()
+
+        async def only(request: Any, _: Any) -> Any:
+            (await session.connector.connect(request, [], self._settings["timeout"])).release()
+            raise _Connected
+
+        with suppress(_Connected):  # aiohttp writes the request, whose host, proxy and certificates are those of any other
+            await session.client.get(URL(self._transport.address), middlewares=(only,), **self._settings)
+
+    def _of_loop(self) -> Session:
+        session = self._session
+        if session is None or session.loop is not asyncio.get_running_loop() or session.is_closed:
+            session = self._open()
+        return session
 
     def _open(self) -> Session:
         import aiohttp

@@ -211,6 +211,10 @@ class OpenAIProvider:
             request_id=number,
         )
 
+    async def warm(self) -> None:
+        """Open a connection for the first request; nothing is sent."""
+        await self._exchange.connect()
+
     async def aclose(self) -> None:
         """Close all connections."""
         await self._exchange.aclose()
