@@ -38,6 +38,19 @@ def test_cached_tokens_are_cheaper():
     assert price.cost(Usage(input_tokens=1000, cached_tokens=900)) < price.cost(Usage(input_tokens=1000))
 
 
+def test_what_is_written_for_an_hour_costs_more_where_the_list_says_so():
+    """Anthropic charges 1.25 times the input for five minutes and twice for an hour; OpenAI nothing beside the input."""
+    price = Price(Target("anthropic:claude-sonnet-4-5"))
+    fresh = price.cost(Usage(input_tokens=1000))
+    assert price.cost(Usage(input_tokens=1000, cache_write_tokens=1000)) == pytest.approx(1.25 * fresh)
+    assert price.cost(Usage(input_tokens=1000, cache_write_tokens=1000, cache_write_1h_tokens=1000)) == pytest.approx(2 * fresh)
+    mixed = Usage(input_tokens=2000, cached_tokens=1000, cache_write_tokens=500, cache_write_1h_tokens=200)
+    assert price.cost(mixed) == pytest.approx(fresh * (0.5 + 0.1 + 0.3 * 1.25 + 0.2 * 2))
+    openai = Price(Target("openai:gpt-5-mini"))
+    written = Usage(input_tokens=1000, cache_write_tokens=1000, cache_write_1h_tokens=1000)
+    assert openai.cost(written) == pytest.approx(openai.cost(Usage(input_tokens=1000)))
+
+
 def test_sounds_have_a_price_of_their_own():
     """Gemini 2.5 Flash hears at $1.00 per million tokens and reads at $0.30; counts that overlap break nothing."""
     price = Price(Target("google:gemini-2.5-flash"))

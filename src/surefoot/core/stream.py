@@ -76,6 +76,7 @@ class Outcome:
 
 
 OnFinished = Callable[[Outcome], None]
+AtEnd = Callable[[Delta, list[Delta], Usage | None], Delta]  # the last delta, those before it, the usage they told -> the last delta
 
 
 class Source(Protocol):
@@ -96,13 +97,14 @@ class Stream:
     """
 
     __slots__ = (
-        "__weakref__", "_cancels", "_failure", "_head", "_idle_s", "_idle_timer", "_reader", "_silent_s", "_source", "_waiting_since",
-        "_watchers",
+        "__weakref__", "_at_end", "_cancels", "_failure", "_head", "_idle_s", "_idle_timer", "_reader", "_silent_s", "_source",
+        "_waiting_since", "_watchers",
         "deltas", "finish_reason", "outcome", "target", "usage",
     )  # fmt: skip
 
-    def __init__(self, source: Source, *, target: str = "") -> None:
+    def __init__(self, source: Source, *, target: str = "", at_end: AtEnd | None = None) -> None:
         self._source = source
+        self._at_end = at_end
         self._watchers: list[OnFinished] = []
         self._head = 0  # deltas below this index were delivered to the reader
         self._failure: BaseException | None = None
@@ -176,12 +178,18 @@ class Stream:
         finally:
             self._reader = None
             waiting_since, self._waiting_since = self._waiting_since, None
+        return self._noted(delta, waiting_since)
+
+    def _noted(self, delta: Delta, waiting_since: float | None) -> Delta:
+        """Record what came; `waiting_since` is when it began to be waited for."""
         if waiting_since is not None:  # a ping does not end a silence
             self._silent_s = 0.0 if delta.is_content else self._silent_s + asyncio.get_running_loop().time() - waiting_since
-        if delta.usage is not None:
-            self.usage = delta.usage  # snapshots are cumulative: the last one wins
         if delta.finish_reason is not None:
             self.finish_reason = delta.finish_reason
+            if self._at_end is not None:
+                delta = self._at_end(delta, self.deltas, self.usage)
+        if delta.usage is not None:
+            self.usage = delta.usage  # snapshots are cumulative: the last one wins
         self.deltas.append(delta)
         return delta
 
@@ -289,13 +297,13 @@ def _closed(task: asyncio.Task[None]) -> None:
         task.exception()  # a connection that fails while being dropped is dropped
 
 
-async def open_stream(source: Source, *, target: str = "") -> Stream:
+async def open_stream(source: Source, *, target: str = "", at_end: AtEnd | None = None) -> Stream:
     """Read up to the first content (or the end) of `source`; holding the Stream means the first token arrived, or that the model thinks.
 
     A fault before it is raised as itself, so that retry and fallback stay invisible. An answer with no content at all is still a
-    stream if it has its terminal marker.
+    stream if it has its terminal marker. `at_end` completes the last delta before anybody sees it.
     """
-    stream = Stream(source, target=target)
+    stream = Stream(source, target=target, at_end=at_end)
     try:
         while True:
             delta = await stream._read()  # noqa: SLF001 - same module, one class

@@ -25,6 +25,8 @@ class Usage(Struct, Documented, frozen=True, kw_only=True, omit_defaults=True, g
     """Those of the input that the vendor read from its prompt cache, at a lower price."""
     cache_write_tokens: int = 0
     """Those of the input that the vendor wrote into its prompt cache, at a higher price (Anthropic)."""
+    cache_write_1h_tokens: int = 0
+    """Those of the written ones that the vendor keeps for an hour instead of five minutes, at a price of their own (Anthropic)."""
     reasoning_tokens: int = 0
     """Those of the output that were thoughts; 0 also where the vendor does not count them apart."""
     audio_input_tokens: int = 0

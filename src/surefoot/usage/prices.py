@@ -33,7 +33,9 @@ class Rates(Struct, Documented, frozen=True, kw_only=True):
     cached: float
     """US dollars an input token read from the vendor's prompt cache."""
     written: float
-    """US dollars an input token written into it."""
+    """US dollars an input token written into it, to be kept for minutes."""
+    kept: float = 0.0
+    """US dollars an input token written into it, to be kept for an hour."""
     output: float
     """US dollars an output token, reasoning included."""
     up_to: int
@@ -42,10 +44,12 @@ class Rates(Struct, Documented, frozen=True, kw_only=True):
     def cost(self, usage: Usage) -> float:
         """US dollars for `usage`."""
         fresh = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
+        written = usage.cache_write_tokens - usage.cache_write_1h_tokens
         return (
             fresh * self.fresh
             + usage.cached_tokens * self.cached
-            + usage.cache_write_tokens * self.written
+            + written * self.written
+            + usage.cache_write_1h_tokens * self.kept
             + usage.output_tokens * self.output
         )
 
@@ -144,18 +148,19 @@ def rates(provider: str, model: str) -> Rates | None:
             Usage(input_tokens=size),
             Usage(input_tokens=size, cached_tokens=size),
             Usage(input_tokens=size, cache_write_tokens=size),
+            Usage(input_tokens=size, cache_write_tokens=size, cache_write_1h_tokens=size),
             Usage(output_tokens=size),
         )
     ]
     if zero is None or None in asked:
         return None
-    fresh, cached, written, output = (one / size for one in asked if one is not None)
-    found = Rates(fresh=fresh, cached=cached, written=written, output=output, up_to=-1)
+    fresh, cached, written, kept, output = (one / size for one in asked if one is not None)
+    found = Rates(fresh=fresh, cached=cached, written=written, kept=kept, output=output, up_to=-1)
     for size in SIZES if zero == 0 else ():
         third = size // 3
         for usage in (
             Usage(input_tokens=size, output_tokens=size),
-            Usage(input_tokens=size, cached_tokens=third, cache_write_tokens=third, output_tokens=7),
+            Usage(input_tokens=size, cached_tokens=third, cache_write_tokens=third, cache_write_1h_tokens=third // 2, output_tokens=7),
             Usage(input_tokens=size, cached_tokens=size, output_tokens=third),
         ):
             listed = _listed(provider, model, usage)
@@ -177,6 +182,7 @@ def _listed(provider: str, model: str, usage: Usage) -> float | None:
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cached_tokens or None,
         cache_write_tokens=usage.cache_write_tokens or None,
+        **({"cache_write_1h_tokens": usage.cache_write_1h_tokens} if usage.cache_write_1h_tokens else {}),
         input_audio_tokens=heard or None,
         cache_audio_read_tokens=0 if heard and usage.cached_tokens else None,
         output_audio_tokens=min(usage.audio_output_tokens, usage.output_tokens) or None,

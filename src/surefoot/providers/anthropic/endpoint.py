@@ -21,6 +21,7 @@ from surefoot.providers.anthropic.messages import vendor_of
 from surefoot.providers.anthropic.requests import MAX_TOKENS, AnthropicDialect, chat_body
 from surefoot.providers.anthropic.responses import AnthropicContext, chat_reply
 from surefoot.providers.anthropic.stream import AnthropicChatReader
+from surefoot.providers.http.answers.counts import with_usage
 from surefoot.providers.http.direct import DirectLane
 from surefoot.providers.http.exchange import Exchange, Lane, missing_extra, options_of, texts
 from surefoot.providers.http.faults import ErrorBoundary, fault_of, request_id
@@ -82,7 +83,7 @@ class AnthropicProvider:
 
         if not call.stream:
             data, answer, endpoint = await self._exchange.whole(PATH, body.data, call)
-            return chat_reply(data, answer.headers.get("content-type", ""), asked(answer, endpoint))
+            return with_usage(chat_reply(data, answer.headers.get("content-type", ""), asked(answer, endpoint)), call.request)
 
         def reader(answer: UnreadBody, endpoint: ErrorBoundary) -> AnthropicChatReader:
             return AnthropicChatReader(asked(answer, endpoint))

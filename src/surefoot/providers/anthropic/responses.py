@@ -12,6 +12,7 @@ from surefoot.core._tool_calls import checked_tool_call, is_runnable
 from surefoot.errors import SurefootError
 from surefoot.providers.anthropic.blocks import AnswerContent, content_of, plain_text, sealed
 from surefoot.providers.http import finish as _finish
+from surefoot.providers.http.answers.counts import count
 from surefoot.providers.http.faults import malformed
 from surefoot.providers.http.reading import decoded, failed, is_error_instead, new_call_id, unreadable
 from surefoot.providers.http.redact import snippet
@@ -59,18 +60,15 @@ def usage_of(usage: dict[str, Any] | None) -> Usage:
     """Tokens billed. The API counts cached input apart; ours include it."""
     if not usage:
         return Usage(estimated=True)
-
-    def count(where: Any, name: str) -> int:
-        value = where.get(name) if isinstance(where, dict) else None
-        return int(value) if isinstance(value, int | float) and value > 0 else 0
-
     read, written = count(usage, "cache_read_input_tokens"), count(usage, "cache_creation_input_tokens")
+    output = count(usage, "output_tokens")
     return Usage(
         input_tokens=count(usage, "input_tokens") + read + written,
-        output_tokens=count(usage, "output_tokens"),
+        output_tokens=output,
         cached_tokens=read,
         cache_write_tokens=written,
-        reasoning_tokens=count(usage.get("output_tokens_details"), "thinking_tokens"),
+        cache_write_1h_tokens=min(count(usage.get("cache_creation"), "ephemeral_1h_input_tokens"), written),
+        reasoning_tokens=min(count(usage.get("output_tokens_details"), "thinking_tokens"), output),
     )
 
 

@@ -12,6 +12,7 @@ from surefoot.providers.anthropic.blocks import content_of, sealed
 from surefoot.providers.anthropic.responses import AnthropicContext, StopDetails, check_not_empty, usage_of
 from surefoot.providers.http import finish as _finish
 from surefoot.providers.http.answers import lenient
+from surefoot.providers.http.answers.counts import larger
 from surefoot.providers.http.answers.lenient import Halves, raw_text
 from surefoot.providers.http.faults import malformed
 from surefoot.providers.http.reading import decoded, failed, is_error_instead, read_event
@@ -161,8 +162,8 @@ class AnthropicChatReader:
             self._stop, self._details, self.finished, self._tail = reason, details, True, data
 
     def _count(self, usage: dict[str, Any] | None) -> None:
-        """Counts are cumulative: a later one replaces an earlier one, what is not named again stays."""
-        self._usage.update({name: value for name, value in (usage or {}).items() if value is not None})
+        """Counts are cumulative: of two the larger, what is not named again stays."""
+        self._usage = larger(self._usage, usage) or {}
 
     def _start(self, index: int, raw: Raw, out: list[Delta]) -> None:
         block = decoded(_begun, bytes(raw), "", target=self._asked.target, request_id=self._asked.request_id)

@@ -22,6 +22,7 @@ from surefoot.providers.google.facts import PROVIDERS
 from surefoot.providers.google.lanes import is_vertex, lane_for
 from surefoot.providers.google.requests import GoogleDialect, chat_body, embed_body, path_of
 from surefoot.providers.google.responses import GoogleChatReader, chat_reply, vectors
+from surefoot.providers.http.answers.counts import counted, with_usage
 from surefoot.providers.http.exchange import Exchange, options_of, texts
 from surefoot.providers.http.faults import ErrorBoundary, fault_of, malformed
 from surefoot.providers.http.reading import ReadingContext
@@ -115,7 +116,7 @@ class GoogleProvider:
         self._notes.emit(call, model, left_out)
         if not call.stream:
             data, answer, endpoint = await self._exchange.whole(path, body, call)
-            return chat_reply(data, answer.headers.get("content-type", ""), self._asked(call, endpoint))
+            return with_usage(chat_reply(data, answer.headers.get("content-type", ""), self._asked(call, endpoint)), call.request)
 
         def reader(answer: UnreadBody, endpoint: ErrorBoundary) -> GoogleChatReader:
             del answer
@@ -155,7 +156,7 @@ class GoogleProvider:
             matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
         return EmbedReply(
             vectors=matrix,
-            usage=usage,
+            usage=counted(usage, request, "", target=name),
             model=self.target.model,
             target=name,
             space=self._space(dimensions, is_unit=request.unit_length),

@@ -27,6 +27,7 @@ from surefoot.providers.google.parts import (
     sealed_text,
 )
 from surefoot.providers.http import finish as _finish
+from surefoot.providers.http.answers.counts import count, larger
 from surefoot.providers.http.answers.lenient import Halves, raw_text, value_of
 from surefoot.providers.http.faults import malformed
 from surefoot.providers.http.reading import (
@@ -99,26 +100,23 @@ def usage_of(told: dict[str, Any] | None) -> Usage:
     """Tokens billed, with details. Gemini counts thoughts beside the answer; here outputs include them."""
     if not told:
         return Usage(estimated=True)
-    thoughts = _count(told, "thoughtsTokenCount")
+    thoughts = count(told, "thoughtsTokenCount")
+    inputs = count(told, "promptTokenCount") + count(told, "toolUsePromptTokenCount")
+    outputs = count(told, "candidatesTokenCount") + thoughts
     return Usage(
-        input_tokens=_count(told, "promptTokenCount") + _count(told, "toolUsePromptTokenCount"),
-        output_tokens=_count(told, "candidatesTokenCount") + thoughts,
-        cached_tokens=_count(told, "cachedContentTokenCount"),
+        input_tokens=inputs,
+        output_tokens=outputs,
+        cached_tokens=min(count(told, "cachedContentTokenCount"), inputs),
         reasoning_tokens=thoughts,
         audio_input_tokens=_audio(told, "promptTokensDetails"),
         audio_output_tokens=_audio(told, "candidatesTokensDetails"),
     )
 
 
-def _count(where: Any, name: str) -> int:
-    value = where.get(name) if isinstance(where, dict) else None
-    return int(value) if isinstance(value, int | float) and value > 0 else 0
-
-
 def _audio(told: dict[str, Any], name: str) -> int:
     rows = told.get(name)
     rows = rows if isinstance(rows, list) else []
-    return sum(_count(row, "tokenCount") for row in rows if isinstance(row, dict) and row.get("modality") == "AUDIO")
+    return sum(count(row, "tokenCount") for row in rows if isinstance(row, dict) and row.get("modality") == "AUDIO")
 
 
 def _blocked(answer: _Answer, asked: ReadingContext) -> None:
@@ -177,7 +175,8 @@ class GoogleChatReader:
         self._last = data
         self._id = answer.response_id or self._id
         self._model = answer.model_version or self._model
-        self._usage = answer.usage_metadata or self._usage  # snapshots are cumulative: the last one wins
+        if answer.usage_metadata:
+            self._usage = larger(self._usage, answer.usage_metadata)
         _blocked(answer, self._asked)
         for candidate in answer.candidates or ():
             if not candidate.index:  # further candidates are not ours to tell apart

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from surefoot.core.stream import Source, Stream, open_stream
 from surefoot.errors import AuthFailed, Fault, MalformedReply, Misconfigured, SurefootError, Transient
 from surefoot.providers.http import aws_events
+from surefoot.providers.http.answers.counts import EndOfStream
 from surefoot.providers.http.body import NO_EXTRA, Extra, extra_of
 from surefoot.providers.http.faults import BodyTooLarge, ErrorBoundary, InFlight, fault, malformed, rate_headers, request_id
 from surefoot.providers.http.redact import snippet
@@ -144,9 +145,12 @@ class Exchange:
         What an answer begins with tells a stream of events, for some servers call theirs text or JSON.
         """
         answer, boundary = await self.send(path, body, call)
+        end = EndOfStream(call.request, self.target)
         content_type = answer.headers.get("content-type", "").lower()
         if content_type.startswith(aws_events.CONTENT_TYPE):
-            return await open_stream(EventSource(aws_events.AwsEvents(answer), reader(answer, boundary), boundary), target=self.target)
+            return await open_stream(
+                EventSource(aws_events.AwsEvents(answer), reader(answer, boundary), boundary), target=self.target, at_end=end
+            )
         if content_type and not content_type.startswith("text/event-stream"):
             begun = await self._begun(answer, boundary)
             if not begun.is_events:
@@ -154,10 +158,10 @@ class Exchange:
                 if not data.removeprefix(BOM).lstrip().startswith((b"{", b"[")):
                     raise malformed(self.target, no_stream(data, content_type, key=boundary.key), request_id=request_id(answer.headers))
                 if not is_several(data):
-                    return await open_stream(whole(data, answer, boundary), target=self.target)
+                    return await open_stream(whole(data, answer, boundary), target=self.target, at_end=end)
                 begun = BegunBody(answer, data)
             answer = begun
-        return await open_stream(EventSource(answer, reader(answer, boundary), boundary), target=self.target)
+        return await open_stream(EventSource(answer, reader(answer, boundary), boundary), target=self.target, at_end=end)
 
     async def _begun(self, answer: UnreadBody, boundary: ErrorBoundary) -> BegunBody:
         """`answer`, of which enough has been read to know what it is; the connection is dropped if that fails."""

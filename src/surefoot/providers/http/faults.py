@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote
 
 from surefoot.errors import (
     AttemptTimedOut,
@@ -95,7 +96,7 @@ def fault(
     """
     about = Told(message=note) if note else told(body)
     if 300 <= status < 400 and "location" in headers:
-        about = Told(message=f"the server is to be found at {headers['location'][:READ_CHARS]}; redirects are not followed, for the key "
+        about = Told(message=f"the server is to be found at {_place(headers['location'])}; redirects are not followed, for the key "
                              "would go along: if that address is right, set base_url to it")  # fmt: skip
     elif not about.is_error:
         about = Told(message=f"the answer is {snippet(body, headers.get('content-type', ''), key=key)}")
@@ -106,6 +107,14 @@ def fault(
     if asked in {"true", "false"}:  # OpenAI and Anthropic know better than a status
         refused.retryable = asked == "true"
     return refused
+
+
+def _place(location: str) -> str:
+    """An address without its query, and with no letter escaped: behind escapes a key would not be seen, and so not be masked."""
+    place = location[:READ_CHARS].partition("?")[0].partition("#")[0]
+    for _ in range(3):
+        place = unquote(place)
+    return place
 
 
 def _hint_s(status: int, headers: Mapping[str, str], about: Told) -> float | None:

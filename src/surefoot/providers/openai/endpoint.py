@@ -16,6 +16,7 @@ from surefoot.core.stream import Stream
 from surefoot.errors import BadRequest, Misconfigured, NotFound, SurefootError
 from surefoot.facts import ModelFacts, model_of, provider_of
 from surefoot.providers._parameters import LeftOutNotes
+from surefoot.providers.http.answers.counts import counted, with_usage
 from surefoot.providers.http.body import checked_name
 from surefoot.providers.http.direct import DirectLane
 from surefoot.providers.http.exchange import Exchange, Lane, missing_extra, options_of, texts
@@ -162,7 +163,8 @@ class OpenAIProvider:
         vendor = f"{'openai' if api == 'chat' else RESPONSES}/{self._netloc}"
         if not call.stream:
             data, answer, endpoint = await self._exchange.whole(path, body, call)
-            return read_whole(data, answer.headers.get("content-type", ""), self._asked(call, answer, endpoint, vendor))
+            reply = read_whole(data, answer.headers.get("content-type", ""), self._asked(call, answer, endpoint, vendor))
+            return with_usage(reply, call.request)
 
         def reader(answer: UnreadBody, endpoint: ErrorBoundary) -> EventReader:
             return read_events(self._asked(call, answer, endpoint, vendor))
@@ -204,7 +206,7 @@ class OpenAIProvider:
             matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
         return EmbedReply(
             vectors=matrix,
-            usage=usage,
+            usage=counted(usage, request, "", target=name),
             model=model or self.target.model,
             target=name,
             space=self._space(dimensions, is_unit=request.unit_length),

@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 from surefoot.core._tool_calls import checked_tool_call, is_runnable
 from surefoot.errors import SurefootError
 from surefoot.providers.http import finish as _finish
+from surefoot.providers.http.answers.counts import count
 from surefoot.providers.http.faults import malformed
 from surefoot.providers.http.reading import ReadingContext, check_not_empty, failed, is_error_instead, new_call_id, stacked, unreadable
 from surefoot.providers.http.reading import decoded as decoded_as
@@ -42,29 +43,36 @@ class _OpenAIVectors(Struct):
 
 _vectors = msgspec.json.Decoder(_OpenAIVectors)
 
+PLAIN_COUNTS = 3  # fields of a usage that has no details: prompt, completion, total
 PLAIN_END = AnswerEnd()  # of an answer that is text and calls
 
 
 def usage_of(usage: dict[str, Any] | None) -> Usage:
-    """Tokens billed, with details; zeros and `estimated` where the server did not say."""
+    """Tokens billed, with details; zeros and `estimated` where the server did not say.
+
+    DeepSeek, Moonshot and gateways to Anthropic count cached tokens beside the prompt's details, others under the Responses API's names.
+    """
     if not usage:
         return Usage(estimated=True)
     inputs, outputs = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    if not inputs and not outputs and "prompt_cache_hit_tokens" not in usage:
-        return Usage(input_tokens=_count(usage, "prompt_tokens"), output_tokens=_count(usage, "completion_tokens"))
+    prompt = count(usage, "prompt_tokens", "input_tokens", "prompt_eval_count")
+    answer = count(usage, "completion_tokens", "output_tokens", "eval_count")
+    if not (prompt and answer) and (total := count(usage, "total_tokens")) > prompt + answer:
+        prompt, answer = prompt or total - answer, answer or (total - prompt if prompt else 0)
+    if not inputs and not outputs and len(usage) <= PLAIN_COUNTS:
+        return Usage(input_tokens=prompt, output_tokens=answer)
+    cached = count(inputs, "cached_tokens") or count(usage, "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
+    written = count(inputs, "cache_write_tokens", "cache_creation_tokens") or count(usage, "cache_creation_input_tokens")
+    cached = min(cached, prompt)
     return Usage(
-        input_tokens=_count(usage, "prompt_tokens"),
-        output_tokens=_count(usage, "completion_tokens"),
-        cached_tokens=_count(inputs, "cached_tokens") or _count(usage, "prompt_cache_hit_tokens"),
-        reasoning_tokens=_count(outputs, "reasoning_tokens"),
-        audio_input_tokens=_count(inputs, "audio_tokens"),
-        audio_output_tokens=_count(outputs, "audio_tokens"),
+        input_tokens=prompt,
+        output_tokens=answer,
+        cached_tokens=cached,
+        cache_write_tokens=min(written, prompt - cached),
+        reasoning_tokens=min(count(outputs, "reasoning_tokens"), answer),
+        audio_input_tokens=count(inputs, "audio_tokens"),
+        audio_output_tokens=count(outputs, "audio_tokens"),
     )
-
-
-def _count(where: Any, name: str) -> int:
-    value = where.get(name) if isinstance(where, dict) else None
-    return int(value) if isinstance(value, int | float) and value > 0 else 0
 
 
 def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatReply:

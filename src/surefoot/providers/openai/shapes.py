@@ -60,6 +60,7 @@ class AnswerChoice(Struct):
     delta: Said | None = None
     finish_reason: str | None = None
     logprobs: Raw = NO_RAW
+    usage: dict[str, Any] | None = None  # Moonshot's, at a stream's end
     error: Raw = Raw()  # a union with None would refuse an object
 
 
@@ -69,6 +70,7 @@ class ChatAnswer(Struct):
     id: str | int | None = None
     choices: list[AnswerChoice] | None = None
     usage: dict[str, Any] | None = None
+    x_groq: Raw = NO_RAW  # Groq's, with the usage at a stream's end
     model: str | None = None
     object: str | None = None
     citations: Raw = NO_RAW  # Perplexity's and xAI's addresses

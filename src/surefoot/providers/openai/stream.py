@@ -9,6 +9,7 @@ from msgspec import Raw
 
 from surefoot.providers._merge import merged
 from surefoot.providers.http.answers import lenient
+from surefoot.providers.http.answers.counts import larger
 from surefoot.providers.http.answers.lenient import Halves
 from surefoot.providers.http.reading import ReadingContext, check_not_empty, failed, is_error_instead, new_call_id, unreadable_event
 from surefoot.providers.http.sse import is_end_mark
@@ -58,9 +59,10 @@ class OpenAIChatReader:
                 self.done = True
                 return
             chunk, unknown = self._decoded(data)
-        if chunk.usage:
-            self._usage = chunk.usage  # snapshots are cumulative: the last one wins
         choices = chunk.choices
+        if chunk.usage or chunk.x_groq is not NO_RAW or (choices and choices[0].usage):
+            for usage in (chunk.usage, usage_in(chunk.x_groq), choices[0].usage if choices else None):
+                self._usage = larger(self._usage, usage)
         if not choices:  # Azure's first chunk, the usage chunk, a ping
             if failed(chunk.error) or chunk.object == "error" or (choices is None and is_error_instead(data)):
                 raise self._asked.emit(data)
@@ -222,6 +224,13 @@ class OpenAIChatReader:
         answer, unknown = decoded(raw_json)
         choice = answer.choices[0] if answer.choices else AnswerChoice()
         return end_of(answer, choice, choice.message or Said(), unknown, vendor=self._asked.vendor, raw_json=raw_json)
+
+
+def usage_in(extra: Raw) -> dict[str, Any] | None:
+    """The usage among a server's own fields; None where there is none."""
+    found = lenient.value_of(extra)
+    usage = found.get("usage") if isinstance(found, dict) else None
+    return usage if isinstance(usage, dict) else None
 
 
 def _blocks(before: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:

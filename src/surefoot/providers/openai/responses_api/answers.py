@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 
 from surefoot.core._tool_calls import checked_tool_call, is_runnable
 from surefoot.providers.http.answers import lenient
+from surefoot.providers.http.answers.counts import count
 from surefoot.providers.http.body import sound_type
 from surefoot.providers.http.faults import malformed
 from surefoot.providers.http.reading import ReadingContext, check_not_empty, decoded, failed, new_call_id
@@ -207,19 +208,16 @@ def usage_of(usage: dict[str, Any] | None) -> Usage:
     """Tokens billed, with details; zeros and `estimated` where the server did not say."""
     if not usage:
         return Usage(estimated=True)
-    inputs, outputs = usage.get("input_tokens_details") or {}, usage.get("output_tokens_details") or {}
+    inputs, outputs = usage.get("input_tokens_details"), usage.get("output_tokens_details")
+    prompt, answer = count(usage, "input_tokens", "prompt_tokens"), count(usage, "output_tokens", "completion_tokens")
+    cached = min(count(inputs, "cached_tokens"), prompt)
     return Usage(
-        input_tokens=_count(usage, "input_tokens"),
-        output_tokens=_count(usage, "output_tokens"),
-        cached_tokens=_count(inputs, "cached_tokens"),
-        cache_write_tokens=_count(inputs, "cache_write_tokens"),
-        reasoning_tokens=_count(outputs, "reasoning_tokens"),
+        input_tokens=prompt,
+        output_tokens=answer,
+        cached_tokens=cached,
+        cache_write_tokens=min(count(inputs, "cache_write_tokens"), prompt - cached),
+        reasoning_tokens=min(count(outputs, "reasoning_tokens"), answer),
     )
-
-
-def _count(where: Any, name: str) -> int:
-    value = where.get(name) if isinstance(where, dict) else None
-    return int(value) if isinstance(value, int | float) and value > 0 else 0
 
 
 def finish_of(answer: ResponseBody, *, has_calls: bool, refusal: str) -> FinishReason:
