@@ -17,6 +17,9 @@ GOOD = """
 targets = ["openai:gpt-5-mini", "local:extractive"]
 [chat.default.policy]
 deadline_s = 60
+[chat.default.options]
+temperature = 0
+extra = { top_k = 3 }
 [chat.pair]
 targets = [["openai:gpt-5-mini", "openai:b"], "local:extractive"]
 [target."openai:gpt-5-mini"]
@@ -40,6 +43,7 @@ def test_a_file_becomes_models(tmp_path):
     assert models.chat().targets == ("openai:gpt-5-mini", "local:extractive")
     assert models.chat().policy.deadline_s == 60
     assert models.chat("pair").targets == ("openai:gpt-5-mini", "openai:b", "local:extractive")
+    assert "temperature=0" in models.chat().describe()
     assert models.chat() is models.chat("default")
     assert models.names("chat") == ("default", "pair")
 
@@ -51,11 +55,13 @@ def test_a_file_becomes_models(tmp_path):
         ("deadline_s", "deadline_ms", ["line 5", "'deadline_s'"]),
         ("deadline_s = 60", 'deadline_s = "60"', ["line 5", "deadline_s"]),
         ("deadline_s = 60", "deadline_s = -1", ["deadline_s"]),
-        ("[chat.pair]", "[chta.pair]", ["line 6", "'chat'"]),
-        ("requests_per_minute", "request_per_minute", ["line 9", "'requests_per_minute'"]),
-        ('[target."openai:b"]', '[target."openai:c"]', ["line 11", "used by no model", "openai:b"]),
+        ("[chat.pair]", "[chta.pair]", ["line 9", "'chat'"]),
+        ("requests_per_minute", "request_per_minute", ["line 12", "'requests_per_minute'"]),
+        ('[target."openai:b"]', '[target."openai:c"]', ["line 14", "used by no model", "openai:b"]),
         ('targets = ["openai:gpt-5-mini", "local:extractive"]', "", ["line 2", "needs targets"]),
         ('"local:extractive"]\n[chat.default', "7]\n[chat.default", ["not 7"]),
+        ("temperature", "temprature", ["line 7", "'temperature'"]),
+        ("temperature = 0", 'temperature = "0"', ["line 7", "finite number"]),
         ("[chat.default]", "[chat.default", ["not TOML", "line 2"]),
     ],
 )

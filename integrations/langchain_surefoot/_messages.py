@@ -9,8 +9,8 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, FunctionMessage, HumanMessage, SystemMessage, ToolMessage
 from msgspec.structs import replace
 
-from langchain_surefoot._blocks import marks_cache, parts, placed
 from surefoot.core.carried import KEY, restored
+from surefoot.core.content import marks_cache, parts, placed
 from surefoot.errors import BadRequest
 from surefoot.facts import protocol_of
 from surefoot.text import json_text, plain

@@ -12,9 +12,9 @@ from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 
-from langchain_surefoot._blocks import KEPT
 from langchain_surefoot._messages import TOOL_SIGNATURES, messages_in
 from surefoot.core.carried import KEY, carried
+from surefoot.core.content import KEPT
 from surefoot.history import History
 from surefoot.types import File, Image, Message, Opaque, Part, Reasoning, Text
 

@@ -5,6 +5,8 @@ targets = ["openai:gpt-5-mini", ["openai:a", "openai:b"]]      an inner list sha
 cache = "sqlite:.surefoot/cache.db"
 [chat.default.policy]
 deadline_s = 60
+[chat.default.options]                                          what every call says, unless it says otherwise
+temperature = 0
 [chat.default.semantic]                                         cached answers also for the same question in other words
 embed = "local:multilingual-e5-small"
 [embed.default]
@@ -30,7 +32,7 @@ from surefoot._documented import Documented
 from surefoot._toml_lines import KeyPath, TomlLines
 from surefoot.credentials import at_hand
 from surefoot.errors import Misconfigured
-from surefoot.models.chat import ChatModel
+from surefoot.models.chat import ChatModel, ChatOptions, checked
 from surefoot.models.embed import EmbedModel
 from surefoot.providers import registry
 from surefoot.secret import Secret, locals_cleared
@@ -41,7 +43,7 @@ LOCAL_SERVERS = ((11434, "Ollama"), (8080, "llama.cpp"), (8000, "vLLM"), (1234, 
 PROBE_S = 0.3  # a server on this machine answers in milliseconds or is not there
 SECTIONS = ("chat", "embed", "target")
 MODEL_KEYS = ("targets", "policy", "cache", "ledger", "log")
-CHAT_KEYS = (*MODEL_KEYS, "semantic")
+CHAT_KEYS = (*MODEL_KEYS, "semantic", "options")
 TARGET_KEYS = tuple(name for name in Target.__struct_fields__ if name not in {"name", "client"})
 POLICY_KEYS = Policy.__struct_fields__
 UNITS = ("_s", "_ms", "_usd", "_tokens", "_per_minute", "_per_target", "_calls")
@@ -244,9 +246,21 @@ class _ConfigReader:
             "ledger": values.get("ledger"),
             "log": values.get("log", False),
         }
+        if "options" in values:
+            found |= self._options(self._table(values["options"], (*path, "options")), where, (*path, "options"))
         if "semantic" in values:
             found["semantic"] = self._semantic(values["semantic"], where, targets, (*path, "semantic"))
         return found
+
+    def _options(self, values: Mapping[str, Any], where: str, path: KeyPath) -> dict[str, Any]:
+        """What a chat model says of every call."""
+        self._known(values, tuple(ChatOptions.__annotations__), f"key in {where[:-1]}.options]", path)
+        for name, value in values.items():
+            try:
+                checked({name: value})
+            except Misconfigured as error:
+                self._fail((*path, name), f"{where[:-1]}.options]: {error}")
+        return dict(values)
 
     def _table(self, values: Any, path: KeyPath) -> dict[str, Any]:
         if not isinstance(values, dict):

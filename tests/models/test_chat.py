@@ -8,12 +8,14 @@ import pickle  # noqa: TID251 - to show what happens when others pickle
 import threading
 import time
 
+import msgspec
 import pytest
 
 import surefoot
 from surefoot import ChatModel, EmbedModel, Message, Policy, Target
 from surefoot.errors import BadRequest, BatchFailed, ConnectionLost, DeadlineExceeded, DeadlineTooNear, Exhausted, Misconfigured, Overloaded
 from surefoot.testing import Pause, Scripted
+from surefoot.types import ChatRequest
 from tests.loops import ended, home_busy, in_a_thread
 
 QUICK = Policy(backoff_base_s=0.001, attempts=3, attempts_per_target=3)
@@ -170,6 +172,8 @@ def test_equal_targets_share_one_door():
         (lambda: ChatModel("openai:gpt-5-mini"), "OPENAI_API_KEY"),
         (lambda: ChatModel(Target("openai:m", api_key="env:NO_SUCH_VARIABLE")), "NO_SUCH_VARIABLE"),
         (lambda: ChatModel(Target("openai:m", requests_per_minute=0)), "requests_per_minute"),
+        (lambda: ChatModel(Scripted("x"), temprature=0), "temperature"),
+        (lambda: ChatModel(Scripted("x"), max_tokens=0), "counts from 1"),
         (lambda: surefoot.EmbedModel("local:no-such-model-here"), "surefoot[st]"),
     ],
 )
@@ -190,6 +194,9 @@ def test_bad_settings_fail_when_built_naming_the_remedy(build, word, monkeypatch
         ("hi", {"temprature": 1}, "temperature"),
         ("hi", {"max_tokens": 0}, "counts from 1"),
         (["text"], {}, "Message"),
+        ([{"role": "usr", "content": "x"}], {}, "'usr' is none of"),
+        ("hi", {"timeout": "soon"}, "number of seconds"),
+        ("hi", {"schema": "json"}, "JSON schema"),
         ("hi", {"deadline_s": -1}, "above 0"),
     ],
 )
@@ -251,6 +258,52 @@ def test_a_conversation_and_options_reach_the_provider():
     request = provider.requests[0]
     assert (request.temperature, request.max_tokens, request.stop) == (0.2, 200, ("END",))
     assert [message.role for message in request.messages] == ["system", "user"]
+
+
+def test_a_models_own_options_hold_for_every_call_unless_it_says_otherwise():
+    """Said once where the model is built; fields of `extra` are joined one by one."""
+    provider = Scripted("a", "b", "c", "d")
+    chat = ChatModel(provider, temperature=0, max_tokens=500, extra={"top_k": 1, "user": "u"})
+    chat.invoke("hi")
+    chat.invoke("hi", temperature=1, extra={"top_k": 2})
+    list(chat.stream("hi", max_tokens=None))
+    chat.batch(["hi"], seed=1)
+    said = [(one.temperature, one.max_tokens, one.seed, msgspec.json.decode(one.extra)) for one in provider.requests]
+    assert said == [
+        (0, 500, None, {"top_k": 1, "user": "u"}),
+        (1, 500, None, {"top_k": 2, "user": "u"}),
+        (0, None, None, {"top_k": 1, "user": "u"}),
+        (0, 500, 1, {"top_k": 1, "user": "u"}),
+    ]
+    assert "options: temperature=0, max_tokens=500, extra=..." in chat.describe()
+
+
+def test_a_request_says_of_itself_what_a_models_options_leave_open():
+    """Adapters hand over whole requests."""
+    provider = Scripted("a")
+    request = ChatRequest(messages=(Message.user("hi"),), temperature=1)
+    ChatModel(provider, temperature=0, seed=7, deadline_s=5, tags={"job": "nightly"}).invoke(request)
+    assert (provider.requests[0].temperature, provider.requests[0].seed) == (1, 7)
+
+
+def test_the_sdks_words_mean_what_they_mean_there():
+    """extra_headers, extra_query, extra_body and timeout, of a call or of a model."""
+    provider = Scripted("a", Pause(30))
+    chat = ChatModel(provider, extra_headers={"x-a": "b"})
+    chat.invoke("hi", extra_body={"top_k": 3}, extra_query={"q": 1}, timeout=None)
+    extra = {"extra_headers": {"x-a": "b"}, "extra_query": {"q": 1}, "extra_body": {"top_k": 3}}
+    assert msgspec.json.decode(provider.requests[0].extra) == extra
+    with pytest.raises((DeadlineExceeded, DeadlineTooNear)):
+        chat.invoke("hi", timeout=0.2)
+
+
+def test_messages_may_be_dicts():
+    """As OpenAI's clients write them, one or several, beside our own."""
+    provider = Scripted("a", "b")
+    chat = ChatModel(provider)
+    chat.invoke({"role": "user", "content": "hi"})
+    chat.invoke([Message.system("Be brief."), {"role": "user", "content": [{"type": "text", "text": "hi"}]}])
+    assert [request.messages[-1] for request in provider.requests] == [Message.user("hi")] * 2
 
 
 def test_a_busy_background_loop_takes_no_time_from_a_calls_deadline():

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 from surefoot import runtime
-from surefoot.errors import BatchFailed, SurefootError
+from surefoot.errors import BadRequest, BatchFailed, Misconfigured, SurefootError
+from surefoot.facts import protocol_of
 from surefoot.models._gather import gather
-from surefoot.models.requests import call_of, chat_request
+from surefoot.models.requests import SPELLED, call_of, chat_request, spelled, with_defaults
 from surefoot.models.streams import ChatStream, ChatStreamSync
 from surefoot.secret import Secret, emptied
 from surefoot.settings import Policy, Semantic
@@ -26,12 +28,13 @@ if TYPE_CHECKING:
 from surefoot.models.base import TargetLike, _asked, _Model
 from surefoot.models.embed import EmbedModel
 
-ChatInput: TypeAlias = "str | Message | Sequence[Message] | ChatRequest"
+ChatInput: TypeAlias = "str | Message | Mapping[str, Any] | Sequence[Message | Mapping[str, Any]] | ChatRequest"
 
 
 class ChatOptions(TypedDict, total=False):
-    """What may be said per call; the same words as ChatRequest's fields, and `deadline_s`, `tags`, `tenant`, `priority`.
+    """What may be said per call, or of a model for all its calls: ChatRequest's fields, and `deadline_s`, `tags`, `tenant`, `priority`.
 
+    `extra_headers`, `extra_query`, `extra_body` and `timeout` mean what they mean in the vendors' SDKs, for the call as a whole.
     `deadline_s=None` is no deadline, whatever the policy's is; one of an enclosing `scope` holds all the same.
     """
 
@@ -44,18 +47,23 @@ class ChatOptions(TypedDict, total=False):
     tools: Sequence[Tool | Mapping[str, Any]]
     tool_choice: str
     parallel_tool_calls: bool | None
-    schema: Schema | None
+    schema: Schema | Mapping[str, Any] | None
     model: str
     extra: Mapping[str, Any] | str
     deadline_s: float | None
     tenant: str
     priority: str
     tags: Mapping[str, str]
+    extra_headers: Mapping[str, str]
+    extra_query: Mapping[str, Any]
+    extra_body: Mapping[str, Any]
+    timeout: float | None
 
 
 class ChatModel(_Model):
     """A chat model that stays on its feet. Targets in order of preference; a list among them shares the load as equals.
 
+    Further keywords are options of every call, unless it says its own: `ChatModel("openai:m", temperature=0, max_tokens=500)`.
     `cache` is None, "memory", "sqlite:PATH", "redis://...", or a Store; `semantic=Semantic()` answers from it the same question in other
     words too. Raises Misconfigured for an unknown provider, a missing extra or key.
     """
@@ -67,8 +75,10 @@ class ChatModel(_Model):
         cache: str | Secret | Store | None = None,
         ledger: str | Path | Ledger | None = None,
         semantic: Semantic | None = None,
+        **options: Unpack[ChatOptions],
     ) -> None:
         """Check everything that can be checked without asking anybody; raises Misconfigured naming the remedy."""
+        self._options = checked(options) if options else {}
         cache = Secret(cache) if isinstance(cache, str) else cache  # an address may hold a password
         super().__init__(*targets, policy=policy, cache=cache, ledger=ledger)
         if semantic is not None:
@@ -136,11 +146,23 @@ class ChatModel(_Model):
         """
         return await runtime.arun(self._batch(self._calls(prompts, options), max_in_flight, return_exceptions, progress))
 
+    def describe(self) -> str:
+        """The layers, in order, with their settings, and the options of every call; no secrets."""
+        shown = ", ".join(f"{name}={'...' if name == 'extra' else repr(value)}" for name, value in self._options.items())
+        return f"{super().describe()}\noptions: {shown}" if shown else super().describe()
+
     def _call(self, prompt: ChatInput, options: Any, *, stream: bool = False) -> Any:
+        if self._options or not SPELLED.isdisjoint(options):
+            given, options = options, with_defaults(spelled(options), self._options, prompt)
+            given.clear()  # they may hold a header with a key
         if "extra" in options:
             with emptied(options):
-                return call_of(chat_request(prompt, options), options, stream=stream, listeners=self._listeners)
-        return call_of(chat_request(prompt, options), options, stream=stream, listeners=self._listeners)
+                return call_of(chat_request(prompt, options, self._protocol), options, stream=stream, listeners=self._listeners)
+        return call_of(chat_request(prompt, options, self._protocol), options, stream=stream, listeners=self._listeners)
+
+    @cached_property
+    def _protocol(self) -> str:
+        return protocol_of(self.targets[0])
 
     def _ask(self, prompt: ChatInput, options: Any) -> Coroutine[Any, Any, ChatReply]:
         call, handler = _asked(self._call(prompt, options)), self._stack.ready()
@@ -164,3 +186,13 @@ class ChatModel(_Model):
         if errors and not return_exceptions:
             raise BatchFailed(f"{len(errors)} of {len(replies)} failed; .replies holds the others", errors, replies=replies)
         return replies
+
+
+def checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's own options, checked as a call's are. Raises Misconfigured."""
+    said = dict(spelled(options))
+    try:
+        call_of(chat_request("question", said), said, stream=False, listeners=())
+    except BadRequest as error:
+        raise Misconfigured(f"ChatModel: {error}") from error
+    return said

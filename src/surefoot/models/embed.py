@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from surefoot import runtime
-from surefoot.models.requests import call_of, embed_request
+from surefoot.models.requests import call_of, embed_request, spelled
 from surefoot.secret import emptied
 from surefoot.types import EmbedReply, EmbedRole
 
@@ -62,5 +62,6 @@ class EmbedModel(_Model):
 
     def _ask(self, texts: Sequence[str], role: EmbedRole, options: dict[str, Any]) -> Coroutine[Any, Any, EmbedReply]:
         with emptied(options):
-            call = call_of(embed_request(texts, role, options), options, stream=False, listeners=self._listeners)
+            said = spelled(options)
+            call = call_of(embed_request(texts, role, said), said, stream=False, listeners=self._listeners)
         return self._handle(_asked(call))

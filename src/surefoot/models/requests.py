@@ -14,10 +14,11 @@ import msgspec
 from msgspec import Struct
 
 from surefoot._documented import Documented
+from surefoot.core.message_dicts import message_of
 from surefoot.core.tool_dicts import tool_of
 from surefoot.errors import BadRequest, Misconfigured
 from surefoot.text import clean, exact, json_text, text_of
-from surefoot.types import Call, CallState, ChatRequest, EmbedRequest, EmbedRole, Message, Priority, Tool
+from surefoot.types import Call, CallState, ChatRequest, EmbedRequest, EmbedRole, Message, Priority, Schema, Tool
 
 CALL_OPTIONS = frozenset({"deadline_s", "tenant", "priority", "tags"})
 CHAT_OPTIONS = frozenset(ChatRequest.__struct_fields__) - {"messages"}
@@ -99,10 +100,48 @@ def _priority(value: str) -> Priority:
     return value  # type: ignore[return-value]
 
 
-def chat_request(prompt: Any, options: Mapping[str, Any]) -> ChatRequest:
-    """The request for `prompt` (text, a Message, several, or a ChatRequest) and per-call options.
+SDK_WORDS = ("extra_headers", "extra_query", "extra_body")  # the vendors' SDKs' words for what a call adds to the request
+SPELLED = frozenset({*SDK_WORDS, "timeout"})
 
-    Raises BadRequest for no message at all, an empty one, or an option nobody knows (naming the nearest known one).
+
+def spelled(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`options` with the SDKs' words as ours: `extra_headers`, `extra_query`, `extra_body` are said in `extra`, `timeout` is the deadline.
+
+    Raises BadRequest for a timeout that is no number of seconds.
+    """
+    if SPELLED.isdisjoint(options):
+        return options
+    found = {name: value for name, value in options.items() if name not in SPELLED}
+    given = {word: options[word] for word in SDK_WORDS if options.get(word)}
+    if given:
+        extra = found.get("extra") or {}
+        found["extra"] = {**(msgspec.json.decode(extra) if isinstance(extra, str) else extra), **given}
+    if "timeout" in options:
+        timeout = options["timeout"]
+        read_s = getattr(timeout, "read", timeout)  # an httpx.Timeout
+        if not (read_s is None or (isinstance(read_s, int | float) and not isinstance(read_s, bool))):
+            raise BadRequest(f"timeout = {timeout!r} must be a number of seconds; nothing was sent")
+        found.setdefault("deadline_s", read_s)
+    return found
+
+
+def with_defaults(options: Mapping[str, Any], defaults: Mapping[str, Any], prompt: Any) -> Mapping[str, Any]:
+    """`options` over a model's own `defaults`: fields of `extra` one by one; what a ChatRequest says of itself stays."""
+    if isinstance(prompt, ChatRequest):
+        plain = dict(zip(ChatRequest.__struct_fields__[1:], ChatRequest.__struct_defaults__, strict=True))
+        defaults = {name: value for name, value in defaults.items() if name not in plain or getattr(prompt, name) == plain[name]}
+    found = {**defaults, **options}
+    if options.get("extra") and defaults.get("extra"):
+        mine, theirs = (msgspec.json.decode(one) if isinstance(one, str) else one for one in (defaults["extra"], options["extra"]))
+        found["extra"] = {**mine, **theirs}
+    return found
+
+
+def chat_request(prompt: Any, options: Mapping[str, Any], own: str = "") -> ChatRequest:
+    """The request for `prompt` (text, a Message or a dict of one, several, or a ChatRequest) and per-call options.
+
+    `own` is the vendor that is asked first: blocks in dicts that are not known here are its. Raises BadRequest for no message at all, an
+    empty one, or an option nobody knows (naming the nearest known one).
     """
     if isinstance(prompt, ChatRequest):
         request = prompt
@@ -110,10 +149,12 @@ def chat_request(prompt: Any, options: Mapping[str, Any]) -> ChatRequest:
         request = ChatRequest(messages=(Message(role="user", content=prompt),))
     elif isinstance(prompt, Message):
         request = ChatRequest(messages=(prompt,))
+    elif isinstance(prompt, Mapping):
+        request = ChatRequest(messages=(message_of(prompt, own),))
     elif isinstance(prompt, Sequence):
-        request = ChatRequest(messages=tuple(_message(one) for one in prompt))
+        request = ChatRequest(messages=tuple(one if isinstance(one, Message) else _message(one, own) for one in prompt))
     else:
-        raise BadRequest(f"a prompt is text, a Message, several Messages or a ChatRequest, not {type(prompt).__name__}")
+        raise BadRequest(f"a prompt is text, a Message, several Messages (or dicts of them) or a ChatRequest, not {type(prompt).__name__}")
     if options:
         changes = {name: _option(name, value) for name, value in options.items() if name not in CALL_OPTIONS}
         if changes:
@@ -122,10 +163,13 @@ def chat_request(prompt: Any, options: Mapping[str, Any]) -> ChatRequest:
     return request
 
 
-def _message(value: Any) -> Message:
-    if isinstance(value, Message):
-        return value
-    raise BadRequest(f"messages must be surefoot.Message, not {type(value).__name__}; write Message.user(...)")
+def _message(value: Any, own: str) -> Message:
+    if isinstance(value, Mapping):
+        return message_of(value, own)
+    raise BadRequest(
+        f"messages are surefoot.Message or dicts of them, not {type(value).__name__}; write Message.user(...) or "
+        "{'role': 'user', 'content': ...}"
+    )
 
 
 def _option(name: str, value: Any) -> Any:
@@ -135,17 +179,26 @@ def _option(name: str, value: Any) -> Any:
         near = difflib.get_close_matches(name, [*CHAT_OPTIONS, *CALL_OPTIONS], n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise BadRequest(f"unknown option {name!r}: {hint}provider-specific fields go into extra={{...}}")
-    if name == "stop":
-        return () if value is None else (value,) if isinstance(value, str) else tuple(value)
-    if name == "tools":
-        return tuple(map(_tool, value or ()))
-    if name == "extra" and not isinstance(value, str):
-        return extra_text(value) if value else ""
+    convert = CONVERSIONS.get(name)
+    if convert is not None:
+        return convert(value)
     if name in FRACTIONS or name in COUNTS:
         return number(name, value)
-    if value is None and name in {"model", "tool_choice", "reasoning_effort"}:
-        return ""
-    return value
+    return "" if value is None and name in {"model", "tool_choice", "reasoning_effort"} else value
+
+
+def schema_of(value: Any) -> Schema | None:
+    """The answer's shape: a Schema, a JSON schema as a dict, or OpenAI's response_format. Raises BadRequest for what is none of them."""
+    if value is None or isinstance(value, Schema):
+        return value
+    if not isinstance(value, Mapping):
+        raise BadRequest(f"schema is a surefoot.types.Schema or a JSON schema as a dict, not {type(value).__name__}; nothing was sent")
+    if value.get("type") in {"json_object", "text"} and "properties" not in value:
+        return Schema() if value["type"] == "json_object" else None
+    inner = value.get("json_schema") if value.get("type") == "json_schema" else None
+    if isinstance(inner, Mapping):
+        return Schema.of(text_of(inner.get("name") or "answer"), inner.get("schema") or {"type": "object"}, strict=inner.get("strict"))
+    return Schema.of(text_of(value.get("title") or "answer"), value)
 
 
 def _tool(given: Any) -> Tool:
@@ -154,6 +207,22 @@ def _tool(given: Any) -> Tool:
     if not isinstance(given, Mapping):
         raise BadRequest(f"tools are surefoot.types.Tool or dicts of them, not {type(given).__name__}; nothing was sent")
     return tool_of(given)
+
+
+def _extra(value: Any) -> str:
+    return value if isinstance(value, str) else extra_text(value) if value else ""
+
+
+def _stop(value: Any) -> tuple[str, ...]:
+    return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+
+
+CONVERSIONS: dict[str, Callable[[Any], Any]] = {
+    "stop": _stop,
+    "tools": lambda tools: tuple(map(_tool, tools or ())),
+    "schema": schema_of,
+    "extra": _extra,
+}
 
 
 def number(name: str, value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -49,7 +49,7 @@ class ChatKind:
             return str(given)
         if isinstance(given, Mapping):
             return _mapped(given)
-        return {"request": msgspec.to_builtins(chat_request(_prompt(given), {}))}
+        return {"request": msgspec.to_builtins(chat_request(given, {}))}
 
     def open(self, chunk: OpenChunk, models: ModelSource, limited: Any) -> ChatRunner:
         """The runner over the job's model."""
@@ -78,22 +78,6 @@ class ChatKind:
         return found | {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, "cost_usd": value.cost_usd}
 
 
-def _prompt(given: Any) -> Any:
-    """Messages may be written as dicts."""
-    if isinstance(given, Sequence) and not isinstance(given, str):
-        return [_message(one) for one in given]
-    return given
-
-
-def _message(given: Any) -> Any:
-    if not isinstance(given, Mapping):
-        return given
-    try:
-        return msgspec.convert(dict(given), Message)
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"a message cannot be read: {error}; write {{'role': 'user', 'content': '...'}}") from error
-
-
 def _mapped(given: Mapping[str, Any]) -> Any:
     said = dict(given)
     notes = {word: said.pop(word) for word in NOTE_WORDS if word in said}
@@ -103,9 +87,9 @@ def _mapped(given: Mapping[str, Any]) -> Any:
             f"an item says its question once, as 'messages' or 'prompt': this one has {', '.join(map(str, given)) or 'nothing'}"
         )
     system = said.pop("system", None)
-    prompt = _prompt(prompts[0])
+    prompt = prompts[0]
     if system is not None:
-        rest = [Message.user(prompt)] if isinstance(prompt, str) else list(prompt)
+        rest = [Message.user(prompt)] if isinstance(prompt, str) else [prompt] if isinstance(prompt, Mapping) else list(prompt)
         prompt = [Message.system(system), *rest]
     if not said and isinstance(prompt, str) and system is None and not notes:
         return str(prompt)
