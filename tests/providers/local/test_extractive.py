@@ -404,3 +404,38 @@ def test_five_passages_take_less_than_ten_milliseconds():
         return (time.process_time() - started) / 10
 
     assert min(once() for _ in range(5)) < 0.01
+
+
+QUARRY = """# Quarry Lane
+
+Quarry Lane Allotments rent forty plots to families of the town; the yearly rent is 85 pounds. The secretary of Quarry Lane is Maud \
+Pettigrew, who lives in the yellow house. Quarry Lane keeps its tools in three sheds. The pump of Quarry Lane listens on port 7410."""
+LIMAN = """# Liman
+
+Kuzey Limanı'nda 12 vinç ve 3 römorkör bulunur; bekleme süresi 45 dakikadır. Kuzey Limanı'nın müdürü Ayla Demir'dir. Yanaşma ücreti \
+günlük 950 liradır. Kuzey Limanı geçidi 8620 numaralı portta çalışır."""
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "answer"),
+    [
+        ("How many plots does Quarry Lane rent?", QUARRY, "forty plots"),
+        ("How many gardeners does Quarry Lane employ?", QUARRY, None),  # plots and sheds are counted, not gardeners
+        ("Which port does the pump of Quarry Lane listen on?", QUARRY, "7410"),
+        ("What is the phone number of Maud Pettigrew?", QUARRY, None),  # her house is near, no number
+        ("What is the yearly rent at Quarry Lane?", QUARRY, "85 pounds"),
+        ("What is the yearly rent at Miller's Green?", QUARRY, None),  # another's rent
+        ("How much does Quarry Lane charge visitors for parking a caravan?", QUARRY, None),  # nothing but the name
+        ("Kuzey Limanı'nda kaç vinç var?", LIMAN, "12 vinç"),
+        ("Kuzey Limanı'nda kaç işçi çalışıyor?", LIMAN, None),
+        ("Kuzey Limanı geçidi hangi portta çalışıyor?", LIMAN, "8620"),
+        ("Ayla Demir'in telefon numarası nedir?", LIMAN, None),
+        ("Kuzey Limanı'nda yanaşma ücreti günlük kaç lira?", LIMAN, "950 lira"),
+        ("Güney Tersanesi'nde bekleme süresi kaç dakika?", LIMAN, None),
+    ],
+)
+def test_a_near_miss_is_no_answer(question: str, text: str, answer: str | None):
+    """The subject is there and the fact is not: most wrong answers over a small collection were of that kind."""
+    reading = read(question, [SourcePassage(text)])
+    assert reading.refused == (answer is None)
+    assert answer is None or answer in reading.sentences[0].text

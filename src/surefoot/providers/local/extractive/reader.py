@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from surefoot.providers.local.extractive.features import answer_row, rank_rows, scene
+from surefoot.providers.local.extractive.near_miss import is_near_miss
 from surefoot.providers.local.extractive.question import NUMERIC, Question, ask, candidates
 from surefoot.providers.local.extractive.text import DATE, NAME, NUMBER, STOP, WORD, Sentence, detect, sentences
 
@@ -27,6 +28,7 @@ NO_PASSAGES_TR = "Ben surefoot'un çevrimdışı okuyucusuyum: yalnızca verilen
 
 SURE = 0.7  # a first sentence less likely than this is followed by a second: a quarter of the replies, and 6 points more of them right
 SECOND = 0.15  # if that one is at least so likely
+NEAR_MISS = 0.4  # confidence at most, where the best sentence lacks what was asked for
 COSINES = (0.6, 1.0)  # where multilingual-e5-small's lie; other models' are spread otherwise and would be misread
 LIST_CHARS = 400  # of a list quoted after the sentence that announces it
 _WEIGHTS = Path(__file__).with_name("extractive_weights.json")
@@ -126,6 +128,8 @@ def read(
     scores = [_dot(learned.rank[language], row) for row in rows]
     best = sorted(range(len(scores)), key=lambda index: (-scores[index], index))[:2]
     confidence = _sigmoid(_dot(learned.dense if is_calibrated else learned.lexical, answer_row(found, rows, scores)))
+    if confidence >= 0.5 and is_near_miss(found, best[0]):
+        confidence = NEAR_MISS
     total = sum(math.exp(score - scores[best[0]]) for score in scores)
     chances = [math.exp(scores[index] - scores[best[0]]) / total for index in best]
     if chances[0] >= SURE or chances[-1] < SECOND:
