@@ -203,6 +203,9 @@ def test_what_is_said_per_call_is_laid_over_the_models_own_fields():
     [
         ({"default_headers": {"x-a": "1"}}, {"headers": {"x-a": "1"}}),
         ({"organization": "o", "openai_proxy": "http://p", "api_version": None}, {"options": {"organization": "o", "proxy": "http://p"}}),
+        ({"use_responses_api": True}, {"options": {"api": "responses"}}),
+        ({"use_responses_api": False}, {"options": {"api": "chat"}}),
+        ({"use_responses_api": None}, {}),
         ({"openai_api_base": "http://h", "base_url": None}, {"base_url": "http://h"}),
         ({"stream_usage": True, "reuse_client": True}, {}),
         ({"stop": "END"}, {"stop": ["END"]}),

@@ -86,6 +86,16 @@ def test_an_unknown_provider_is_told_which_one_is_meant(written, meant):
 
 
 @pytest.mark.parametrize(
+    ("option", "remedy"),
+    [("timeout", "deadline_s"), ("max_retries", "attempts"), ("http_client", "proxy, verify or cert"), ("base_modle", "mean 'base_model'")],
+)
+def test_an_unknown_option_is_told_where_it_is_said(option, remedy):
+    """What the vendors' clients take at construction has a place of its own."""
+    with pytest.raises(Misconfigured, match=f"unknown option '{option}'; .*{remedy}"):
+        ChatModel(Target("openai:m", api_key="k-0123456789012345678", options={option: 3})).invoke("hi")
+
+
+@pytest.mark.parametrize(
     ("written", "meant"),
     [
         ("gpt-5-mini", "openai:gpt-5-mini"),

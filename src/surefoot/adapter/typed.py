@@ -54,6 +54,9 @@ class TargetWords(TypedDict, total=False):
     api_key: str | SecretStr | Secret | Callable[[], Any] | None
     headers: Mapping[str, str] | Sequence[tuple[str, str]] | None
     options: Mapping[str, Any] | Sequence[tuple[str, Any]] | None
+    proxy: str | None
+    verify: Any
+    cert: str | Sequence[str] | None
     client: Any
     lane: Literal["auto", "sdk", "direct"]
     requests_per_minute: float | None
@@ -70,7 +73,9 @@ class TargetWords(TypedDict, total=False):
     default_headers: Mapping[str, str] | None
     organization: str | None
     openai_organization: str | None
+    openai_proxy: str | None
     api_version: str | None
+    use_responses_api: bool | None
     surefoot_cache: Any
 
 

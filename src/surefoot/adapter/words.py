@@ -55,6 +55,7 @@ OPTIONS = {  # of the target, under the names that classes give them
     "anthropic_proxy": "proxy",
     "verify": "verify",
     "cert": "cert",
+    "use_responses_api": "api",
 }
 POLICY = frozenset(Policy.__struct_fields__)
 OF_THE_POLICY = {"stream_chunk_timeout": "idle_s"}
@@ -124,7 +125,7 @@ def normalise_kwargs(words: Mapping[str, Any], *, known: Collection[str], owner:
         elif name in POLICY and "policy" in known:
             found.setdefault("policy_fields", {})[name] = value
         elif word in OPTIONS and "options" in known:
-            _put(found, "options", {OPTIONS[word]: value})
+            _put(found, "options", {OPTIONS[word]: _spelt(word, value)})
         elif word in REFUSED:
             raise Misconfigured(f"{owner}: {word!r} means nothing here; {REFUSED[word]}")
         elif "extra" in known and (word == "default_query" or word in vendors_words()):
@@ -156,6 +157,8 @@ def _spelt(word: str, value: Any) -> Any:
         return tuple(map(_target, value or ()))
     if word in {"stop", "stop_sequences"} and isinstance(value, str):
         return [value]
+    if word == "use_responses_api":
+        return "responses" if value else "chat"
     if word in {"options", *OF_THE_TARGET, "headers"} and isinstance(value, tuple | list):
         return dict(value)
     return value

@@ -19,6 +19,12 @@ from surefoot.secret import KEY_CHARS, PLACEHOLDER, KeySource, Secret, guard_log
 from surefoot.settings import Target
 from surefoot.types import Call, ChatRequest, EmbedRequest
 
+ELSEWHERE = {  # what is looked for among the options and is said in another place
+    "timeout": "say policy=Policy(deadline_s=...)",
+    "max_retries": "say policy=Policy(attempts=...)",
+    "http_client": "say proxy, verify or cert, or give an SDK client of your own as client=",
+    "default_headers": "say headers={...}",
+}
 # Loggers that show signed requests, or whatever a server says, at DEBUG.
 LOUD = ("anthropic._base_client", "openai._base_client", "httpx", "httpx2", "httpcore.http11", "httpcore2.http11", "httpcore2.http2")
 
@@ -222,7 +228,7 @@ def options_of(target: Target, known: Mapping[str, Any]) -> dict[str, Any]:
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = f"{ELSEWHERE[name]}; " if name in ELSEWHERE else f"did you mean {near[0]!r}? " if near else ""
             raise Misconfigured(f"target {target.name}: unknown option {name!r}; {hint}known are {', '.join(sorted(known))}")
     return {**known, **given}
 
