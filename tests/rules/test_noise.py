@@ -34,6 +34,19 @@ def test_refusals_that_do_not_fall_are_background(refused: float) -> None:
     assert sum(ends) / len(ends) >= 85.0
 
 
+def test_a_verdict_that_luck_spoilt_is_tried_again_soon() -> None:
+    """Four refusals in a row, and then one call in ten: the later half is compared with what comes next, not thrown away with the rest."""
+    spurious, lessons, setting = SpuriousRefusals(), 0, 100.0
+    for gap in (0, 0, 0, 0, *[9] * 20):
+        for _ in range(gap):
+            spurious.passed()
+        assert spurious.is_lesson(setting)
+        lessons, setting = lessons + 1, setting * 0.9
+        if (back := spurious.put_back()) is not None:
+            break
+    assert (lessons, back) == (12, pytest.approx(100.0 * 0.9**4))
+
+
 def test_refusals_that_fall_are_lessons() -> None:
     """A limit at half: each refusal above it counts, and none is put back."""
     rng, spurious, setting = random.Random(2), SpuriousRefusals(), 100.0

@@ -32,7 +32,7 @@ class SpuriousRefusals:
     `enough` lessons make a verdict, `sunk` is how far the setting must have come down meanwhile, as a share of its highest.
     """
 
-    __slots__ = ("_calls", "_enough", "_excess", "_first_calls", "_highest", "_lowest", "_refused", "_sunk", "share")
+    __slots__ = ("_calls", "_enough", "_excess", "_first_calls", "_highest", "_late", "_lowest", "_refused", "_sunk", "share")
 
     def __init__(self, *, enough: int = ENOUGH, sunk: float = SUNK) -> None:
         self.share = 0.0  # of calls refused whatever we do; 0.0 while all refusals are ours
@@ -44,6 +44,7 @@ class SpuriousRefusals:
     def reset(self) -> None:
         """Watch from here: what was seen is about something else (one who lets nobody in is shut, not noisy)."""
         self._highest, self._lowest = 0.0, math.inf
+        self._late = (0.0, math.inf)  # the same of the later half alone
         self._calls = self._refused = self._first_calls = 0
 
     def passed(self) -> None:
@@ -71,8 +72,11 @@ class SpuriousRefusals:
         if self._refused == 1 or self._calls * RARE > self._refused:  # the first, or so rare that less was enough
             self.reset()
             self._calls = self._refused = 1
-        if self._refused == self._enough // 2:
+        half = self._enough // 2
+        if self._refused == half:
             self._first_calls = self._calls
+        elif self._refused > half:
+            self._late = max(self._late[0], setting), min(self._late[1], setting)
         self._highest, self._lowest = max(self._highest, setting), min(self._lowest, setting)
         return True
 
@@ -83,8 +87,17 @@ class SpuriousRefusals:
         first, calls, share = self._enough // 2, self._calls, self._refused / self._calls
         highest = self._highest
         earlier, later = first / self._first_calls, (self._refused - first) / max(1, calls - self._first_calls)
-        self.reset()
         if share > TOO_MANY or not earlier / STILL <= later <= earlier * STILL:
+            self._forget_the_first_half()
             return None
+        self.reset()
         self.share = share
         return highest
+
+    def _forget_the_first_half(self) -> None:
+        """The later half is the earlier one of the next verdict: luck that spoilt this one shall not cost eight lessons more."""
+        calls, refused, late = self._calls - self._first_calls, self._refused - self._enough // 2, self._late
+        self.reset()
+        self._calls = self._first_calls = calls
+        self._refused = refused
+        self._highest, self._lowest = late

@@ -326,6 +326,16 @@ async def test_random_refusals_are_not_taken_for_a_limit():
     assert rate.idle()
 
 
+@pytest.mark.parametrize("seed", range(4))
+async def test_one_refusal_in_ten_is_not_taken_for_a_provider_that_is_shut(seed):
+    """Two in a row come by chance then; forgetting at each such pair what was seen before would never let a verdict come about."""
+    rng = random.Random(seed)
+    rate, provider = Rate(), Scripted(lambda _: RateLimited("too many requests") if rng.random() < 0.1 else "fine", latency_s=0.5)
+    ended = await offered(stack(provider, Deadline(deadline_s=20), rate), 10, 300)
+    print(f"answered {ended['']} of 3000, {dict(ended)}, pace {rate._requests.per_minute:.0f} a minute")
+    assert ended[""] >= 0.5 * 3000
+
+
 async def test_pace_that_was_learned_too_low_grows_although_nobody_has_the_time_to_wait():
     """One request in ten seconds and deadlines of five: those who are refused press as much as those who wait."""
     rate, provider = Rate(), Scripted("fine")

@@ -182,9 +182,7 @@ class Rate(Guard):
             bucket.cancel(reservation, now)
             return
         bucket.on_refusal(reservation, now, retry_after_s=retry_after_s)
-        if bucket.shut:
-            spurious.reset()
-        elif spurious.put_back() is not None:
+        if spurious.put_back() is not None:
             bucket.lift(now)
 
     def _heed(self, call: Call[Any], passage: _Passage, now: float) -> None:
