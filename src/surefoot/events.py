@@ -244,14 +244,17 @@ class Trimmed(Event, frozen=True, kw_only=True, gc=False):
 
 
 class LeftOut(Event, frozen=True, kw_only=True, gc=False):
-    """`model` does not take `parameters` as they were asked for: the request went without them. Told once a target and parameter."""
+    """`model` does not take `parameters` as they were asked for: the request went without them. Told once a target and parameter.
+
+    What another vendor said in the conversation is left out, too: thoughts, seals, searches of its servers.
+    """
 
     target: str
     """The target that is asked, as "provider:model"."""
     model: str
     """The model that does not take them."""
     parameters: tuple[str, ...] = ()
-    """The names of what was left out."""
+    """The names of what was left out; of what another vendor said, with its name: "reasoning_details of openai/openrouter.ai"."""
 
 
 class Resumed(Event, frozen=True, kw_only=True, gc=False):

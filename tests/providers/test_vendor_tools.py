@@ -73,6 +73,14 @@ def test_words_beside_a_function_reach_their_vendor_and_no_other():
     ]
 
 
+def test_openai_is_not_sent_anthropics_words_in_its_own_spelling():
+    """People mark OpenAI's dicts of functions for Claude's cache; OpenAI answers with a 400, servers of its protocol pass them on."""
+    plain = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    marked = tool_of(plain | {"cache_control": {"type": "ephemeral"}})
+    assert body_of("openai", tools=(marked,), is_openai=True)["tools"] == [plain]
+    assert body_of("openai", tools=(marked,))["tools"] == [plain | {"cache_control": {"type": "ephemeral"}}]
+
+
 def test_extra_is_merged_and_not_laid_over_what_was_built():
     """A tool in extra stands beside the bound ones, a generation setting beside the others; another type is another thing."""
     tools = body_of("anthropic", tools=(WEATHER,), extra=msgspec.json.encode({"tools": [SEARCH]}).decode())["tools"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
+from surefoot.core.tool_dicts import ANTHROPIC_WORDS
 from surefoot.errors import Unsupported
 from surefoot.providers._parameters import note
 from surefoot.providers.http.body import Fields, encoded, own_tool, raw
@@ -119,7 +120,17 @@ def _tool(tool: Tool, dialect: OpenAIDialect) -> Fields | Raw:
         raise Unsupported(
             f"{dialect.target}: the tool {kind!r} exists in OpenAI's Responses API only, not in Chat Completions: leave out api"
         )
-    return own
+    return _openais(own) if dialect.is_openai and tool.raw else own
+
+
+def _openais(own: Raw) -> Fields | Raw:
+    """A function in OpenAI's spelling without Anthropic's words, which people write beside it and OpenAI answers with a 400."""
+    given = msgspec.json.decode(own, type=dict[str, Raw])
+    function = msgspec.json.decode(given.get("function", b"{}"), type=dict[str, Raw])
+    if ANTHROPIC_WORDS.isdisjoint({*given, *function}):
+        return own
+    told: Fields = {name: value for name, value in given.items() if name not in ANTHROPIC_WORDS}
+    return told | {"function": {name: value for name, value in function.items() if name not in ANTHROPIC_WORDS}}
 
 
 def _tools(body: Fields, request: ChatRequest, dialect: OpenAIDialect) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from surefoot.core.tool_dicts import ANTHROPIC_WORDS
 from surefoot.errors import Unsupported
 from surefoot.providers._foreign import long_id, own, own_fields, tell_thoughts, with_ids
 from surefoot.providers._parameters import note
@@ -231,7 +232,7 @@ def _tool(tool: Tool, dialect: OpenAIDialect) -> Fields | Raw:
     inner = told.get("function")
     if inner is None or bytes(told.get("type", b"")) != b'"function"':
         return given
-    rest = {name: value for name, value in told.items() if name != "function"}
+    rest = {name: value for name, value in told.items() if name not in {"function", *ANTHROPIC_WORDS}}
     return {"strict": False, **rest, **msgspec.json.decode(inner, type=dict[str, Raw])}  # as Chat Completions nests it
 
 
