@@ -269,6 +269,18 @@ class Policy(Masked, Documented, frozen=True, kw_only=True):
     """A conversation longer than every window at hand: "refuse" it before it is sent, or shorten it by whole turns ("drop_oldest",
     "summarise"). Refused, because only the caller knows what may be left out.
     """
+    shared: str | None = None
+    """Where the limits of its targets are shared by all processes that name the same store: "redis://...", "postgresql://..." or
+    "sqlite:PATH": requests and tokens a minute, places in flight, what was learned of limits, failures and pauses; and spend limits, unless
+    `budget_store` says otherwise. None: what the environment variable SUREFOOT_SHARED says, else each process keeps limits for itself.
+    Empty: each for itself, whatever the environment says.
+    """
+    shared_namespace: str = ""
+    """Tells fleets apart that name the same store, such as those of two accounts at a provider. Empty: the one they all share."""
+    shared_when_away: Literal["share", "refuse"] = "share"
+    """What a process does while that store cannot be reached: "share" keeps to its part of the limits as last known, "refuse" sends
+    nothing. To go on, because all of them do and each knows how many they are; one cut off alone adds at most its part.
+    """
     queue_size: int = 1000
     """Calls waiting for one target before QueueFull, at least 0. 1000 at 1 s each on 20 slots is 50 s of work; who is told to wait longer
     is better refused.
@@ -317,6 +329,10 @@ class Policy(Masked, Documented, frozen=True, kw_only=True):
             raise Misconfigured(f"policy: budgets = {self.budgets!r} must be a tuple of SpendLimit(usd=...)")
         if not 0 < self.breaker_ratio <= 1:
             raise Misconfigured(f"policy: breaker_ratio = {self.breaker_ratio!r} is a share between 0 and 1")
+        if self.shared_when_away not in {"share", "refuse"}:
+            raise Misconfigured(f"policy: shared_when_away = {self.shared_when_away!r} must be 'share' or 'refuse'")
+        if not all(isinstance(one, str) for one in (self.shared or "", self.shared_namespace)):
+            raise Misconfigured("policy: shared is an address such as 'redis://HOST:6379/0', shared_namespace a word")
         if self.overflow not in {"refuse", "drop_oldest", "summarise"}:
             raise Misconfigured(f"policy: overflow = {self.overflow!r} must be 'refuse', 'drop_oldest' or 'summarise'")
         after = self.hedge_after

@@ -55,6 +55,19 @@ def budget(provider):
     return stack(provider, layer("budget", limits=(SpendLimit(usd=1e9),), quote=lambda _: Quote.exactly(1.0)))
 
 
+class OtherProcesses:
+    """What other processes would say: go on."""
+
+    def begin(self):
+        return ""
+
+    def end(self, *, ok):
+        pass
+
+    def describe(self):
+        return "in a test"
+
+
 def retry(provider):
     from surefoot.rules.retry_budget import RetryBudget
 
@@ -75,6 +88,7 @@ LAYER_CASES = {
     "retry": retry,
     "balance": lambda provider: layer("balance", handlers=(provider, provider), draw=draw()),
     "hedge": lambda provider: stack(provider, layer("hedge", after=0.1), layer("attempt")),
+    "shared": lambda provider: stack(provider, layer("shared", source=OtherProcesses())),
     "concurrency": lambda provider: stack(provider, layer("concurrency", limit=1)),
     "rate": lambda provider: stack(provider, layer("rate", requests_per_minute=6000, tokens_per_minute=150_000, estimate=lambda _: 20)),
     "breaker": lambda provider: stack(provider, layer("breaker", draw=draw())),

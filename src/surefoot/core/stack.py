@@ -1,7 +1,7 @@
 """The order of the layers and how they are stacked. A layer is an async function `(call, inner) -> reply`.
 
     trace(deadline(cache(semantic(coalesce(batch(lifetime(fallback(balance(T1a, T1b), T2, ...))))))))    where each target T is
-    retry(hedge(concurrency(rate(breaker(budget(attempt(timeout(chaos(provider)))))))))    batch: embeddings only; chaos: tests only
+    retry(hedge(shared(concurrency(rate(breaker(budget(attempt(timeout(chaos(provider))))))))))    batch: embeddings; chaos: tests
 
 Why this order: a cached answer is free, so it never meets a budget. Fallback takes whole targets, so each owns its breaker and its
 limits. A slot must not sleep through a backoff: concurrency is inside retry. The breaker stands inside the queue: 500 calls queued for a
@@ -21,7 +21,7 @@ from surefoot.core.stream import Outcome, Stream
 from surefoot.types import Call, Traits
 
 CALL_ORDER = ("trace", "deadline", "cache", "semantic", "coalesce", "resume", "context_window", "batch", "lifetime", "fallback")
-TARGET_ORDER = ("retry", "hedge", "concurrency", "rate", "breaker", "budget", "attempt", "timeout", "chaos")
+TARGET_ORDER = ("retry", "hedge", "shared", "concurrency", "rate", "breaker", "budget", "attempt", "timeout", "chaos")
 
 Handler: TypeAlias = Callable[[Call[Any]], Awaitable[Any]]  # ChatRequest | EmbedRequest -> ChatReply | EmbedReply | Stream
 

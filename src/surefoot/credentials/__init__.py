@@ -343,3 +343,9 @@ if TYPE_CHECKING:
     from surefoot.credentials._vault import VaultReader
 
     _Reader = AWSReader | GoogleTokenReader | VaultReader
+
+
+def said_in_environment(variable: str) -> str:
+    """The value of a setting that may stand in the environment; "" if it does not."""
+    found = _in_environment(variable)
+    return found.reveal() if found else ""

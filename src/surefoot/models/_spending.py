@@ -14,6 +14,7 @@ from surefoot.facts import output_limit
 from surefoot.layers.guards.budget import Budget
 from surefoot.models.endpoints import Endpoint
 from surefoot.settings import SpendLimit
+from surefoot.storage.sql import is_database_url, open_database
 from surefoot.usage.prices import Price
 from surefoot.usage.quotes import Quotes
 from surefoot.usage.spend import SpendStore
@@ -24,8 +25,14 @@ Budgets: TypeAlias = tuple[tuple[Sequence[SpendLimit], SpendStore], ...]  # limi
 
 def open_spend_store(spec: str) -> SpendStore:
     """Where budgets of several processes are kept. Raises Misconfigured for an address that cannot be read."""
+    if is_database_url(spec):
+        from surefoot.usage.accounts.sql import OwnedSqlSpendStore
+
+        return OwnedSqlSpendStore(open_database(spec))
     if not spec.startswith(("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")):
-        raise Misconfigured("budget_store: write redis://HOST:PORT/0, or leave it out to count in this process")
+        raise Misconfigured(
+            "budget_store: write redis://HOST:PORT/0, postgresql://USER@HOST/NAME or sqlite:PATH, or leave it out to count in this process"
+        )
     from surefoot.usage.redis_accounts import RedisSpendStore
 
     return RedisSpendStore(spec)

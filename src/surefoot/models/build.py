@@ -31,6 +31,7 @@ from surefoot.layers.watch.deadline import Deadline
 from surefoot.layers.watch.lifetime import Lifetime, until
 from surefoot.layers.watch.timeout import Timeout
 from surefoot.layers.watch.trace import Trace
+from surefoot.models._sharing import shared_url
 from surefoot.models._spending import Budgets, budget_layers, open_spend_store, price_reader
 from surefoot.models.endpoints import Endpoint, Lease, ResolvedTarget, beside, release
 from surefoot.models.opened import OpenedStore
@@ -91,8 +92,8 @@ class ModelStack:
         if policy.budget_usd is not None:
             self._limits = (SpendLimit(usd=policy.budget_usd, mode=policy.budget_mode), *policy.budgets)
         self.spend_store: SpendStore = LocalSpendStore()
-        if policy.budget_store:
-            self._opened.append(OpenedStore(open_spend_store, policy.budget_store))
+        if accounts := policy.budget_store or (shared_url(policy) if self._limits else ""):
+            self._opened.append(OpenedStore(open_spend_store, accounts))
             self.spend_store = self._opened[-1].store
         self._budgets: Budgets = ((self._limits, self.spend_store),)
         self._caches: Callable[[Cache], tuple[Layer, ...]] = lambda cache: (cache,)
@@ -341,6 +342,7 @@ class ModelStack:
                 failing=endpoint.breaker.is_failing if policy.breaker else None,
             ),
             *self._hedge(endpoint),
+            *(() if endpoint.shared is None else (endpoint.shared,)),
             endpoint.concurrency,
             *(() if endpoint.traits.is_local else (endpoint.rate,)),
             *((endpoint.breaker,) if policy.breaker else ()),

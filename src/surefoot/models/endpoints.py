@@ -31,7 +31,9 @@ from surefoot.errors import Misconfigured
 from surefoot.layers.guards.breaker import Breaker
 from surefoot.layers.guards.concurrency import Concurrency
 from surefoot.layers.guards.rate import Rate
+from surefoot.layers.guards.shared import Shared
 from surefoot.layers.repeat.hedge import Hedge
+from surefoot.models._sharing import shared_limits
 from surefoot.providers import registry
 from surefoot.rules.aimd import Limit
 from surefoot.rules.retry_budget import ProcessBudget, RetryBudget
@@ -60,11 +62,14 @@ class Endpoint:
         self.price = Price(target, is_local=self.traits.is_local) if target is not None else None
         self.habits = Habits()
         self.budget = RetryBudget(process=_process_budget)
+        self.source = None if target is None or self.traits.is_local else shared_limits(target, policy)
+        self.shared = None if self.source is None else Shared(target=name, source=self.source)
         self.rate = Rate(
             target=name,
             requests_per_minute=target.requests_per_minute if target is not None else None,
             tokens_per_minute=target.tokens_per_minute if target is not None else None,
             estimate=partial(estimate, model=name),
+            leased=None if self.source is None else (self.source.requests, self.source.tokens),
         )
         self.hedges: dict[Any, Hedge] = {}  # by when they are sent; kept here, for they know this target's p95
         self.breaker = Breaker(
@@ -84,6 +89,21 @@ class Endpoint:
             queue_size=policy.queue_size,
             failing=self.breaker.is_failing if policy.breaker else None,
         )
+        if self.source is not None:
+            self.source.attach(self.concurrency, self.breaker if policy.breaker else None)
+            self.concurrency.on_wait = self.source.kick
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is anything to close."""
+        return self.source is not None or hasattr(self.provider, "aclose")
+
+    async def aclose(self) -> None:
+        """Give back what is shared with other processes, and close the connections."""
+        if self.source is not None:
+            await self.source.aclose()
+        if hasattr(self.provider, "aclose"):
+            await self.provider.aclose()
 
 
 _log = logging.getLogger(__name__)
@@ -134,7 +154,7 @@ def _release_and_close(endpoint: Endpoint) -> None:
 
 def release(leases: Iterable[Lease]) -> list[asyncio.Task[None]]:
     """Give `leases` back, on the background loop. What closes the connections that nobody uses any more, whether or not it is awaited."""
-    return [_close(lease.endpoint) for lease in leases if lease.release() and hasattr(lease.endpoint.provider, "aclose")]
+    return [_close(lease.endpoint) for lease in leases if lease.release() and lease.endpoint.is_open]
 
 
 def _close(endpoint: Endpoint) -> asyncio.Task[None]:
@@ -144,7 +164,7 @@ def _close(endpoint: Endpoint) -> asyncio.Task[None]:
 
 async def _close_provider(endpoint: Endpoint) -> None:
     try:
-        await endpoint.provider.aclose()
+        await endpoint.aclose()
     except Exception:
         _unclosed.discard(endpoint)  # it is not tried again
         raise
@@ -170,9 +190,7 @@ async def _close_all(generation: int) -> None:
     with _lock:
         endpoints = [endpoint for endpoint in (*_endpoints.values(), *_unclosed) if endpoint.key[0] == generation]
     _unclosed.difference_update(endpoints)
-    await asyncio.gather(
-        *(endpoint.provider.aclose() for endpoint in endpoints if hasattr(endpoint.provider, "aclose")), return_exceptions=True
-    )
+    await asyncio.gather(*(endpoint.aclose() for endpoint in endpoints if endpoint.is_open), return_exceptions=True)
 
 
 def _close_at_exit(generation: int) -> None:
@@ -252,8 +270,9 @@ class ResolvedTarget:
         return provider
 
     def _key(self, policy: Policy) -> tuple[Any, ...]:
-        shared = (policy.queue_size, policy.breaker_window_s, policy.breaker_min_calls, policy.breaker_ratio, policy.breaker_open_s)
-        return (runtime.generation(), self._reaching(policy) or id(self.provider), *shared)
+        breaker = (policy.breaker_window_s, policy.breaker_min_calls, policy.breaker_ratio, policy.breaker_open_s)
+        others = (policy.shared, policy.shared_namespace, policy.shared_when_away)
+        return (runtime.generation(), self._reaching(policy) or id(self.provider), policy.queue_size, *breaker, *others)
 
     def lease(self, policy: Policy, provider: Any = None) -> Lease:
         """A lease on the shared endpoint, made (with `provider`, if it was made beforehand) unless this generation has one.

@@ -138,9 +138,17 @@ class BreakerRule:
         self._failed[self._at] += 1
         self._failed_now += 1
         self._row += 1
-        if not self._too_many():
+        if not self._too_many(self._failed_now, max(self._begun_now, self._failed_now)):
             return False
         self._open(self._time.at(now_s))
+        return True
+
+    def heed(self, failed: int, begun: int, now_s: float) -> bool:
+        """What many processes saw together: True if it opened the breaker. Only while closed: who is on trial believes his own eyes."""
+        if self.state is not CLOSED or not self._too_many(failed, begun):
+            return False
+        self._open(self._time.at(now_s))
+        self._was = (failed, begun)
         return True
 
     def drop(self, permit: Permit) -> None:
@@ -179,11 +187,10 @@ class BreakerRule:
         """(failed, begun, seconds it stays open at least) of the last time it opened."""
         return (*self._was, self._wait_s)
 
-    def _too_many(self) -> bool:
-        """Whether the failures of the window are half of the calls, and more than bad luck."""
-        calls = max(self._begun_now, self._failed_now)
+    def _too_many(self, failed: int, calls: int) -> bool:
+        """Whether the failures are half of the calls, and more than bad luck."""
         lucky = BEARABLE * calls + SURE * math.sqrt(BEARABLE * (1.0 - BEARABLE) * calls)
-        return calls >= self._least_calls and self._failed_now >= max(self._ratio * calls, lucky)
+        return calls >= self._least_calls and failed >= max(self._ratio * calls, lucky)
 
     def _refuse(self, wait_s: float) -> Refusal:
         return Refusal(max(wait_s, _LEAST_WAIT_S), *self._was)

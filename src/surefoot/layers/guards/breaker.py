@@ -65,6 +65,10 @@ class Breaker(Guard):
         """Seconds for which the target is asked by nobody: whoever would wait for less need not wait at all."""
         return self.rule.shut_s(asyncio.get_running_loop().time())
 
+    def heed_others(self, failed: int, begun: int) -> None:
+        """What all processes together have seen lately: too many failures open it here as well."""
+        self.rule.heed(failed, begun, asyncio.get_running_loop().time())
+
     def describe(self) -> str:
         """The settings, for `describe()`."""
         return f"breaker: opens at {self._settings}; now {self.rule.state}"

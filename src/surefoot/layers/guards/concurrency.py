@@ -75,6 +75,7 @@ class Concurrency(Guard):
         self.failing = failing
         self.adaptive = adaptive if limit is None else None
         self.in_flight = 0
+        self.on_wait: Callable[[], None] | None = None  # told when somebody has to wait: places may be had elsewhere
         self._fixed = limit
         self._urgent: deque[_Waiter] = deque()
         self._low_priority: deque[_Waiter] = deque()
@@ -94,6 +95,16 @@ class Concurrency(Guard):
     def waiting(self) -> int:
         """Calls in the queue."""
         return len(self._urgent) + len(self._low_priority)
+
+    @property
+    def waiting_by_class(self) -> tuple[int, int]:
+        """(interactive, batch) calls in the queue."""
+        return len(self._urgent), len(self._low_priority)
+
+    def set_limit(self, places: int) -> None:
+        """So many places from now on, fixed until the next time; those who wait take what has become free."""
+        self._fixed, self.adaptive = places, None
+        self._admit()
 
     def idle(self) -> bool:
         """True if nothing is in flight and nobody waits."""
@@ -125,7 +136,9 @@ class Concurrency(Guard):
         waiter = _Waiter(call, loop.create_future(), now)
         queue = self._low_priority if call.priority == "batch" else self._urgent
         ahead = len(self._urgent) + (len(self._low_priority) if queue is self._low_priority else 0)
-        wait_s = 0.0 if self._fixed is None else ahead * self._admission.mean_s / self._fixed  # a limit being learned may soon be another
+        if self.on_wait is not None:
+            self.on_wait()
+        wait_s = 0.0 if not self._fixed else ahead * self._admission.mean_s / self._fixed  # a limit being learned may soon be another
         if ahead and self._is_late(waiter, now + wait_s):
             raise DeadlineTooNear(
                 f"{self.target}: {ahead} calls are ahead and would take {wait_s:.1f} s on {self.limit:g} places, "
@@ -187,6 +200,11 @@ class Concurrency(Guard):
         if life is not self._life:
             return
         self.in_flight -= 1
+        if self._urgent or self._low_priority:
+            self._admit()
+
+    def _admit(self) -> None:
+        """Give places to those who wait, as far as there are some."""
         while self.in_flight < self.limit and (waiter := self._next()) is not None:
             if not waiter.future.done():  # else: cancelled, and about to remove itself
                 is_late = self._is_late(waiter, waiter.future.get_loop().time())

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from surefoot.core.deadlines import deadline_of
 from surefoot.core.stack import Guard
@@ -28,7 +28,7 @@ from surefoot.rules.admission import LEAST, USUAL, Admission
 from surefoot.rules.noise import SpuriousRefusals
 from surefoot.rules.quantile import Quantile
 from surefoot.rules.rate_headers import rate_header
-from surefoot.rules.token_bucket import LearnedTokenBucket, Reservation, TokenBucket
+from surefoot.rules.token_bucket import LearnedTokenBucket, LeasedBucket, Reservation, TokenBucket
 from surefoot.settings import DEFAULTS
 from surefoot.types import Call
 
@@ -36,6 +36,8 @@ NOT_METERED = (BadRequest, AuthFailed, NotFound, QuotaExhausted)  # turned away 
 ELSEWHERE_S = DEFAULTS.backoff_ceiling_s  # the ceiling of a retry's own waits: who has another target at hand waits no longer for this one
 LEAST_WAIT_S = 0.001  # less is the event loop's own business
 TELL_SHARE = 0.05  # a learned limit that moved by less is not told: it moves a little all the time
+
+_Bucket: TypeAlias = TokenBucket | LearnedTokenBucket | LeasedBucket
 
 
 class Rate(Guard):
@@ -53,17 +55,16 @@ class Rate(Guard):
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
         estimate: Callable[[Any], float] | None = None,
+        leased: tuple[LeasedBucket, LeasedBucket] | None = None,
     ) -> None:
         self.target = target
         self.requests_per_minute = requests_per_minute
         self.tokens_per_minute = tokens_per_minute
         self.estimate = estimate
-        self._tokens: TokenBucket | LearnedTokenBucket = (
-            LearnedTokenBucket() if tokens_per_minute is None else TokenBucket(tokens_per_minute)
-        )
-        self._requests: TokenBucket | LearnedTokenBucket = (
-            LearnedTokenBucket() if requests_per_minute is None else TokenBucket(requests_per_minute)
-        )
+        self._tokens: _Bucket = LearnedTokenBucket() if tokens_per_minute is None else TokenBucket(tokens_per_minute)
+        self._requests: _Bucket = LearnedTokenBucket() if requests_per_minute is None else TokenBucket(requests_per_minute)
+        if leased is not None:  # (requests, tokens): limits that other processes share
+            self._requests, self._tokens = leased
         self._spurious = SpuriousRefusals()
         self._watched: LearnedTokenBucket | None = None  # the bucket that was refused, and may have been so for nothing
         self._told = {"requests": float("inf"), "tokens": float("inf")}
@@ -194,7 +195,7 @@ class Rate(Guard):
             layer = rate_header(headers, what)
             if layer is None:
                 continue
-            if isinstance(bucket, LearnedTokenBucket):
+            if not isinstance(bucket, TokenBucket):
                 bucket.observe(now, limit=layer.limit, remaining=layer.remaining, reset_s=layer.reset_s, asked=asked)
             elif layer.remaining is not None:
                 bucket.observe(now, remaining=layer.remaining, reset_s=layer.reset_s, asked=asked)
@@ -229,8 +230,8 @@ class _Passage:
         call: Call[Any],
         loop: asyncio.AbstractEventLoop,
         now: float,
-        tokens: TokenBucket | LearnedTokenBucket,
-        requests: TokenBucket | LearnedTokenBucket,
+        tokens: _Bucket,
+        requests: _Bucket,
     ) -> None:
         self.call = call
         self.loop = loop
@@ -282,7 +283,7 @@ class _Passage:
         reservation = self.tokens if bucket is self.buckets[0] else self.requests
         return reservation is not None and bucket.is_news(reservation)
 
-    def give_back(self, *, but: TokenBucket | LearnedTokenBucket | None = None) -> None:
+    def give_back(self, *, but: _Bucket | None = None) -> None:
         """Not sent, or refused: every claim is returned, except the one on `but`."""
         now = self.loop.time()
         for bucket, reservation in zip(self.buckets, (self.tokens, self.requests), strict=True):
@@ -291,7 +292,7 @@ class _Passage:
                 _rouse(bucket)
 
 
-async def _turn(bucket: TokenBucket | LearnedTokenBucket, reservation: Reservation, loop: asyncio.AbstractEventLoop) -> None:
+async def _turn(bucket: _Bucket, reservation: Reservation, loop: asyncio.AbstractEventLoop) -> None:
     """Wait until `bucket` lets `reservation` go; woken early when it becomes the first."""
     wait_s = bucket.ready(reservation, loop.time())  # never the whole wait: limits, pauses and those ahead may change meanwhile
     while wait_s:
@@ -306,7 +307,7 @@ async def _turn(bucket: TokenBucket | LearnedTokenBucket, reservation: Reservati
     _rouse(bucket)
 
 
-def _rouse(bucket: TokenBucket | LearnedTokenBucket) -> None:
+def _rouse(bucket: _Bucket) -> None:
     """Whoever is first now may look again."""
     head = bucket.head
     if head is not None and isinstance(head.waiter, asyncio.Future):

@@ -86,6 +86,11 @@ class Queue:
         self._low_priority = _WaitQueue()
         self.head: Reservation | None = None
 
+    @property
+    def amounts(self) -> tuple[float, float]:
+        """What those who wait want: all but batch calls, and batch calls that have not waited long."""
+        return self._main.amount, self._low_priority.amount
+
     def join(self, reservation: Reservation, now_s: float) -> None:
         """Wait from now on. `now_s` must not run back."""
         low_priority = self._low_priority

@@ -29,12 +29,13 @@ class DatabaseAway(Refused):
 
 
 class _Asked:
-    __slots__ = ("fn", "future", "loop", "reads", "schema")
+    __slots__ = ("alone", "fn", "future", "loop", "reads", "schema")
 
-    def __init__(self, fn: Callable[[Sql], Any], schema: TableSchema, *, reads: bool) -> None:
+    def __init__(self, fn: Callable[[Sql], Any], schema: TableSchema, *, reads: bool, alone: bool) -> None:
         self.fn = fn
         self.schema = schema
         self.reads = reads
+        self.alone = reads or alone
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
 
@@ -63,13 +64,14 @@ class Database:
         """One phrase for people, without user or password."""
         return self._connector.describe()
 
-    async def run(self, fn: Callable[[Sql], T], schema: TableSchema, *, reads: bool = False) -> T:
+    async def run(self, fn: Callable[[Sql], T], schema: TableSchema, *, reads: bool = False, alone: bool = False) -> T:
         """What `fn` gives, called in a transaction on the database's thread, once the tables of `schema` are there.
 
-        `reads`: it changes nothing, and shall wait for nobody who does. Raises what `fn` raises, DatabaseAway (nothing was changed) while
-        the database cannot be reached, Misconfigured for one that is no database of ours.
+        `reads`: it changes nothing, and shall wait for nobody who does. `alone`: in a transaction of its own, as it locks rows that others
+        want: two who hold one each and want the other's would wait in a circle. Raises what `fn` raises, DatabaseAway (nothing was changed)
+        while the database cannot be reached, Misconfigured for one that is no database of ours.
         """
-        work = _Asked(fn, schema, reads=reads)
+        work = _Asked(fn, schema, reads=reads, alone=alone)
         self._submit(work)
         return await work.future  # type: ignore[no-any-return]
 
@@ -99,9 +101,9 @@ class Database:
             if first is None:
                 break
             group, is_over = [first], False
-            while not first.reads and len(group) < GROUP and not queue.empty():
+            while not first.alone and len(group) < GROUP and not queue.empty():
                 more = queue.get()
-                if more is None or more.reads:
+                if more is None or more.alone:
                     held, is_over = more, more is None
                     break
                 group.append(more)

@@ -164,6 +164,15 @@ class SqlSpendStore:
             self._is_renewing = False
 
 
+class OwnedSqlSpendStore(SqlSpendStore):
+    """The same with a database of its own, which is closed with it."""
+
+    async def aclose(self) -> None:
+        """Book what is left, close the connection."""
+        await super().aclose()
+        await self._database.aclose()
+
+
 def _reserve(sql: Sql, *, account: str, hold: str, claim: Claim, limit: int, force: bool, lease_s: float) -> tuple[int, int, int]:
     """(granted, spent before, spent and reserved after); WAIT or FULL in place of granted."""
     now = sql.now()

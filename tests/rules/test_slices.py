@@ -1,0 +1,200 @@
+"""Slices of one limit for many processes: never more than the limit in any window, and what there is goes to who needs it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from surefoot.rules.token_bucket.slices import BURST_S, DEAD_S, STARVED_S, TURN_S, VALID_S, WINDOW_S, ShareTurn, TargetState, pace, settle
+
+START = 1_796_000_000.0
+
+
+class Fleet:
+    """Processes that take turns at one state, each with a queue of its own."""
+
+    def __init__(self, **limits):
+        self.state = TargetState()
+        self.limits = limits
+        self.now = START
+        self.seqs = {}
+        self.sent = []
+
+    def turn(self, name, **said):
+        self.seqs[name] = self.seqs.get(name, 0) + 1
+        return settle(self.state, ShareTurn(**{"member": name, "seq": self.seqs[name], **self.limits, **said}), self.now)
+
+    def worst(self, index):
+        """The most in any minute, of requests (1) or tokens (2)."""
+        worst = total = start = 0
+        for row in self.sent:
+            total += row[index]
+            while self.sent[start][0] <= row[0] - WINDOW_S:
+                total -= self.sent[start][index]
+                start += 1
+            worst = max(worst, total)
+        return worst
+
+
+@pytest.mark.parametrize(("rpm", "tpm", "tokens"), [(600, 0, 0), (7, 0, 0), (6000, 120_000, 400), (60, 30_000, 2_000)])
+def test_no_minute_holds_more_than_the_limit_and_little_is_lost(rpm, tpm, tokens):
+    """Eight processes that want all they can get; slices are used up to their last moment, which is the worst they can do."""
+    fleet, rng = Fleet(limit_r=rpm, limit_t=tpm), random.Random(3)
+    nexts = {f"p{n}": START + rng.random() * TURN_S for n in range(8)}
+    need = {"want_r": 5.0, "head_r": 1.0} | ({"want_t": 5.0 * tokens, "head_t": float(tokens)} if tpm else {})
+    horizon = START + 200
+    while (who := min(nexts, key=nexts.get)) and nexts[who] < horizon:
+        fleet.now = nexts[who]
+        got = fleet.turn(who, **need)
+        late = fleet.now + rng.random() * VALID_S
+        fleet.sent.append((late, got.r, got.t))
+        nexts[who] += TURN_S * rng.uniform(0.5, 1.0)
+    fleet.sent.sort()
+    assert fleet.worst(1) <= rpm
+    total_r, total_t = (sum(row[index] for row in fleet.sent if row[0] > START + 50) for index in (1, 2))
+    used = max(total_r * 60 / 150 / rpm, total_t * 60 / 150 / tpm if tpm else 0)
+    assert used > (0.9 if rpm < 100 else 0.95)
+    if tpm:
+        assert fleet.worst(2) <= tpm
+
+
+def test_the_pace_leaves_room_for_what_is_saved_up_and_for_late_slices():
+    """That is the whole margin: 0.7 % of a minute's limit."""
+    assert pace(600) * (WINDOW_S + VALID_S + BURST_S) == pytest.approx(600)
+    assert pace(60_000, 2_000) * (WINDOW_S + VALID_S) + 2_000 == pytest.approx(60_000)
+    assert pace(1_000, 5_000) > 0
+
+
+def test_a_bucket_that_is_new_or_was_idle_begins_with_next_to_nothing():
+    """A store that was restarted must not let a second quota through."""
+    fleet = Fleet(limit_r=6000)
+    assert fleet.turn("a", want_r=100.0, head_r=1.0).r == 1.0
+    fleet.now += 30
+    assert fleet.turn("a", want_r=100.0, head_r=1.0).r == 1.0
+
+
+def test_what_is_given_back_counts_once():
+    """The answer to a turn may be lost, and the turn be sent again."""
+    fleet = Fleet(limit_r=600)
+    fleet.turn("a", want_r=1.0, head_r=1.0)
+    fleet.now += 0.001
+    assert fleet.turn("a", back_r=1.0, want_r=1.0, head_r=1.0).r == 1.0
+    for _ in range(3):
+        fleet.seqs["a"] -= 1
+        assert fleet.turn("a", back_r=1.0, want_r=1.0, head_r=1.0).r == 0.0
+
+
+def test_interactive_calls_of_all_processes_go_before_batch_calls_of_any():
+    """What they leave, batch calls get."""
+    fleet = Fleet(limit_r=6000)
+    fleet.turn("job", want_low_r=1.0, head_r=1.0)
+    fleet.now += 0.2  # twenty came in
+    fleet.turn("people", want_r=15.0, head_r=0.0, used=0)
+    fleet.state.r += 15  # they have not been served yet
+    fleet.state.members["people"].want_r = 15.0
+    assert fleet.turn("job", want_low_r=50.0, head_r=1.0).r <= 5.0
+
+
+def test_a_large_request_is_not_starved_by_small_ones():
+    """Denied for longer than its fair turn, it has what it needs kept for it."""
+    fleet = Fleet(limit_t=60_000)
+    fleet.turn("large", want_t=900.0, head_t=900.0)
+    served, fleet_turns = None, 0
+    while served is None and fleet_turns < 2_000:
+        fleet.now += 0.01
+        fleet_turns += 1
+        if fleet_turns % 10 == 0 and fleet.turn("large", want_t=900.0, head_t=900.0).t >= 900.0:
+            served = fleet.now - START
+        fleet.turn(f"small{fleet_turns % 5}", want_t=100.0, head_t=20.0)
+    assert served is not None
+    assert served < STARVED_S + 15
+
+
+def test_a_request_larger_than_all_that_is_ever_saved_up_goes_as_a_debt():
+    """Once; then nothing until it is paid."""
+    fleet = Fleet(limit_t=1_000)
+    fleet.turn("a", want_t=1.0, head_t=1.0)
+    fleet.now += 10
+    assert fleet.turn("a", want_t=5_000.0, head_t=5_000.0).t == 0.0
+    fleet.now += 100
+    assert fleet.turn("a", want_t=5_000.0, head_t=5_000.0).t == 5_000.0
+    fleet.now += 60
+    assert fleet.turn("a", want_t=10.0, head_t=10.0).t == 0.0
+
+
+def test_places_are_never_given_twice_and_come_back_from_the_dead():
+    """Whoever is not heard of for DEAD_S has none; nobody loses those it uses."""
+    fleet = Fleet(places=10)
+    slots = {}
+    for name in "abcd":
+        slots[name] = fleet.turn(name, want_c=10).slots
+    for _ in range(3):
+        for name in "abcd":
+            slots[name] = fleet.turn(name, used=slots[name], want_c=10).slots
+            assert sum(slots.values()) <= 10
+    assert sum(slots.values()) == 10
+    fleet.now += DEAD_S - 0.1
+    fleet.turn("a", used=slots["a"], want_c=10)
+    fleet.now += 0.2
+    assert fleet.turn("a", used=slots["a"], want_c=10).slots == 10
+
+
+def test_places_go_to_interactive_calls_first():
+    """A batch's process gets what others leave."""
+    fleet = Fleet(places=8)
+    fleet.turn("people", used=2, want_c=4)
+    assert fleet.turn("job", want_low_c=8).slots <= 8 - 6
+    fleet.now += 0.1
+    fleet.turn("people", used=1)
+    assert fleet.turn("job", want_low_c=8).slots >= 6
+
+
+def test_a_limit_that_headers_name_to_one_holds_for_all():
+    """And a given one is nobody's to change."""
+    fleet = Fleet()
+    assert fleet.turn("a").limit_r == 0.0
+    fleet.turn("a", heard_r=500.0, heard_t=9_000.0)
+    assert (fleet.turn("b").limit_r, fleet.turn("b").limit_t) == (500.0, 9_000.0)
+    assert fleet.turn("c", limit_r=60.0).limit_r == 60.0
+
+
+def test_a_refusal_without_a_limit_makes_one_of_what_all_had_sent():
+    """Which grows slowly while calls wait, and shrinks with the next refusal."""
+    fleet = Fleet()
+    for _ in range(100):
+        fleet.now += 0.1
+        for name in "ab":
+            fleet.turn(name, sent_r=2.0)
+    learned = fleet.turn("a", refused_r=1).limit_r
+    assert learned == pytest.approx(0.9 * 40 * 60, rel=0.15)
+    assert fleet.turn("b", refused_r=1).limit_r == learned  # too soon to say anything new
+    before = learned
+    for _ in range(50):
+        fleet.now += 0.5
+        fleet.turn("a", want_r=1000.0, head_r=1000.0)
+    assert before < fleet.turn("b").limit_r < 1.2 * before
+
+
+def test_a_pause_that_one_was_told_holds_for_all():
+    """Retry-After is the account's."""
+    fleet = Fleet(limit_r=6000)
+    fleet.turn("a", want_r=1.0, head_r=1.0)
+    fleet.now += 0.1
+    fleet.turn("a", pause_s=2.0)
+    got = fleet.turn("b", want_r=1.0, head_r=1.0)
+    assert (got.r, got.pause_s, got.wait_s) == (0.0, pytest.approx(2.0), pytest.approx(2.0))
+    fleet.now += 2.1
+    assert fleet.turn("b", want_r=1.0, head_r=1.0).r == 1.0
+
+
+def test_what_all_have_seen_fail_is_told_to_each():
+    """Over ten seconds; and processes that leave are forgotten at once."""
+    fleet = Fleet()
+    fleet.turn("a", ok=3, bad=4)
+    got = fleet.turn("b", ok=1)
+    assert (got.ok, got.bad, got.processes) == (4, 4, 2)
+    fleet.turn("b", leaves=True)
+    assert fleet.turn("a").processes == 1
+    fleet.now += 11
+    assert fleet.turn("a").bad == 0
