@@ -244,3 +244,24 @@ class PickerMachine(RuleBasedStateMachine):
 
 TestPickerMachine = PickerMachine.TestCase
 TestPickerMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_a_trial_that_fails_costs_a_longer_ejection() -> None:
+    """Two times the shortest after the first, three times after the second; up to a quarter more by the draw."""
+    picker, now_s = LoadBalancer(2), 0.0
+    for _ in range(10):
+        picker._targets[0].in_flight += 1
+        picker.record(0, latency_s=0.1, ok=False, now_s=now_s, draw=0.0)
+    now_s += EJECT_S
+    for number, draw in ((2, 0.0), (3, 0.8)):
+        assert picker.pick(now_s, 0.5) == 0
+        picker.record(0, latency_s=0.1, ok=False, now_s=now_s, draw=draw)
+        waits_s = EJECT_S * number * (1 + JITTER * draw)
+        assert {picker.pick(now_s + waits_s - 0.1, n / 10) for n in range(10)} == {1}
+        now_s += waits_s
+
+
+def test_of_two_that_cost_the_same_the_first_drawn_is_asked() -> None:
+    """So that the draw alone shares out what is cold."""
+    asked = [LoadBalancer(4).pick(0.0, n / 400) for n in range(400)]
+    assert asked == sorted(asked)

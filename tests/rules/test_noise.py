@@ -77,6 +77,19 @@ def test_too_much_on_top_of_background_is_a_lesson_soon() -> None:
     assert EXCESS <= calls <= 25
 
 
+def test_after_a_lesson_the_next_takes_as_many_refusals_again() -> None:
+    """What has been heard counts no more."""
+    spurious = SpuriousRefusals()
+    slow_down(spurious, refused=0.05, calls=5_000)
+    spurious._excess = 0.0
+
+    def refusals() -> int:
+        spurious.share = 0.05
+        return next(n for n in range(1, 100) if spurious.is_lesson(100.0))
+
+    assert [refusals() for _ in range(3)] == [math.floor(EXCESS / 0.9) + 1] * 3
+
+
 def test_background_that_ends_is_forgotten() -> None:
     """A bad day at the provider must not make every later lesson six times as slow."""
     spurious = SpuriousRefusals()

@@ -280,6 +280,22 @@ async def test_who_lives_keeps_his_lease(valkey):
     await other.aclose()
 
 
+async def test_leases_are_renewed_for_as_long_as_something_is_held(valkey):
+    """A store that nobody uses any more, or that was closed, is no work for anybody."""
+    spend_store = RedisSpendStore(valkey.connection_url, prefix=uuid.uuid4().hex, lease_s=0.3)
+    hold = await spend_store.reserve("all|", usd(1.0), limit_usd=10, force=False)
+    await asyncio.sleep(0.35)
+    assert not spend_store._renewing.done()
+    spend_store.settle(hold, 1.0)
+    async with asyncio.timeout(PATIENCE_S):
+        await spend_store._renewing
+    await spend_store.reserve("all|", usd(1.0), limit_usd=10, force=False)
+    renewing = spend_store._renewing
+    await spend_store.aclose()
+    await asyncio.wait({renewing}, timeout=PATIENCE_S)
+    assert renewing.cancelled()
+
+
 async def test_a_settlement_sent_twice_counts_once(spend_store):
     """The answer to the first may have been lost on the way."""
     hold = await spend_store.reserve("all|", usd(2.0), limit_usd=10, force=False)
