@@ -293,8 +293,7 @@ class ModelStack:
             layers.append(ContextWindow(tokens=partial(_window, every), how=policy.overflow, model=every[0].name))
         if self.kind == "embed":
             tokens = [endpoint.traits.max_batch_tokens for endpoint in every if endpoint.traits.max_batch_tokens is not None]
-            texts = min(endpoint.traits.max_batch_texts for endpoint in every)
-            layers.append(Batch(max_texts=texts, max_tokens=min(tokens, default=None)))
+            layers.append(Batch(max_texts=partial(_batch_texts, every), max_tokens=min(tokens, default=None)))
         lifetime = Lifetime(*leases)
         layers.append(lifetime)  # inside all that shares or keeps answers: work behind a caller's back is a call like any other
         if self.kind == "embed" or policy.resume or (self.store is not None and not hasattr(self.store, "recall")):
@@ -388,6 +387,11 @@ def _heard(opening: asyncio.Task[Any]) -> None:
     """All who waited may have gone: asyncio would complain of a failure nobody heard of."""
     if not opening.cancelled():
         opening.exception()
+
+
+def _batch_texts(endpoints: Sequence[Endpoint]) -> int:
+    """How many texts all of them take at once, as far as they have said."""
+    return min([endpoint.traits.max_batch_texts for endpoint in endpoints])
 
 
 def _window(endpoints: Sequence[Endpoint]) -> int | None:

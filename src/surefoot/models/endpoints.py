@@ -58,7 +58,6 @@ class Endpoint:
         self.is_ours = target is not None  # we made the provider, so we close it; one that was given is closed by `close()` alone
         self.name = name
         self.provider = provider
-        self.traits: Traits = getattr(provider, "traits", Traits())
         self.price = Price(target, is_local=self.traits.is_local) if target is not None else None
         self.habits = Habits()
         self.budget = RetryBudget(process=_process_budget)
@@ -105,7 +104,13 @@ class Endpoint:
         if hasattr(self.provider, "aclose"):
             await self.provider.aclose()
 
+    @property
+    def traits(self) -> Traits:
+        """What the provider can do, as far as it knows by now: refusals teach it."""
+        return getattr(self.provider, "traits", NO_TRAITS)
 
+
+NO_TRAITS = Traits()  # of a provider that does not say
 _log = logging.getLogger(__name__)
 _process_budget = ProcessBudget()  # at most 100 extra attempts owed by this process, however many targets fail at once
 _endpoints: WeakValueDictionary[tuple[Any, ...], Endpoint] = WeakValueDictionary()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address
 from typing import Any
 
@@ -34,8 +34,8 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving(*answers: bytes, hangs_up: bool = False, ssl: Any = None) -> AsyncIterator[Served]:
-    """A server that gives `answers` in order, one a request; with `hangs_up` it closes after each."""
+async def serving(*answers: bytes | Callable[[bytes], bytes], hangs_up: bool = False, ssl: Any = None) -> AsyncIterator[Served]:
+    """A server that gives `answers` in order, one a request; a function of the body answers all. With `hangs_up` it closes after each."""
     left, served = list(answers), Served()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -46,7 +46,8 @@ async def serving(*answers: bytes, hangs_up: bool = False, ssl: Any = None) -> A
                 length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
                 served.bodies.append(await reader.readexactly(length))
                 served.heads.append(head)
-                writer.write(left.pop(0))
+                answer = left[0]
+                writer.write(answer(served.bodies[-1]) if callable(answer) else left.pop(0))
                 await writer.drain()
                 if hangs_up:
                     break

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -23,6 +23,7 @@ from surefoot.errors import BadRequest, BatchFailed, ContextTooLong, Exhausted, 
 from surefoot.types import Call, CallState, EmbedReply, EmbedRequest, Traits
 from surefoot.usage.tokens import estimate_text
 
+MOST_TEXTS = Traits().max_batch_texts
 NAMED = 10  # failures told in full; a thousand bad texts make no readable message
 IN_FLIGHT = 8  # parts at once: enough to hide latency, few enough that a large job leaves room for others
 PROBES = 8  # texts tried alone then: if half of all texts were really bad, one in 256 such batches would be given up too early
@@ -34,15 +35,28 @@ CONTENT = (BadRequest, ContextTooLong, MalformedReply)  # what one text may do t
 class Batch:
     """Splits embedding calls: `Batch(max_texts=2048, max_tokens=300_000)`; chats pass.
 
-    `max_tokens` bounds the estimated tokens of one request, None does not; `in_flight` the requests at once. Raises the failure itself
-    (ContextTooLong, BadRequest, ...) naming the texts, or BatchFailed if they failed differently; `.vectors` of either holds the others'
-    rows and NaN in theirs. A failure that is not about the texts ends the batch: what is under way is still waited for and delivered.
+    `max_texts` may be a function, for a provider learns its limit from its first refusal: what was refused then is cut to that size, and
+    so is all that follows. `max_tokens` bounds the estimated tokens of one request, None does not; `in_flight` the requests at once. Raises
+    the failure itself (ContextTooLong, BadRequest, ...) naming the texts, or BatchFailed if they failed differently; `.vectors` of either
+    holds the others' rows and NaN in theirs. A failure that is not about the texts ends the batch: what is under way is still waited for
+    and delivered.
     """
 
-    def __init__(self, *, max_texts: int = Traits().max_batch_texts, max_tokens: int | None = None, in_flight: int = IN_FLIGHT) -> None:
-        self.max_texts = max_texts
+    def __init__(
+        self,
+        *,
+        max_texts: int | Callable[[], int] = MOST_TEXTS,
+        max_tokens: int | None = None,
+        in_flight: int = IN_FLIGHT,
+    ) -> None:
+        self._max_texts = max_texts
         self.max_tokens = max_tokens
         self.in_flight = in_flight
+
+    @property
+    def max_texts(self) -> int:
+        """Texts of one request at most, as far as the provider has said by now."""
+        return self._max_texts() if callable(self._max_texts) else self._max_texts
 
     def describe(self) -> str:
         """One line for `describe()`."""
@@ -59,13 +73,14 @@ class Batch:
 
     def parts(self, texts: Sequence[str]) -> list[tuple[int, int]]:
         """Where the requests begin and end."""
+        max_texts = self.max_texts
         if self.max_tokens is None:
-            return [(at, min(at + self.max_texts, len(texts))) for at in range(0, len(texts), self.max_texts)]
+            return [(at, min(at + max_texts, len(texts))) for at in range(0, len(texts), max_texts)]
         parts: list[tuple[int, int]] = []
         begin = tokens = 0
         for i, text in enumerate(texts):
             size = estimate_text(text)
-            if i > begin and (i - begin >= self.max_texts or tokens + size > self.max_tokens):
+            if i > begin and (i - begin >= max_texts or tokens + size > self.max_tokens):
                 parts.append((begin, i))
                 begin, tokens = i, 0
             tokens += size
@@ -116,13 +131,23 @@ class _Work:
                 raise
             if end - begin < 2:
                 self._errors[begin] = self._named(error, begin)
-            else:
+            elif not self._is_cut(begin, end):
                 self._split(begin, end, error)
+
+    def _is_cut(self, begin: int, end: int) -> bool:
+        """Cut a part that is larger than the provider takes, as a refusal has told meanwhile; False where it is not."""
+        most = self._layer.max_texts
+        if end - begin <= most:
+            return False
+        self._todo.extendleft(reversed([(at, min(at + most, end)) for at in range(begin, end, most)]))
+        return True
 
     async def _work(self) -> None:
         """Take part after part, until none is left."""
         while self._todo:
             begin, end = self._todo.popleft()
+            if self._is_cut(begin, end):
+                continue
             try:
                 self._take(begin, end, await self._ask(begin, end))
             except SurefootError as error:
@@ -131,7 +156,7 @@ class _Work:
                     self._stop(error, begin, end)
                 elif end - begin == 1:
                     self._errors[begin] = self._named(error, begin)
-                else:
+                elif not self._is_cut(begin, end):
                     self._split(begin, end, error)
                     if end - begin > SMALL:
                         await self._suspect(error)

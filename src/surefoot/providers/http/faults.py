@@ -156,9 +156,9 @@ def _fault(
     )
 
 
-def malformed(target: str, why: str, *, request_id: str = "") -> MalformedReply:
-    """An answer that is none: `why` says what is wrong, with a snippet that was made by `snippet()`."""
-    return MalformedReply(f"{target}: {why}", request_id=request_id, target=target)
+def malformed(target: str, why: str, *, request_id: str = "", code: str = "") -> MalformedReply:
+    """An answer that is none: `why` says what is wrong, with a snippet that was made by `snippet()`; `code` names it for who knows more."""
+    return MalformedReply(f"{target}: {why}", request_id=request_id, target=target, code=code)
 
 
 def request_id(headers: Mapping[str, str]) -> str:
@@ -234,7 +234,7 @@ def _untrusted(error: BaseException) -> str:
     elif "expired" in why or "not yet valid" in why:
         remedy = "it must be renewed, or this machine's clock set right"
     else:
-        remedy = 'if it is yours or a proxy\'s of your company, name the file of its CA: options=(("verify", "/path/to/ca.pem"),)'
+        remedy = 'if it is yours or a proxy\'s of your company, name the file of its CA: verify="/path/to/ca.pem"'
     return f"the server's certificate is not trusted ({why}); nothing was sent; {remedy}"
 
 

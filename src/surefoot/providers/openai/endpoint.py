@@ -11,16 +11,19 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from msgspec.structs import replace
+
 from surefoot.core.deltas import Replay, to_deltas
 from surefoot.core.stream import Stream
-from surefoot.errors import BadRequest, Misconfigured, NotFound, SurefootError
+from surefoot.errors import BadRequest, Fault, Misconfigured, NotFound, SurefootError
 from surefoot.facts import ModelFacts, model_of, provider_of
 from surefoot.providers._parameters import LeftOutNotes
 from surefoot.providers.http.answers.counts import counted, with_usage
+from surefoot.providers.http.answers.vectors import VectorForm, limit_of_texts
 from surefoot.providers.http.body import checked_name
 from surefoot.providers.http.direct import DirectLane
 from surefoot.providers.http.exchange import Exchange, Lane, missing_extra, options_of, texts
-from surefoot.providers.http.faults import ErrorBoundary, fault_of, malformed, request_id
+from surefoot.providers.http.faults import ErrorBoundary, fault_of, request_id
 from surefoot.providers.http.reading import ReadingContext
 from surefoot.providers.http.sdk import STAND_IN, OwnClientLane, SdkLane, http_client, http_module, timeouts
 from surefoot.providers.http.session import Sender
@@ -61,6 +64,7 @@ OPTIONS: dict[str, Any] = {
     "thinking": "effort",  # how it is told to think: by "effort", by a "switch" (thinking.type), or by "both"
     "api": None,  # "chat" or "responses": which of OpenAI's two APIs is asked; None: as the model and the request want it
     "base_model": "",  # the model behind an Azure deployment of another name: decides which parameters are sent
+    "encoding_format": None,  # "base64" or "float": how vectors come back; None: base64, and float where a server refuses that
     "document_prefix": "",  # put before each text to embed (e5, nomic and others want "passage: ", "query: ")
     "query_prefix": "",
     "max_batch_texts": None,
@@ -85,6 +89,7 @@ class OpenAIProvider:
             raise Misconfigured(f"target {target.name}: auth_header = {options['auth_header']!r} must be 'authorization' or 'api-key'")
         if options["api"] not in {None, "chat", "responses"}:
             raise Misconfigured(f"target {target.name}: api = {options['api']!r} must be 'chat' or 'responses'")
+        self._form = VectorForm(target.name, options["encoding_format"])
         address = address_of(target) or known.address
         host = urlsplit(address).hostname or ""
         is_azure = target.provider == "azure" or facts.is_azure(host)
@@ -188,18 +193,27 @@ class OpenAIProvider:
         request = call.request
         name = self.target.name
         dimensions = request.dimensions or self.target.dimensions
-        body = embed_body(request, self.target.model, dimensions=dimensions, dialect=self.dialect)
-        data, answer, endpoint = await self._exchange.whole(self._path("/embeddings", self.target.model), body, call)
-        number = request_id(answer.headers)
+        form = self._form.name
+        body = embed_body(request, self.target.model, dimensions=dimensions, dialect=self.dialect, form=form)
+        try:
+            data, answer, endpoint = await self._exchange.whole(self._path("/embeddings", self.target.model), body, call)
+            number = request_id(answer.headers)
 
-        def emit(error: Any) -> SurefootError:
-            return fault_of(name, error, request_id=number, key=endpoint.key, private=texts(request))
+            def emit(error: Any) -> SurefootError:
+                return fault_of(name, error, request_id=number, key=endpoint.key, private=texts(request))
 
-        content_type = answer.headers.get("content-type", "")
-        matrix, usage, model = vectors(data, content_type, count=len(request.texts), target=name, request_id=number, emit=emit)
-        expected = dimensions or (self._embedder.dimensions if self.dialect.is_openai else None)
-        if expected is not None and matrix.shape[1] != expected:
-            raise malformed(name, f"vectors of {matrix.shape[1]} numbers came back, {expected} were expected", request_id=number)
+            expected = dimensions or (self._embedder.dimensions if self.dialect.is_openai else None)
+            content_type, count = answer.headers.get("content-type", ""), len(request.texts)
+            matrix, usage, model = vectors(
+                data, content_type, count=count, target=name, request_id=number, emit=emit, expected=expected
+            )  # fmt: skip
+        except Fault as fault:
+            told = self._form.learn(fault, request, form=form, dimensions=dimensions)
+            if (most := limit_of_texts(fault, len(request.texts))) is not None:
+                self.traits = replace(self.traits, max_batch_texts=min(most, self.traits.max_batch_texts))
+            if told is fault:
+                raise
+            raise told from fault
         if request.unit_length:
             import numpy as np
 

@@ -95,11 +95,11 @@ def _narrow(body: Fields, request: ChatRequest, dialect: OpenAIDialect, left_out
         body["messages"].insert(at, {"role": "system", "content": clean(words)})
 
 
-def embed_body(request: EmbedRequest, model: str, *, dimensions: int | None, dialect: OpenAIDialect) -> bytes:
-    """The body of POST /embeddings; vectors come back as base64 of float32, a third of the size of numbers in text."""
+def embed_body(request: EmbedRequest, model: str, *, dimensions: int | None, dialect: OpenAIDialect, form: str = "base64") -> bytes:
+    """The body of POST /embeddings. In the `form` "base64" vectors come back as float32, in "float" as numbers in text."""
     prefix = dialect.query_prefix if request.role == "query" else dialect.document_prefix
     texts = [prefix + clean(text) for text in request.texts]
-    body: Fields = {"model": model, "input": texts, "encoding_format": "base64"}
+    body: Fields = {"model": model, "input": texts, "encoding_format": form}
     if dimensions is not None:
         body["dimensions"] = dimensions
     return encoded(body, request.extra, dialect.target)

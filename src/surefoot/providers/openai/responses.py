@@ -16,6 +16,7 @@ from surefoot.core._tool_calls import checked_tool_call, is_runnable
 from surefoot.errors import SurefootError
 from surefoot.providers.http import finish as _finish
 from surefoot.providers.http.answers.counts import count
+from surefoot.providers.http.answers.vectors import DIMENSIONS, WIDE, is_float64, places_of
 from surefoot.providers.http.faults import malformed
 from surefoot.providers.http.reading import ReadingContext, check_not_empty, failed, is_error_instead, new_call_id, stacked, unreadable
 from surefoot.providers.http.reading import decoded as decoded_as
@@ -138,11 +139,19 @@ def finish_of(reason: str | None, asked: ReadingContext, *, refused: bool, calls
 
 
 def vectors(
-    body: bytes, content_type: str, *, count: int, target: str, request_id: str, emit: Callable[[bytes], SurefootError]
+    body: bytes,
+    content_type: str,
+    *,
+    count: int,
+    target: str,
+    request_id: str,
+    emit: Callable[[bytes], SurefootError],
+    expected: int | None = None,
 ) -> tuple[Matrix, Usage, str]:
     """The vectors of an embeddings answer in the order asked, float32 [count, dim]; usage; the model that answered.
 
-    Raises MalformedReply if any is missing, doubled, not of one length, not finite or zero.
+    Raises MalformedReply if any is missing, doubled, not of one length, not finite or zero; with the code WIDE where they came in numbers
+    of 64 bits, DIMENSIONS where all have another length than the `expected` one.
     """
     answer = decoded_as(_vectors, body, content_type, target=target, request_id=request_id)
     if failed(answer.error):
@@ -150,11 +159,18 @@ def vectors(
     items = answer.data
     if items is None or len(items) != count:
         raise malformed(target, f"{count} texts were sent, {len(items or ())} vectors came back", request_id=request_id)
-    places = [number if item.index is None else item.index for number, item in enumerate(items)]
-    if sorted(places) != list(range(count)):
+    places = places_of([item.index for item in items])
+    if places is None:
         raise malformed(target, "the vectors' indices are not those of the texts", request_id=request_id)
+    rows = [item.embedding for item in items]
+    if isinstance(rows[0], bytes) and is_float64(rows[0], expected):
+        why = f'the vectors came in numbers of 64 bits, {len(rows[0]) // 8} each; options=(("encoding_format", "float"),) asks for text'
+        raise malformed(target, why, request_id=request_id, code=WIDE)
     try:
-        matrix = stacked([item.embedding for item in items], places)
+        matrix = stacked(rows, places)
     except ValueError as error:
         raise malformed(target, str(error), request_id=request_id) from error
+    if expected is not None and matrix.shape[1] != expected:
+        why = f"vectors of {matrix.shape[1]} numbers came back, {expected} were expected"
+        raise malformed(target, why, request_id=request_id, code=DIMENSIONS)
     return matrix, usage_of(answer.usage), answer.model or ""

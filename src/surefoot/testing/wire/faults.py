@@ -335,7 +335,7 @@ def _vectors(name: str, note: str, **fields: object) -> WireFault:
 EMBEDDINGS: tuple[WireFault, ...] = (
     _vectors("embed_dropped", "one item is missing: DeepSeek-Reasonix#732"),
     _vectors("embed_reordered", "items out of order; OpenAI's `index` still tells", vendors=("openai",), means="", retryable=None),
-    _vectors("embed_index_lies", "two items carry one index", vendors=("openai",)),
+    _vectors("embed_index_lies", "an item carries the index of no text", vendors=("openai",)),
     _vectors("embed_nan", "NaN in a vector: ollama#9639"),
     _vectors("embed_zero", "a zero vector: LightRAG#3553"),
     _vectors("embed_wrong_dim", "one number too few: chroma#4368"),

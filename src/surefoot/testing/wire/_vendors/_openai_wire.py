@@ -212,8 +212,7 @@ def _dropped(draft: Draft) -> None:
 
 
 def _index_lies(draft: Draft) -> None:
-    for item in draft.payload["data"]:
-        item["index"] = 0
+    draft.payload["data"][-1]["index"] = len(draft.payload["data"]) + 4
 
 
 def _merged(draft: Draft) -> None:
