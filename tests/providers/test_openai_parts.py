@@ -14,7 +14,7 @@ from surefoot.providers.http.reading import ReadingContext
 from surefoot.providers.openai.requests import OpenAIDialect, chat_body
 from surefoot.providers.openai.responses import chat_reply
 from surefoot.providers.openai.stream import OpenAIChatReader
-from surefoot.types import ChatReply, ChatRequest, CitedSource, Delta, Image, Message, Opaque, Reasoning, Text, TokenLogprob, ToolCall
+from surefoot.types import ChatReply, ChatRequest, CitedSource, Delta, File, Image, Message, Opaque, Reasoning, Text, TokenLogprob, ToolCall
 
 HOST = "api.example.com"
 VENDOR = f"openai/{HOST}"
@@ -287,3 +287,18 @@ def test_blocks_and_fields_of_the_callers_own_go_out_in_their_place():
     assert left_out == ["cache_control of anthropic"]
     routed = sent(message, host="openrouter.ai")[0]["content"][0]
     assert routed["cache_control"] == {"type": "ephemeral"}
+
+
+def test_somebody_speaks_last_where_the_server_wants_it():
+    """Mistral refuses a conversation that ends with instructions; OpenAI takes instructions alone."""
+    alone = Message.system("Write a poem.")
+    assert sent(alone)[0]["role"] == "system"
+    assert sent(alone, rows="mistral")[0] == {"role": "user", "content": "Write a poem."}
+    named = (Message.user("hi", name="ann"), Message.assistant("yes?"), alone)
+    assert [one["role"] for one in sent(*named, host="api.mistral.ai")] == ["user", "assistant", "user"]
+
+
+def test_a_document_of_text_is_text_here():
+    """The protocol's files are PDF; what Claude may cite is read by all others."""
+    paper = File(data=b"The sky is blue.", media_type="text/plain", name="Sky")
+    assert sent(Message.user([paper, "why?"]))[0]["content"][0] == {"type": "text", "text": "The sky is blue."}

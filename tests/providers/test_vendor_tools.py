@@ -89,6 +89,8 @@ def test_extra_is_merged_and_not_laid_over_what_was_built():
     assert config == {"temperature": 0.5, "topK": 5}
     shape = body_of("openai", schema=Schema.of("a", {"type": "object"}), extra='{"response_format": {"type": "text"}}')["response_format"]
     assert shape == {"type": "text"}
+    joined = body_of("openai", stop=("END",), extra='{"stop": ["STOP"]}')["stop"]
+    assert joined == ["END", "STOP"]
     strict = body_of("openai", schema=Schema.of("a", {"type": "object"}), extra='{"response_format": {"json_schema": {"strict": true}}}')
     assert strict["response_format"]["json_schema"] == {"name": "a", "schema": {"type": "object"}, "strict": True}
     assert body_of("openai", extra='{"extra_body": {"top_k": 3}, "min_p": 0.1}').keys() >= {"top_k", "min_p"}

@@ -66,10 +66,14 @@ def fields(extra: str) -> dict[str, Raw]:
         raise Misconfigured(f"extra must be the text of a JSON object: {error}") from error
 
 
-def merge(body: Fields, extra: Mapping[str, Raw]) -> None:
-    """Lay `extra` over what was built: objects field by field, tools beside the caller's tools, all else in place of what was there.
+JOINED = frozenset({"tools", "system", "parts", "stop", "stop_sequences", "stopSequences"})  # lists that are joined, not replaced
 
-    An object of another `type` is another thing altogether, and stands in place, too.
+
+def merge(body: Fields, extra: Mapping[str, Raw]) -> None:
+    """Lay `extra` over what was built: objects field by field, lists of JOINED item by item, all else in place of what was there.
+
+    Tools of `extra`, the vendors' own, stand before the caller's. An object of another `type` is another thing altogether, and stands in
+    place, too.
     """
     for name, value in extra.items():
         mine = body.get(name)
@@ -78,10 +82,20 @@ def merge(body: Fields, extra: Mapping[str, Raw]) -> None:
             if inner is not None and ("type" not in inner or "type" not in mine or msgspec.json.decode(inner["type"]) == mine["type"]):
                 merge(mine, inner)
                 continue
-        elif name == "tools" and isinstance(mine, list) and bytes(value)[:1] == b"[":
-            body[name] = [*msgspec.json.decode(value, type=list[Raw]), *mine]
+        elif name in JOINED and isinstance(mine, list | tuple) and (further := _further(name, value)):
+            body[name] = [*further, *mine] if name == "tools" else [*mine, *further]
             continue
         body[name] = value
+
+
+def _further(name: str, value: Raw) -> list[Any]:
+    """The items of a list in `extra`; a text where blocks or texts are wanted is one."""
+    head = bytes(value).lstrip()[:1]
+    if head == b"[":
+        return list(msgspec.json.decode(value, type=list[Raw]))
+    if head == b'"' and name != "tools":
+        return [{"type": "text", "text": value} if name == "system" else value]
+    return []
 
 
 def _object(value: Raw) -> dict[str, Raw] | None:

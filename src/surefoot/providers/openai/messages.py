@@ -36,13 +36,21 @@ def messages_of(
     request: ChatRequest, *, host: str, house: str = "", model: str, target: str, is_openai: bool, left_out: list[str] | None
 ) -> list[Fields]:  # fmt: skip
     """The conversation as the server at `host` takes it. What is another vendor's is left out, and noted in `left_out`."""
-    plain = [
+    said: list[Fields] = [
         {"role": message.role, "content": message.content}
         for message in request.messages
         if type(message.content) is str and message.role in SPOKEN and not message.name
     ]
-    if len(plain) == len(request.messages):  # nearly always
-        return plain
+    if len(said) < len(request.messages):  # there is more than text, which is rare
+        said = _said(request, host, house, model, target, is_openai=is_openai, left_out=left_out)
+    if said and said[-1]["role"] == "system" and is_of(host, house, MISTRALS):
+        said[-1]["role"] = "user"  # it wants somebody to speak last
+    return said
+
+
+def _said(
+    request: ChatRequest, host: str, house: str, model: str, target: str, *, is_openai: bool, left_out: list[str] | None
+) -> list[Fields]:  # fmt: skip
     if is_openai:
         request = with_ids(request, fits=AT_MOST_40, make=long_id)
     elif is_of(host, house, MISTRALS) or (MISTRAL.search(model) and not is_of(host, house, MARKED)):
@@ -182,6 +190,8 @@ def _part(part: Text | Image | File, target: str) -> Fields:
         if part.detail:
             picture["detail"] = part.detail
         return {"type": "image_url", "image_url": picture}
+    if part.media_type.startswith("text/") and not part.url:  # the protocol's files are PDF
+        return {"type": "text", "text": part.data.decode("utf-8", "replace")}
     if part.url:
         raise Unsupported(f"{target}: a file's address cannot be sent here, only its bytes: give data=; nothing was sent")
     if part.media_type.startswith("image/"):
