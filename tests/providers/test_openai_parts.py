@@ -22,6 +22,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 URL = f"data:image/png;base64,{b64encode(PNG).decode()}"
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Bergen"}'}}
 GIVEN = CALL | {"extra_content": {"google": {"thought_signature": "SIG=="}}}
+PROXIED = CALL | {"function": CALL["function"] | {"provider_specific_fields": {"thought_signature": "SIG=="}}}
 DETAILS = [
     {"type": "reasoning.text", "text": "hm, yes", "index": 0, "signature": "S"},
     {"type": "reasoning.encrypted", "data": "ZZ", "index": 1},
@@ -54,6 +55,14 @@ SAID: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
             {"content": "sun"},
             {"content": "ny"},
         ],
+    ),
+    "call's function's own field": (
+        {"content": None, "tool_calls": [PROXIED]},
+        [{"tool_calls": [{"index": 0, **PROXIED}]}],
+    ),
+    "no thoughts beside a call": (
+        {"content": None, "reasoning_content": "", "tool_calls": [CALL]},
+        [{"reasoning_content": ""}, {"tool_calls": [{"index": 0, **CALL}]}],
     ),
     "call's own field": ({"content": None, "tool_calls": [GIVEN]}, [{"tool_calls": [{"index": 0, **GIVEN}]}]),
     "pictures": (
@@ -233,6 +242,9 @@ def test_calls_without_an_id_get_one():
     calls = whole({"content": None, "tool_calls": [piece("f", A), piece("f", B)]}, finish="tool_calls").tool_calls
     assert len({call.id for call in calls}) == 2
     assert all(call.id for call in calls)
+    same = whole({"content": None, "tool_calls": [piece("f", A, id="0"), piece("f", B, id="0")]}, finish="tool_calls").tool_calls
+    assert same[0].id == "0"
+    assert same[1].id not in {"", "0"}
 
 
 ROUND = (

@@ -11,7 +11,7 @@ from msgspec import Raw
 from surefoot.errors import Unsupported
 from surefoot.providers._foreign import SIGNATURE, long_id, own, own_fields, short_id, tell_thoughts, with_ids
 from surefoot.providers._parameters import note
-from surefoot.providers.http.body import Fields, base64_text, fields, image_type
+from surefoot.providers.http.body import Fields, base64_text, fields, image_type, merge
 from surefoot.types import ChatRequest, File, Image, Message, Opaque, Part, Reasoning, Text, ToolCall, clean, is_for
 
 SOUNDS = {
@@ -164,7 +164,7 @@ class _MessageWriter:
             note(self._left_out, SIGNATURE)
         if call.extra:
             if is_for(call.vendor, "openai", self._host):
-                told |= fields(call.extra)
+                merge(told, fields(call.extra))
             else:
                 note(self._left_out, f"{', '.join(fields(call.extra))} of {call.vendor}")
         return told

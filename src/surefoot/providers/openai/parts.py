@@ -62,8 +62,8 @@ def is_unusual(answer: ChatAnswer, choice: AnswerChoice, said: Said, unknown: Un
     """Whether there is anything beside text, tool calls and usage."""
     return bool(
         unknown is not None
-        or said.reasoning_content
-        or said.reasoning
+        or said.reasoning_content is not None
+        or said.reasoning is not None
         or not is_plain(said)
         or (choice.logprobs is not NO_RAW and is_said(choice.logprobs))
         or answer.citations is not NO_RAW
@@ -100,7 +100,8 @@ def content_of(said: Said, unknown: Unknown | None, vendor: str) -> tuple[Part, 
     """The message's parts in order; none where it is plain text."""
     found: list[Part] = []
     for kind in THOUGHTS:
-        if thought := getattr(said, kind):
+        thought = getattr(said, kind)
+        if thought or (thought is not None and said.tool_calls):  # an empty one is missed, too, beside calls
             is_first = not any(isinstance(part, Reasoning) for part in found)
             found.append(Reasoning(text=thought, kind=kind, vendor=vendor) if is_first else Opaque.of(vendor, thought, kind=kind))
     own = {} if unknown is None else unknown.said

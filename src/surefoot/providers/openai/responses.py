@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from surefoot.core._tool_calls import checked_tool_call, is_runnable
 from surefoot.errors import SurefootError
@@ -99,6 +100,8 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
     finish = finish_of(choice.finish_reason, asked, refused=bool(said.refusal), calls=bool(whole))
     cut = not is_runnable(finish)
     calls = tuple(_tool_call(call, extra_of(unknown, number), asked.vendor, is_cut=cut) for number, call in enumerate(whole))
+    if len({call.id for call in calls}) < len(calls):
+        calls = apart(calls)
     more = end_of(answer, choice, said, unknown, vendor=asked.vendor) if is_unusual(answer, choice, said, unknown) else PLAIN_END
     if not text and not calls and not any(isinstance(part, Image | File) for part in more.content):
         check_not_empty(finish, said.refusal or "", asked)
@@ -117,6 +120,16 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
         citations=more.citations,
         logprobs=more.logprobs,
     )
+
+
+def apart(calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
+    """Calls under ids of their own: a server that numbers nothing gives all of them one, and results could not be told apart."""
+    seen: set[str] = set()
+    found = []
+    for call in calls:
+        found.append(replace(call, id=new_call_id()) if call.id in seen else call)
+        seen.add(call.id)
+    return tuple(found)
 
 
 def _tool_call(call: OpenAICall, extra: str, vendor: str, *, is_cut: bool) -> ToolCall:

@@ -82,7 +82,7 @@ class Unknown(Struct):
     """What the first choice's message holds beside the fields above, each value as it was written."""
 
     said: Fields = {}
-    calls: list[Fields] = []  # of each tool call
+    calls: list[Fields] = []  # of each tool call; under "function" those of its function
 
 
 KNOWN_SAID = frozenset(Said.__struct_fields__)
@@ -160,10 +160,13 @@ def _known(message: Raw, told: Unknown) -> Raw:
     if "tool_calls" in said and is_said(said["tool_calls"]):
         calls = _list.decode(said["tool_calls"])
         for call in calls:
-            told.calls.append({name: call.pop(name) for name in [*call] if name not in KNOWN_CALL})
+            others = {name: call.pop(name) for name in [*call] if name not in KNOWN_CALL}
             if is_said(call.get("function", Raw())):
                 function = _fields.decode(call["function"])
-                call["function"] = Raw(msgspec.json.encode({name: one for name, one in function.items() if name in KNOWN_FUNCTION}))
+                inner = {name: function.pop(name) for name in [*function] if name not in KNOWN_FUNCTION}
+                call["function"] = Raw(msgspec.json.encode(function))
+                others |= {"function": Raw(msgspec.json.encode(inner))} if inner else {}
+            told.calls.append(others)
         said["tool_calls"] = Raw(msgspec.json.encode(calls))
     return Raw(msgspec.json.encode(said))
 

@@ -104,7 +104,7 @@ class OpenAIChatReader:
             calls = self._called(said, unknown) if said.tool_calls or said.function_call is not None else ()
             if said.refusal:
                 self._refusal += said.refusal
-            if reasoning:
+            if reasoning or said.reasoning_content is not None or said.reasoning is not None:
                 self._thought(said)
             if unknown is not None or not is_plain(said):
                 self._more(said, unknown, out)
@@ -126,7 +126,7 @@ class OpenAIChatReader:
 
     def _thought(self, said: Said) -> None:
         for kind in THOUGHTS:
-            if piece := getattr(said, kind):
+            if (piece := getattr(said, kind)) is not None:
                 self._thoughts.setdefault(kind, []).append(piece)
 
     def _more(self, said: Said, unknown: Unknown | None, out: list[Delta]) -> None:
@@ -205,13 +205,13 @@ class OpenAIChatReader:
             if isinstance(choices, list) and choices and isinstance(choices[0], dict):
                 own = {name: value for name, value in choices[0].items() if value is not None and name not in {"delta", "message"}}
                 self._others = {**own, **self._others}
-        thoughts = {kind: "".join(pieces) for kind, pieces in self._thoughts.items()}
+        thoughts = {kind: text for kind, pieces in self._thoughts.items() if (text := "".join(pieces)) or self._calls}
         said: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts) or None, **thoughts, **self._said}
         if self._refusal:
             said["refusal"] = self._refusal
         if self._calls:
             said["tool_calls"] = [
-                {"id": one.id, "type": "function", "function": {"name": one.name, "arguments": one.arguments or "{}"}, **one.extra}
+                merged({"id": one.id, "type": "function", "function": {"name": one.name, "arguments": one.arguments or "{}"}}, one.extra)
                 for one in self._calls
             ]
         whole["object"] = "chat.completion"
