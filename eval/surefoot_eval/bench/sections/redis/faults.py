@@ -97,6 +97,11 @@ def _server(stack: AsyncExitStack, folder: Path, *options: str) -> RedisServer:
     return one
 
 
+def _is_in_step(replica: RedisServer) -> bool:
+    """It has all that its primary had written."""
+    return "'master_link_status': 'up'" in str(replica.say("INFO", "replication"))
+
+
 def _act(work: Callable[..., Any], *arguments: Any) -> Act:
     async def act() -> None:
         await asyncio.to_thread(work, *arguments)
@@ -110,6 +115,12 @@ async def killed(stack: AsyncExitStack, folder: Path) -> RedisFault:
     return RedisFault(one.url, _act(one.send, signal.SIGKILL), _act(one.start))
 
 
+async def emptied(stack: AsyncExitStack, folder: Path) -> RedisFault:
+    """The same without anything on the disk: what was spent is known to its clients alone."""
+    one = _server(stack, folder)
+    return RedisFault(one.url, _act(one.send, signal.SIGKILL), _act(one.start))
+
+
 async def stopped(stack: AsyncExitStack, folder: Path) -> RedisFault:
     """SIGSTOP, then SIGCONT."""
     one = _server(stack, folder)
@@ -120,7 +131,7 @@ async def read_only(stack: AsyncExitStack, folder: Path) -> RedisFault:
     """The primary becomes a replica, and one address leads to it all the same for a second and a half; then to the new primary."""
     old, new = _server(stack, folder), _server(stack, folder)
     new.say("REPLICAOF", "127.0.0.1", old.port)
-    until(lambda: "master_link_status:up" in str(new.say("INFO", "replication")) or "'up'" in str(new.say("INFO", "replication")))
+    until(partial(_is_in_step, new))
     proxy = await stack.enter_async_context(RedisProxy(old.port))
 
     async def strike() -> None:
@@ -171,7 +182,7 @@ async def failed_over(stack: AsyncExitStack, folder: Path) -> RedisFault:
     stack.callback(watcher.kill)
     sentinel = RedisServer.__new__(RedisServer)
     sentinel.port = port
-    until(lambda: str(replica.port) in str(sentinel.say("SENTINEL", "REPLICAS", "main")))
+    until(lambda: _is_in_step(replica) and str(replica.port) in str(sentinel.say("SENTINEL", "REPLICAS", "main")))
     return RedisFault(f"redis+sentinel://127.0.0.1:{port}/main/0", _act(primary.send, signal.SIGKILL), _act(primary.start))
 
 
@@ -255,6 +266,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 FAULTS: dict[str, Callable[[AsyncExitStack, Path], Awaitable[RedisFault]]] = {
     "kill -9, then back": killed,
+    "kill -9, back empty": emptied,
     "SIGSTOP 5 s": stopped,
     "READONLY switch": read_only,
     "0 to 500 ms, cuts": slow,
