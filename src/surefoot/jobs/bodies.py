@@ -8,13 +8,14 @@ import msgspec
 from msgspec import Struct
 
 from surefoot import errors
+from surefoot._documented import Documented
 from surefoot.errors import Exhausted, SurefootError
 
 FIELDS = ("status", "code", "retry_after_s", "request_id", "target", "partial")
 FOREIGN_CHARS = 500  # of what an error that is none of ours says
 
 
-class KeptError(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class KeptError(Struct, Documented, frozen=True, kw_only=True, omit_defaults=True):
     """An error as JSON."""
 
     error: str

@@ -94,7 +94,7 @@ class WorkDone(Struct, Documented, frozen=True, kw_only=True):
     """Items of its that failed."""
 
 
-class NewJob(Struct, frozen=True, kw_only=True):
+class NewJob(Struct, Documented, frozen=True, kw_only=True):
     """A job about to be written."""
 
     id: str
@@ -117,7 +117,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     """Seconds it is kept after its end; infinity: for ever."""
 
 
-class OpenChunk(Struct, frozen=True, kw_only=True):
+class OpenChunk(Struct, Documented, frozen=True, kw_only=True):
     """What a worker needs to know of a chunk."""
 
     job: str
@@ -138,7 +138,7 @@ class OpenChunk(Struct, frozen=True, kw_only=True):
     """The items without a result: their numbers in the job, and what they are."""
 
 
-class ItemRow(Struct, frozen=True):
+class ItemRow(Struct, Documented, frozen=True):
     """What came of one item."""
 
     job: str

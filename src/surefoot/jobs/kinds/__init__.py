@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from surefoot._documented import Documented
 from surefoot.errors import Misconfigured
 from surefoot.jobs.models import ModelSource
 from surefoot.jobs.records import OpenChunk
@@ -24,7 +25,7 @@ BUILT_IN = {
 }
 
 
-class ItemResult(Struct, frozen=True):
+class ItemResult(Struct, Documented, frozen=True):
     """What came of an item."""
 
     n: int
