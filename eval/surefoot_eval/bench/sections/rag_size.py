@@ -162,6 +162,7 @@ def run(*, rounds: int = 1, sizes: tuple[int, ...] = SIZES, index: str = "", nam
                     if not index:
                         rows[step]["disk_mb"] = sum(one.stat().st_size for one in Path(place).rglob("*") if one.is_file()) / 2**20
                     bar.update()
+                bar.write(table({"framework": name, "load": load(), "sizes": found}))  # what is known is not lost with what follows
             finally:
                 if not index:
                     shutil.rmtree(place, ignore_errors=True)
