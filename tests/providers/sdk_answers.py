@@ -97,7 +97,7 @@ def responses_answer(luck: Random) -> tuple[dict[str, Any], bytes]:
     ]
     is_cut = not made and luck.random() < 0.2
     usage = {
-        "input_tokens": luck.randint(1, 99), "output_tokens": luck.randint(1, 99), "total_tokens": 100,
+        "input_tokens": luck.randint(5, 99), "output_tokens": luck.randint(7, 99), "total_tokens": 100,
         "input_tokens_details": {"cached_tokens": luck.choice([0, 5]), "cache_write_tokens": 0},
         "output_tokens_details": {"reasoning_tokens": luck.choice([0, 7])},
     }  # fmt: skip
