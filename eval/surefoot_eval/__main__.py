@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,32 @@ COMMANDS = {  # where each command's main() stands
     "selfcheck": "studies.selfcheck", "semantic": "studies.semantic", "tune": "studies.tune", "tokens": "studies.tokens",
     "index": "studies.index", "poison": "studies.poison", "mutants": "studies.mutants",
 }  # fmt: skip
+OF_THE_REPOSITORY = {"bench", *(name for name, place in COMMANDS.items() if place.startswith("studies."))}  # not in the wheel
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    in_repository = find_spec("surefoot_eval.studies") is not None
+    if words and words[0] in OF_THE_REPOSITORY and not in_repository:
+        print(f"eval {words[0]}: it measures surefoot itself: run it in a checkout of the repository", file=sys.stderr)
+        return 2
     parser = argparse.ArgumentParser(prog="python -m surefoot_eval")
     commands = parser.add_subparsers(dest="command", required=True)
+    _suites(commands)
+    if in_repository:
+        _bench_options(commands)
+        _studies(commands)
+    args = parser.parse_args(words)
+    if args.command != "bench":
+        return _measure(args)
+    unknown = sorted(set(args.section) - {*SECTIONS, *LONG})
+    if unknown:
+        parser.error(f"unknown section {', '.join(unknown)}; known are {', '.join((*SECTIONS, *LONG))}")
+    return _bench(args)
+
+
+def _bench_options(commands: Any) -> None:
     bench = commands.add_parser("bench", help="speed and memory beside the peers, in one run, as ratios")
     bench.add_argument("section", nargs="*", default=list(SECTIONS), help=f"of {', '.join(SECTIONS)}; left out: all; and {', '.join(LONG)}")
     bench.add_argument("--rounds", type=int, default=5)
@@ -35,14 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     bench.add_argument("--json", type=Path, help="write the figures here as well, and keep those of other sections already there")
     bench.add_argument("--markdown", type=Path, help="write the tables here as well")
     bench.add_argument("--plots", type=Path, help="folder for a chart (SVG) a section")
-    _register(commands)
-    args = parser.parse_args(argv)
-    if args.command != "bench":
-        return _measure(args)
-    unknown = sorted(set(args.section) - {*SECTIONS, *LONG})
-    if unknown:
-        parser.error(f"unknown section {', '.join(unknown)}; known are {', '.join((*SECTIONS, *LONG))}")
-    return _bench(args)
 
 
 def _bench(args: argparse.Namespace) -> int:
@@ -72,15 +85,11 @@ def _bench(args: argparse.Namespace) -> int:
     return 0
 
 
-def _register(commands: Any) -> None:
-    """The commands that run and compare suites, those that read public data, and the gate's own examination."""
-    _suites(commands)
+def _studies(commands: Any) -> None:
+    """The studies of single parts, most of which read public data."""
     check = commands.add_parser("selfcheck", help="reproduce published numbers: proof that the harness measures right")
     check.add_argument("--all", action="store_true", help="fail also where something could not be measured")
     check.add_argument("--only", choices=("lexical", "dense", "groundedness"), help="one part; left out: all three")
-    power = commands.add_parser("power", help="how often the gate alarms, by simulation")
-    power.add_argument("--runs", type=int, default=1000)
-    power.add_argument("--seed", type=int, default=1)
     semantic = commands.add_parser("semantic", help="false and useful hits of the semantic cache, over paraphrases and attacks")
     semantic.add_argument("--model", default="local:multilingual-e5-small", help="embedding model")
     semantic.add_argument("--threshold", type=float, help="left out: the default of the model, else the one chosen on the tuning half")
@@ -114,6 +123,7 @@ def _register(commands: Any) -> None:
 
 
 def _suites(commands: Any) -> None:
+    """What runs and compares suites, reports them, and examines the gate and a judge."""
     run = commands.add_parser("run", help="run a suite: answers, metrics with intervals, reports; goes on after a kill")
     run.add_argument("suite", type=Path, help="a suite, such as eval/surefoot_eval/suites/rag.toml")
     run.add_argument("--data", type=Path, help="folder of public data sets, for suites that name one")
@@ -132,6 +142,9 @@ def _suites(commands: Any) -> None:
     compare.add_argument("--rebaseline", action="store_true", help="accept other data: compare the questions that both runs share")
     compare.add_argument("--gate-slices", action="store_true", help="a slice that is worse fails too; half the error rate each")
     compare.add_argument("--out", type=Path, help="folder for compare.md and junit.xml")
+    power = commands.add_parser("power", help="how often the gate alarms, by simulation")
+    power.add_argument("--runs", type=int, default=1000)
+    power.add_argument("--seed", type=int, default=1)
     report = commands.add_parser("report", help="write a run's reports once more")
     report.add_argument("run", type=Path, help="a run's folder")
     judge = commands.add_parser("judge", help="how far a model's verdicts on groundedness can be trusted: its card, against people")
@@ -151,6 +164,9 @@ def _measure(args: argparse.Namespace) -> int:
         code: int = import_module(f"surefoot_eval.{COMMANDS[args.command]}").main(args)
     except Misconfigured as why:
         print(f"eval {args.command}: {why}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as missing:
+        print(f'eval {args.command}: needs {missing.name}, not installed here: run  pip install "surefoot[eval]"', file=sys.stderr)
         return 2
     return code
 

@@ -195,4 +195,4 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch,
     assert main(["ask", "Why?"]) == 1
     error = capsys.readouterr().err
     assert "no_such_store" in error
-    assert ".[pipelines]" in error
+    assert "surefoot[pipelines]" in error
