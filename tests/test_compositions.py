@@ -300,6 +300,6 @@ def whole_house(provider, *, shared):
 @pytest.mark.parametrize("kind", ["chat", "stream", "embed"])
 @pytest.mark.parametrize("promise", PROMISES)
 @pytest.mark.parametrize("shared", [False, True])
-async def test_the_whole_house_keeps_the_contract_of_one_room(kind, promise, shared):
+async def test_the_whole_stack_keeps_the_contract_of_one_layer(kind, promise, shared):
     """Cancelled at every await of every path, once and twice: nothing held anywhere."""
     await LayerContract(partial(whole_house, shared=shared), kind=kind).check(promise)

@@ -105,7 +105,7 @@ def test_no_event_is_lost_while_threads_end(monkeypatch):
     assert heard == list(range(3000))
 
 
-def test_tally_starts_empty():
+def test_call_state_starts_empty():
     """Nothing was attempted yet."""
     state = CallState()
     assert (state.attempts, state.hedges, state.trail, state.listeners) == (0, 0, [], ())

@@ -57,6 +57,8 @@ TOGETHER = {  # modules whose promises stand in the tests of a neighbour
     "providers/http/exchange.py": "providers/http/test_session.py",
     "providers/http/redact.py": "providers/http/test_faults.py",
     "rules/retry_budget.py": "rules/test_backoff.py",
+    "rules/token_bucket/leased.py": "shared/test_sharing.py",
+    "rules/token_bucket/queue.py": "rules/token_bucket/test_fixed.py",
     "runtime/clock.py": "cache/test_envelope.py",
     "usage/accounts.py": "layers/guards/test_budget.py",
 }
@@ -92,7 +94,7 @@ def test_no_path_of_a_machine_is_committed(path: Path):
 
 def test_every_field_of_a_public_record_has_its_docstring():
     """Unit, range and the default's reason stand under the field, where `help()` and documentation sites find them."""
-    from tests.test_documented import FOUND, undocumented
+    from tests.repository.test_documented import FOUND, undocumented
 
     assert {f"{module}.{node.name}": missing for module, node in FOUND if (missing := undocumented(node))} == {}
 

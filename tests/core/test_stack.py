@@ -87,7 +87,7 @@ async def test_a_guard_may_change_the_call_for_those_further_in(answer):
 
 
 @pytest.mark.looptime
-async def test_a_row_of_gates_is_entered_in_order_and_left_in_reverse():
+async def test_a_row_of_guards_is_acquired_in_order_and_released_in_reverse():
     """Also where one of them has to wait."""
     seen = []
     ask = stack(Scripted("fine"), Noting("a", seen), Noting("b", seen, waits=True), Noting("c", seen))
@@ -95,7 +95,7 @@ async def test_a_row_of_gates_is_entered_in_order_and_left_in_reverse():
     assert seen == ["a", "b", "c", ("/c", "ok", False), ("/b", "ok", False), ("/a", "ok", False)]
 
 
-async def test_a_gate_that_refuses_lets_those_before_it_out():
+async def test_a_guard_that_refuses_releases_those_before_it():
     """A permit, a reservation or a place must not be lost to a breaker further in."""
     seen = []
     provider = Scripted("fine")
@@ -106,7 +106,7 @@ async def test_a_gate_that_refuses_lets_those_before_it_out():
 
 
 @pytest.mark.looptime
-async def test_cancelled_while_a_gate_waits_or_while_the_edge_does():
+async def test_cancelled_while_a_guard_waits_or_while_the_provider_does():
     """Whoever was let in is let out, once."""
     for waits, entered in ((True, ["a"]), (False, ["a", "b"])):
         seen = []
@@ -118,7 +118,7 @@ async def test_cancelled_while_a_gate_waits_or_while_the_edge_does():
         assert seen == [*entered, *((f"/{name}", "CancelledError", True) for name in reversed(entered))]
 
 
-async def test_a_stream_holds_its_gates_until_it_is_settled():
+async def test_a_stream_holds_its_guards_until_it_has_finished():
     """Answered is not finished."""
     seen = []
     stream = await stack(Scripted("one two"), Noting("a", seen), Noting("b", seen))(make_call(stream=True))
@@ -128,7 +128,7 @@ async def test_a_stream_holds_its_gates_until_it_is_settled():
     assert seen[2:] == [("/b", "ok", False), ("/a", "ok", False)]
 
 
-async def test_a_gate_that_breaks_keeps_nobody_else_in():
+async def test_a_guard_that_breaks_keeps_no_other_held():
     """A defect in one layer must not cost another one its slot."""
     seen = []
     with pytest.raises(ZeroDivisionError):
@@ -136,18 +136,18 @@ async def test_a_gate_that_breaks_keeps_nobody_else_in():
     assert seen == ["a", "b", ("/b", "Overloaded", False), ("/a", "Overloaded", False)]
 
 
-async def test_stack_without_rooms_is_its_edge():
+async def test_stack_without_layers_is_its_provider():
     """The empty case needs no special case."""
     assert (await stack(Scripted("fine"))(make_call())).text == "fine"
 
 
-def test_every_registered_room_has_one_place_in_the_order():
+def test_every_layer_has_one_place_in_the_order():
     """A layer that stands nowhere is never built; balance stands inside fallback, as one of its handlers."""
     assert len(set(CALL_ORDER + TARGET_ORDER)) == len(CALL_ORDER + TARGET_ORDER)
     assert set(LAYERS) - {"balance"} == set(CALL_ORDER + TARGET_ORDER)
 
 
-def test_describe_shows_rooms_in_order_with_their_settings():
+def test_describe_shows_layers_in_order_with_their_settings():
     """`chat.describe()` is what a user checks a configuration with."""
     text = describe(stack(Scripted(), Retry(attempts=5), Concurrency(limit=7), name="openai:m"))
     lines = [line.strip() for line in text.splitlines()]

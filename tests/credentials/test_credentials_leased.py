@@ -149,7 +149,7 @@ async def test_a_void_key_is_not_given_and_the_reason_is_told():
 
 
 @pytest.mark.looptime
-async def test_a_keeper_down_from_the_start_is_not_hammered():
+async def test_a_source_down_from_the_start_is_not_hammered():
     """200 calls a second for a minute, a handful of fetches; each caller is told why."""
     keeper = Keeper()
     keeper.is_down = True

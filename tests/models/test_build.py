@@ -19,7 +19,7 @@ from surefoot.types import Traits
 from surefoot.usage.prices import Price
 
 
-def test_rooms_stand_in_the_order_of_the_house():
+def test_layers_stand_in_the_default_order():
     """The order is the design."""
     lines = ChatModel(Scripted("a", name="a"), Scripted("b", name="b"), policy=Policy(hedge_after="p95")).describe().splitlines()
     names = [line.split(":")[0].strip() for line in lines]
@@ -44,7 +44,7 @@ def test_local_embedding_has_no_deadline_but_one_that_is_set():
     assert "deadline: 120 s" in EmbedModel(Target("openai:m", base_url="http://127.0.0.1:9/v1")).describe()
 
 
-def test_a_new_home_gets_new_rooms():
+def test_a_new_background_loop_gets_new_layers():
     """Connections and counters of a dead loop are not used again."""
     provider = Scripted("a", "b")
     chat = ChatModel(provider)

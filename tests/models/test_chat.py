@@ -154,7 +154,7 @@ def test_three_loops_and_eight_threads_never_exceed_one_limit():
     assert provider.peak == 3
 
 
-def test_equal_targets_share_one_door():
+def test_equal_targets_share_one_endpoint():
     """Two model objects with the same target obey one limit."""
     target = Target("openai:m", base_url="http://127.0.0.1:9/v1", api_key="k", concurrency=3)
     one, two = ChatModel(target), ChatModel(target)
@@ -243,7 +243,7 @@ def test_a_model_says_why_it_cannot_be_pickled_and_copies_are_itself():
     assert pickle.loads(pickle.dumps((target, Policy(attempts=2)))) == (target, Policy(attempts=2))
 
 
-def test_describe_shows_rooms_and_no_secret():
+def test_describe_shows_layers_and_no_secret():
     """The layers, in order, with their settings."""
     text = ChatModel(Target("openai:m", base_url="http://127.0.0.1:9/v1", api_key="sk-CANARY"), "local:extractive").describe()
     assert "CANARY" not in text

@@ -23,7 +23,7 @@ def endpoints(*targets, **settings):
     return chat, chat._stack._endpoints
 
 
-def test_equal_targets_share_a_door_whoever_asks():
+def test_equal_targets_share_an_endpoint_whoever_asks():
     """One queue, one rate, one breaker: two models must not take a quota twice."""
     one, (first,) = endpoints(Target("openai:m", base_url=ADDRESS, api_key="k"))
     other, (again, spare) = endpoints(
@@ -45,7 +45,7 @@ def test_a_limit_that_is_given_decides_how_many_places_there_are_at_first():
     del chat
 
 
-def test_a_door_that_nobody_holds_is_closed_and_forgotten():
+def test_an_endpoint_that_nobody_holds_is_closed_and_forgotten():
     """Models come and go; connections of those that have gone must not stay."""
     chat, found = endpoints(Target("openai:gone", base_url=ADDRESS, api_key="k"))
     assert found[0] in _endpoints.values()
@@ -57,7 +57,7 @@ def test_a_door_that_nobody_holds_is_closed_and_forgotten():
     assert "openai:gone" not in [endpoint.name for endpoint in _endpoints.values()]
 
 
-def test_a_door_knows_whether_its_target_is_failing():
+def test_an_endpoint_knows_whether_its_target_is_failing():
     """Its queue and the retries ask the same breaker."""
     chat, (endpoint,) = endpoints(Scripted("fine"), policy=Policy())
     assert endpoint.concurrency.failing is not None
@@ -72,7 +72,7 @@ def test_policy_reaches_the_connect_timeout():
     assert dict(chat._stack._endpoints[0].provider.target.options)["connect_s"] == 1.5
 
 
-def test_an_edge_needs_the_right_door():
+def test_a_provider_needs_the_right_method():
     """A thing that cannot chat is no chat target."""
     with pytest.raises(Misconfigured, match="a provider with chat"):
         ChatModel(object())
@@ -96,7 +96,7 @@ def together(threads, work):
     return given
 
 
-def test_threads_that_build_at_once_find_one_door():
+def test_threads_that_build_at_once_find_one_endpoint():
     """Two limiters for one target are twice its quota; LlamaIndex asks `traits` from many threads."""
     for turn in range(4):
         runtime.reset_for_tests()
@@ -128,7 +128,7 @@ class Closing(Scripted):
         self.closed += 1
 
 
-def test_an_edge_that_was_given_is_closed_once_by_the_last_close():
+def test_a_provider_that_was_given_is_closed_once_by_the_last_close():
     """Two models, and two places in one of them; collecting a model does not close what its user made."""
     provider = Closing("fine", times=9)
     one, other, third = ChatModel(provider, provider), ChatModel(provider), ChatModel(provider)

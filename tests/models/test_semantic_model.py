@@ -80,7 +80,7 @@ def test_questions_outlive_the_process(tmp_path):
         runtime.run(store.aclose())
 
 
-def test_the_rooms_say_it():
+def test_describe_says_it():
     """Between the exact cache and coalesce, with its threshold; without it nothing is there."""
     chat = ChatModel(Scripted("one"), cache="memory", semantic=Semantic(embed=Scripted(alike), threshold=0.75))
     names = [line.split(":")[0].strip() for line in chat.describe().splitlines()]

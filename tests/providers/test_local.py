@@ -82,7 +82,7 @@ def test_one_text_too_long_loses_no_other():
     assert np.allclose(np.delete(rows, 2, axis=0), model.embed(good), atol=0.03)
 
 
-def test_the_home_loop_never_computes(monkeypatch):
+def test_the_background_loop_never_computes(monkeypatch):
     """Reading, counting and embedding happen on worker threads, so that the loop goes on serving others."""
     where: list[threading.Thread] = []
 

@@ -38,7 +38,7 @@ def test_an_sdk_is_needed_only_by_its_own_lane(monkeypatch):
         registry.provider("openai", lane="sdk")
 
 
-def test_a_stranger_registers_by_entry_point(monkeypatch):
+def test_a_plugin_registers_by_entry_point(monkeypatch):
     """A provider of one's own needs no change here."""
     point = metadata.EntryPoint(name="mine", value="my_package:MyEdge", group=registry.ENTRY_POINT_GROUP)
     monkeypatch.setattr(registry.metadata, "entry_points", lambda group: [point] if group == registry.ENTRY_POINT_GROUP else [])

@@ -67,7 +67,7 @@ def test_a_loop_about_to_run_may_be_adopted():
     assert runtime.run(identity())[0] != threading.get_ident()
 
 
-def test_after_an_adopted_loop_closes_the_next_call_starts_a_new_home():
+def test_after_an_adopted_loop_closes_the_next_call_starts_a_new_one():
     """Its clients died with it; the generation tells the models."""
     generations: list[int] = []
 
@@ -162,7 +162,7 @@ def test_an_adopted_loop_that_only_stopped_is_not_waited_for():
     loop.close()
 
 
-def test_a_call_made_while_an_adopted_loop_ends_goes_to_a_new_home():
+def test_a_call_made_while_an_adopted_loop_ends_goes_to_a_new_one():
     """A loop that says its exit callbacks takes no more calls; a worker thread that has one must not be lost with it."""
     threads: list[int] = []
 
@@ -181,7 +181,7 @@ def test_a_call_made_while_an_adopted_loop_ends_goes_to_a_new_home():
 # ---- Exit callbacks ------------------------------------------------------------------------------------------------------------------
 
 
-def test_last_words_are_said_when_the_home_ends():
+def test_exit_callbacks_run_when_the_background_loop_ends():
     """All of them, one that fails and one that was taken off notwithstanding."""
     said: list[str] = []
 
@@ -203,7 +203,7 @@ def test_last_words_are_said_when_the_home_ends():
     assert said == ["flushed"]
 
 
-def test_the_end_of_a_home_cancels_what_runs_on_it():
+def test_the_end_of_a_background_loop_cancels_what_runs_on_it():
     """A background task (a hedge's loser, a refresh) gets its chance to clean up before the exit callbacks."""
     said: list[str] = []
     kept: list[asyncio.Task[None]] = []

@@ -46,7 +46,7 @@ def said(process: subprocess.Popen[str]) -> list[str]:
     return out.splitlines()
 
 
-def test_a_forked_child_starts_a_home_of_its_own():
+def test_a_forked_child_starts_a_loop_of_its_own():
     """The parent's loop has no thread in the child; and the child must not touch the selector the two share."""
     process = script("""
         runtime.on_exit(exit_callbacks)

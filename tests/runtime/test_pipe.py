@@ -91,7 +91,7 @@ async def test_a_stream_lives_in_one_task_and_the_openers_context():
     assert len(feed.tasks) == 1
 
 
-async def test_at_home_the_stream_is_itself():
+async def test_on_the_background_loop_the_stream_is_itself():
     """No pump, no pipe, where none is needed."""
 
     async def at_home() -> bool:
@@ -119,7 +119,7 @@ def test_a_stream_may_be_read_from_another_loop_than_opened_it():
     assert numbers == list(range(500))
 
 
-async def test_reading_at_home_by_a_blocking_reader_raises():
+async def test_reading_on_the_background_loop_by_a_blocking_reader_raises():
     """It would wait for a pump that cannot run meanwhile. The stream stays as it was, for a reader elsewhere."""
     reader = runtime.pipe_sync(Feed(5).opened(), depth=1)
     seen: list[int] = []
@@ -360,7 +360,7 @@ async def test_closing_while_another_task_reads_ends_the_reading():
     assert feed.closes == 1
 
 
-def test_a_home_that_ends_ends_its_streams():
+def test_a_background_loop_that_ends_ends_its_streams():
     """The reader gets an error, not silence: a cut stream must never look complete."""
     feed = Feed(hang_at=2)
     reader = runtime.pipe_sync(feed.opened())

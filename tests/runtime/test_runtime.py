@@ -72,7 +72,7 @@ async def test_every_caller_meets_the_same_loop():
     assert await runtime.arun(loop_id()) == runtime.run(loop_id()) == id(runtime.home()) != here
 
 
-def test_three_runs_of_asyncio_in_a_row_share_a_home():
+def test_three_runs_of_asyncio_in_a_row_share_a_background_loop():
     """A client cached across asyncio.run dies of "Event loop is closed"; on the background loop it outlives them."""
 
     async def visit() -> tuple[int, int]:
@@ -85,7 +85,7 @@ def test_three_runs_of_asyncio_in_a_row_share_a_home():
     assert len({asyncio.run(visit()) for _ in range(3)}) == 1
 
 
-def test_a_sync_call_on_the_home_loop_raises_at_once():
+def test_a_sync_call_on_the_background_loop_raises_at_once():
     """It would wait for itself, and all others with it; the message names the way out."""
 
     async def nested() -> None:
@@ -100,7 +100,7 @@ def test_a_sync_call_on_the_home_loop_raises_at_once():
         runtime.run(nested_stream())
 
 
-async def test_arun_at_home_awaits_in_the_callers_own_task():
+async def test_arun_on_the_background_loop_awaits_in_the_callers_own_task():
     """Layers on the background loop pay no task and no hop for calling each other through the public names."""
 
     async def outer() -> bool:
@@ -116,7 +116,7 @@ def test_what_is_no_coroutine_is_the_callers_mistake():
         runtime.run(42)  # type: ignore[arg-type]
 
 
-def test_the_home_may_run_on_another_kind_of_loop():
+def test_the_background_loop_may_be_of_another_kind():
     """`loop_factory` is where uvloop goes in."""
     uvloop = pytest.importorskip("uvloop")
     before, runtime.loop_factory = runtime.loop_factory, uvloop.new_event_loop
@@ -310,7 +310,7 @@ async def test_a_stray_cancellation_does_not_look_like_the_callers():
     await runtime.arun(at_home())
 
 
-async def test_the_callers_own_cancellation_at_home_stays_one():
+async def test_the_callers_own_cancellation_on_the_background_loop_stays_one():
     """The direct path must tell its own task's cancellation from a stray one."""
     call = Hanging()
     call.may_clean.set()

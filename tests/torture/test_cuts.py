@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.torture.cuts import READERS, SHORT, cut
 from tests.torture.figures import check
+from tests.torture.scenarios.cuts import READERS, SHORT, cut
 
 
 @pytest.mark.parametrize("vendor", READERS)

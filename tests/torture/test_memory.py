@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.torture.hostile import KINDS
+from tests.torture.scenarios.hostile import KINDS
 
 QUICK = {"body", "length", "nested", "gzip", "deflate", "headers"}  # some seconds a row; the others wait for bounds of up to 90 s
 MOST_MB = 300  # of the whole process: Python, the SDK, aiohttp, and one answer
@@ -42,7 +42,7 @@ print(json.dumps([said[:300], round(time.monotonic() - began, 1), round(before),
 @pytest.fixture(scope="module")
 def port():
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.torture.hostile"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.torture.scenarios.hostile"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
         yield int(server.stdout.readline())
         server.stdin.close()

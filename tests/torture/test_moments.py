@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.torture.figures import check
-from tests.torture.moments import PATHS, SURFACES, cancel_everywhere, clock, deadlines, hints, impatient, leave_anytime
+from tests.torture.scenarios.moments import PATHS, SURFACES, cancel_everywhere, clock, deadlines, hints, impatient, leave_anytime
 
 
 def test_a_hint_is_a_floor_and_the_deadline_a_ceiling():
@@ -29,7 +29,7 @@ def test_whoever_leaves_takes_everything_along(path, surface):
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 @pytest.mark.parametrize("others", [0, 2])
-def test_leaving_a_shared_flight_hurts_nobody(stream, others):
+def test_leaving_a_shared_call_hurts_nobody(stream, others):
     """The shared call has a task of its own, so it is left at moments, not at awaits; the last one out ends it."""
     check(leave_anytime(stream=stream, others=others))
 

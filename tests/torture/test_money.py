@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.torture.figures import check
-from tests.torture.money import spend
+from tests.torture.scenarios.money import spend
 
 LIMITS = (0.5, 2.0, 5.0, 15.0, 50.0)
 TOKENS = (200, 2000, 8000, 60_000, 0)

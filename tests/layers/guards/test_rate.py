@@ -188,7 +188,7 @@ async def test_what_is_refused_further_in_is_given_back():
     assert rate.idle()
 
 
-async def test_what_is_turned_away_at_the_door_costs_no_tokens():
+async def test_what_is_turned_away_unread_costs_no_tokens():
     """No provider meters a 400."""
     begun = now()
     await fails(stack(Scripted(BadRequest("no")), Rate(tokens_per_minute=60, estimate=lambda _: 60)), BadRequest, times=3)

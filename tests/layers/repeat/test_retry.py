@@ -231,7 +231,7 @@ async def test_dry_budget_saves_the_wait_too():
     assert now() == begun
 
 
-async def test_nobody_waits_before_a_closed_door():
+async def test_nobody_waits_for_an_open_breaker():
     """A backoff that ends at an open breaker is a wait for a no; one that outlasts it is not."""
     for shut_s, calls, waited_s in ((5.0, 1, 0.0), (0.2, 2, 0.25)):
         provider, begun = Scripted(Overloaded("down")), now()

@@ -79,7 +79,7 @@ async def test_answered_calls_are_not_in_flight():
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_flight_outlives_its_first_caller(stream):
+async def test_shared_call_outlives_its_first_caller(stream):
     """He who asked first may leave first."""
     provider = Scripted("one answer", latency_s=5, delta_gap_s=1)
     ask = stack(provider, Coalesce())
@@ -91,7 +91,7 @@ async def test_flight_outlives_its_first_caller(stream):
     assert provider.calls == 1
 
 
-async def test_last_one_out_ends_the_flight():
+async def test_last_one_out_ends_the_shared_call():
     """Nobody waits, nobody pays."""
     provider = Scripted(STALL)
     layer = Coalesce()
@@ -177,7 +177,7 @@ async def test_followers_pay_nothing_and_are_told():
     assert len(heard.of(Coalesced)) == 1
 
 
-def test_flight_of_a_dead_loop_is_boarded_by_nobody():
+def test_shared_call_of_a_dead_loop_is_joined_by_nobody():
     """Joining it would be waiting for ever."""
     layer = Coalesce()
     kept = []

@@ -354,7 +354,7 @@ def test_what_transports_raise_becomes_ours(raised, kind):
     assert "openai:m" in str(caught.value)
 
 
-def test_our_own_errors_and_ends_pass_the_door():
+def test_our_own_errors_and_ends_pass_the_boundary():
     """Translating twice would bury the first meaning; the end of an iteration is no failure."""
     for passing in (RateLimited("x"), StopAsyncIteration(), KeyboardInterrupt(), GeneratorExit()):
         with pytest.raises(type(passing)) as caught, ErrorBoundary("t"):
@@ -368,7 +368,7 @@ async def test_a_stray_cancel_from_the_transport_is_a_lost_connection():
         raise asyncio.CancelledError
 
 
-async def test_a_cancel_of_ours_passes_the_door():
+async def test_a_cancel_of_ours_passes_the_boundary():
     """Cancellation is never a failure and never swallowed."""
 
     async def sends(key: str):

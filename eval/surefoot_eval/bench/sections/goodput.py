@@ -28,7 +28,7 @@ from surefoot_eval.bench import plot
 from surefoot_eval.bench.crew import Worker, load, python_of
 from surefoot_eval.bench.goals import SAVED_UP
 from surefoot_eval.bench.worker import COOKBOOK, GIVEN, LEARNED, LITELLM_LIMITED, SDK_RETRIES, SUBJECTS
-from tests.torture.pace import pace
+from tests.torture.scenarios.pace import pace
 
 SUBJECT_NAMES = (GIVEN, LEARNED, COOKBOOK, LITELLM_LIMITED, SDK_RETRIES)
 CALLS, WIDTH = 800, 64

@@ -21,13 +21,13 @@ import msgspec
 from msgspec import Struct
 
 from surefoot.testing.wire import RECORDINGS
-from tests.torture.cuts import READERS, SHORT, cut
 from tests.torture.figures import FigureRow, markdown, together, worst
-from tests.torture.moments import PATHS, SURFACES, cancel_everywhere, clock, deadlines, hints, impatient, leave_anytime
-from tests.torture.outage import herd, outage, quota, recovery, told_to_wait
-from tests.torture.pace import KINDS, capacity, overload, pace, start
-from tests.torture.storm import catalogue, storm
-from tests.torture.tails import broken_streams, outliers, soak, tail
+from tests.torture.scenarios.cuts import READERS, SHORT, cut
+from tests.torture.scenarios.moments import PATHS, SURFACES, cancel_everywhere, clock, deadlines, hints, impatient, leave_anytime
+from tests.torture.scenarios.outage import herd, outage, quota, recovery, told_to_wait
+from tests.torture.scenarios.pace import KINDS, capacity, overload, pace, start
+from tests.torture.scenarios.storm import catalogue, storm
+from tests.torture.scenarios.tails import broken_streams, outliers, soak, tail
 
 SEEDS = 200
 FULL = 100_000  # calls of the large storms

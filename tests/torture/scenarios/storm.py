@@ -23,8 +23,8 @@ from surefoot.testing import make_call
 from surefoot.testing.world import Ended, Serving, ServingProvider, World, failures_of, virtual_run
 from surefoot.types import Call, EmbedRequest
 from surefoot.usage.prices import Price
-from tests.torture.faults import ALL, BY_SURFACE, MIXTURES, NAME, PASSING_KINDS, Kind, answer_s, silent
 from tests.torture.figures import Figure, FigureRow
+from tests.torture.scenarios.faults import ALL, BY_SURFACE, MIXTURES, NAME, PASSING_KINDS, Kind, answer_s, silent
 
 LOST_USD = 0.034  # at most, at PRICE: 4,096 tokens of answer, which count before anything is known, and a short question
 SURFACES = ("chat", "stream", "embed", "chat", "stream")  # by number, in turn: two fifths, two fifths, one fifth

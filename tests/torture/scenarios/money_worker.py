@@ -1,4 +1,6 @@
-"""One of several processes that spend from one budget: `python -m tests.torture.money_worker NUMBER ADDRESS STORE LEDGER USD LEASE_S`.
+"""One of several processes that spend from one budget.
+
+    python -m tests.torture.scenarios.money_worker NUMBER ADDRESS STORE LEDGER USD LEASE_S
 
 Asks eight at a time, chats and streams in turn, until the budget has no room; says how many answers it got.
 """

@@ -17,8 +17,8 @@ from surefoot.rules.aimd import Limit
 from surefoot.settings import Policy
 from surefoot.testing.world import Serving, ServingProvider, World, virtual_run
 from surefoot.types import Call
-from tests.torture.faults import answer_s
 from tests.torture.figures import Figure, FigureRow
+from tests.torture.scenarios.faults import answer_s
 
 NAME = "a:m"
 

@@ -17,7 +17,7 @@ ALL = ("chat", "stream", "embed")
 CASES = [(name, kind, promise) for name in LAYERS if written(name) for kind in ALL for promise in PROMISES]
 
 
-def test_every_room_is_under_contract():
+def test_every_layer_is_under_contract():
     """A layer that is registered but not built here would go unchecked, and one that is not even registered all the more."""
     assert len(LAYERS) > 19
     assert {name for name in LAYERS if written(name)} == set(LAYER_CASES)
@@ -25,7 +25,7 @@ def test_every_room_is_under_contract():
 
 @pytest.mark.looptime
 @pytest.mark.parametrize(("name", "kind", "promise"), CASES)
-async def test_room_keeps_its_promise(name, kind, promise):
+async def test_layer_keeps_its_promise(name, kind, promise):
     """The contract is what lets layers be combined without knowing each other."""
     await LayerContract(LAYER_CASES[name], kind=kind, asks_again=name in ASKS_AGAIN).check(promise)
 
@@ -99,13 +99,13 @@ async def splices(call, inner):
         (splices, "never_asks_after_the_first_token"),
     ],
 )
-async def test_contract_catches_a_room_that_breaks_it(bad, promise):
+async def test_contract_catches_a_layer_that_breaks_it(bad, promise):
     """A contract that nothing can break protects nothing."""
     with pytest.raises(AssertionError):
         await LayerContract(lambda provider: stack(provider, bad), kind="stream").check(promise)
 
 
 @pytest.mark.parametrize("name", [name for name in LAYERS if written(name)])
-def test_room_serves_eight_threads_over_one_home_loop(name):
+def test_layer_serves_eight_threads_over_one_background_loop(name):
     """Limits are in one place because calls come to one place."""
     LayerContract(LAYER_CASES[name], kind="chat").serves_threads(runtime.run)

@@ -22,7 +22,7 @@ from surefoot.testing.world import Serving, ServingProvider, World, virtual_run
 from surefoot.types import Call, CallState, ChatReply, ChatRequest, Delta, Message, Usage
 from surefoot.usage.prices import Price
 from tests.torture.figures import Figure, FigureRow
-from tests.torture.storm import know
+from tests.torture.scenarios.storm import know
 
 IN_USD, OUT_USD = 2.0, 10.0  # a million tokens
 PROMPT_TOKENS = 12  # as the provider counts the question

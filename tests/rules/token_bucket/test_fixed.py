@@ -11,7 +11,18 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from surefoot.layers.guards import concurrency
 from surefoot.rules.token_bucket import AGEING_S, BURST_S, PACE, PAUSE_CEILING_S, PEAK_S, Reservation, TokenBucket
-from tests.rules.quota import PROVIDERS, TPM, TWO_SECONDS, BucketServer, ClosedLoopClient, FixedWindow, SlidingWindow, beside, offer, sizes
+from tests.rules.token_bucket.quota import (
+    PROVIDERS,
+    TPM,
+    TWO_SECONDS,
+    BucketServer,
+    ClosedLoopClient,
+    FixedWindow,
+    SlidingWindow,
+    beside,
+    offer,
+    sizes,
+)
 
 # ---- limits given -----------------------------------------------------------------------------------------------------------
 

@@ -10,8 +10,8 @@ from surefoot.errors import ConnectionLost, Overloaded, QuotaExhausted, RateLimi
 from surefoot.settings import Policy
 from surefoot.testing.world import Serving, ServingProvider, World, virtual_run
 from surefoot.types import Call
-from tests.torture.faults import answer_s
 from tests.torture.figures import Figure, FigureRow
+from tests.torture.scenarios.faults import answer_s
 
 DEAD_S = 0.02  # how soon a dead provider says so
 

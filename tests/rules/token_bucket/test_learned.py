@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from surefoot.rules.token_bucket import LearnedTokenBucket, Reservation
-from tests.rules.quota import PROVIDERS, TPM, TWO_SECONDS, BucketServer, offer
+from tests.rules.token_bucket.quota import PROVIDERS, TPM, TWO_SECONDS, BucketServer, offer
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
@@ -200,7 +200,7 @@ TestLearnedMachine = LearnedMachine.TestCase
 TestLearnedMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 
 
-def test_the_first_refusal_after_one_answer_is_a_lesson_and_no_closed_door() -> None:
+def test_the_first_refusal_after_one_answer_is_a_lesson_and_no_shutdown() -> None:
     """One was let through: there is a pace. Only where nothing was accepted are trials all that is sent."""
     for accepted in (1, 0):
         bucket = LearnedTokenBucket()

@@ -10,7 +10,7 @@ import pytest
 from surefoot import Policy
 from surefoot.testing.wire import OpenAISim
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FILES = ("README.md", "README.tr.md")
 
 

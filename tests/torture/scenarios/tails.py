@@ -12,9 +12,9 @@ from surefoot.layers.watch.chaos import FAULTS, PASSING
 from surefoot.settings import Policy
 from surefoot.testing.world import Serving, ServingProvider, World, virtual_run
 from surefoot.types import Call
-from tests.torture.faults import answer_s
 from tests.torture.figures import Figure, FigureRow
-from tests.torture.storm import know
+from tests.torture.scenarios.faults import answer_s
+from tests.torture.scenarios.storm import know
 
 
 def tail(seed: int, *, calls: int = 5_000, per_s: float = 20.0) -> FigureRow:

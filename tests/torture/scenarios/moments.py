@@ -17,8 +17,8 @@ from surefoot.testing.contract import Stepper
 from surefoot.testing.virtual import VirtualLoop
 from surefoot.testing.world import Serving, ServingProvider, World, virtual_run
 from surefoot.types import Call
-from tests.torture.faults import answer_s
 from tests.torture.figures import Figure, FigureRow
+from tests.torture.scenarios.faults import answer_s
 
 EPOCH_S = 1_795_000_000.0
 HINTS: dict[str, dict[str, str]] = {

@@ -1,4 +1,6 @@
-"""A server that sends without end: bodies, compressed bodies, headers, streams. Run as `python -m tests.torture.hostile`; prints its port.
+"""A server that sends without end: bodies, compressed bodies, headers, streams.
+
+Run as `python -m tests.torture.scenarios.hostile`; prints its port.
 
 The path says what and under which status: http://127.0.0.1:PORT/KIND/STATUS/v1. Each sends up to END_BYTES, or for as long as it is read.
 """
