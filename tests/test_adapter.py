@@ -130,7 +130,20 @@ def test_a_key_is_named_after_its_provider():
     assert key_variable("mine:m") == "MINE_API_KEY"
 
 
-FIELDS = {"model", "base_url", "extra", "headers", "options", "policy", "deadline_s", "attempts", "stop", "fallbacks", "max_tokens"}
+FIELDS = {
+    "model",
+    "base_url",
+    "reasoning_effort",
+    "extra",
+    "headers",
+    "options",
+    "policy",
+    "deadline_s",
+    "attempts",
+    "stop",
+    "fallbacks",
+    "max_tokens",
+}
 
 
 def said(model, **words):
@@ -190,6 +203,17 @@ def test_another_vendors_field_is_refused_with_what_to_say(model, word, remedy):
     assert json.loads(request_of(ASKED, {}, {"top_k": 3}, target="openai:m", conversions={}, is_elsewhere=True)[0].extra) == {"top_k": 3}
 
 
+def test_openais_reasoning_is_an_effort_and_the_rest():
+    """The summary is the Responses API's alone, so it is asked for there."""
+    assert said("openai:m", reasoning={"effort": "low"}) == {"model": "openai:m", "reasoning_effort": "low"}
+    both = said("openai:m", reasoning={"effort": "low", "summary": "auto"})
+    assert both == {
+        "model": "openai:m", "reasoning_effort": "low", "options": {"api": "responses"}, "extra": {"reasoning": {"summary": "auto"}},
+    }  # fmt: skip
+    request, _ = request_of(ASKED, {}, {"reasoning": {"effort": "low", "summary": "auto"}}, target="openai:m", conversions={})
+    assert (request.reasoning_effort, request.extra) == ("low", '{"reasoning":{"summary":"auto"}}')
+
+
 def test_what_is_said_per_call_is_laid_over_the_models_own_fields():
     """Object by object: one setting of a vendor's config must not undo another."""
     extra = {"generationConfig": {"topK": 5}, "labels": {"a": "1"}}
@@ -209,6 +233,9 @@ def test_what_is_said_per_call_is_laid_over_the_models_own_fields():
         ({"openai_api_base": "http://h", "base_url": None}, {"base_url": "http://h"}),
         ({"stream_usage": True, "reuse_client": True}, {}),
         ({"stop": "END"}, {"stop": ["END"]}),
+        ({"disabled_params": {"parallel_tool_calls": None}}, {"options": {"refused": ("parallel_tool_calls",)}}),
+        ({"openai_api_base": "http://a", "base_url": "http://b"}, {"base_url": "http://b"}),
+        ({"base_url": "http://b", "openai_api_base": "http://a"}, {"base_url": "http://b"}),
         ({"policy": Policy(idle_s=3, attempts=5)}, {"policy": Policy(idle_s=3, attempts=5), "attempts": 5}),
         ({"policy": Policy(idle_s=3, attempts=5), "attempts": 2}, {"policy": Policy(idle_s=3, attempts=5), "attempts": 2}),
         ({"idle_s": 3, "deadline_s": 9}, {"policy": Policy(idle_s=3), "deadline_s": 9}),
@@ -226,7 +253,7 @@ def test_customary_words_become_fields(words, fields):
         ("http_client", object(), "client="),
         ("async_openai_client", object(), "client="),
         ("tiktoken_model_name", "x", "leave it out"),
-        ("reuse_client", False, "leave it out"),
+        ("disabled_params", {"stop": ["x"]}, "only whole parameters"),
         ("is_chat_model", False, "leave it out"),
         ("include_response_headers", True, "request_id"),
     ],
@@ -273,3 +300,13 @@ def test_type_checkers_know_every_word():
     assert {word for word in typed if word not in {*PolicyWords.__annotations__, *TargetWords.__annotations__}} - {
         "extra", "default_query", *CUSTOMARY, *ChatRequest.__struct_fields__
     } <= vendors_words()  # fmt: skip
+
+
+def test_an_empty_message_goes_only_to_those_who_answer_it():
+    """OpenAI's classes send it, and it answers; Claude and Gemini refuse it with a 400."""
+    for content in ("", " ", ()):
+        asked = [Message(role="user", content=content)]
+        assert request_of(asked, {}, {}, target="openai:m", conversions={})[0].messages == tuple(asked)
+        for target in ("anthropic:m", "google:m"):
+            with pytest.raises(BadRequest, match="last message is empty"):
+                request_of(asked, {}, {}, target=target, conversions={})

@@ -11,6 +11,8 @@ from surefoot.secret import locals_cleared
 
 FRAMEWORK_WORDS = frozenset({"stream", "stream_usage", "ls_structured_output_format", "structured_output_format"})  # not for the provider
 
+RAISES = "raise_refusals"  # bound to a call whose answer must have content: a refused one is an error then, else a message without text
+
 
 class Guarded:
     """Stands before a pydantic class: what is raised while it is built leaves no field, and so no key, in the frames' locals."""

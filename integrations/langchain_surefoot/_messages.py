@@ -10,13 +10,14 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, Functio
 from msgspec.structs import replace
 
 from surefoot.core.carried import KEY, restored
-from surefoot.core.content import marks_cache, parts, placed
+from surefoot.core.content import GEMINI_SEAL, PROVIDERS, marks_cache, parts, placed
 from surefoot.errors import BadRequest
 from surefoot.facts import protocol_of
 from surefoot.text import json_text, plain
 from surefoot.types import File, Image, Message, Part, Reasoning, Role, Text, ToolCall
 
 REASONING, SIGNATURE, TOOL_SIGNATURES = "reasoning_content", "reasoning_signature", "tool_call_signatures"  # in additional_kwargs
+GEMINI_SIGNATURES = "__gemini_function_call_thought_signatures__"  # where LangChain's Google class keeps them, by the calls' ids
 ROLES: dict[str, Role] = {
     "system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant", "ai": "assistant", "tool": "tool",
 }  # fmt: skip
@@ -76,7 +77,7 @@ def _assistant(message: AIMessage, answered: set[str], own: str) -> Message:
     """The model's own earlier turn: what it said and thought, in its order, and the calls it made."""
     extra = message.additional_kwargs
     content: Any = message.content
-    found, places = placed(content, own)
+    found, places = placed(content, PROVIDERS.get(message.response_metadata.get("model_provider") or "", own))
     calls = tuple(_calls(message, answered))
     media = [part for part in found if isinstance(part, Image | File)] if isinstance(found, tuple) else []
     kept, calls = restored(extra.get(KEY), str(message.text), media, calls)
@@ -113,7 +114,10 @@ def _parts_of(found: str | tuple[Part, ...]) -> tuple[Part, ...]:
 
 
 def _calls(message: AIMessage, answered: set[str]) -> Iterator[ToolCall]:
-    signatures: Mapping[str, str] = message.additional_kwargs.get(TOOL_SIGNATURES) or {}
+    extra = message.additional_kwargs
+    signatures: Mapping[str, str] = extra.get(TOOL_SIGNATURES) or {
+        number: f"{GEMINI_SEAL}{seal}" for number, seal in (extra.get(GEMINI_SIGNATURES) or {}).items()
+    }
     for call in message.tool_calls:
         arguments = _arguments(call["name"], call["args"])
         yield ToolCall(id=call["id"] or "", name=call["name"], arguments=arguments, signature=signatures.get(call["id"] or "", ""))
@@ -121,6 +125,10 @@ def _calls(message: AIMessage, answered: set[str]) -> Iterator[ToolCall]:
         if broken["id"] in answered:
             error = broken["error"] or "not valid JSON"
             yield ToolCall(id=broken["id"] or "", name=broken["name"] or "", arguments=broken["args"] or "", error=error)
+
+    legacy = extra.get("function_call")
+    if isinstance(legacy, Mapping) and not message.tool_calls:  # of before tools; its result is a FunctionMessage of that name
+        yield ToolCall(id=legacy.get("name") or "", name=legacy.get("name") or "", arguments=legacy.get("arguments") or "{}")
 
 
 def _arguments(name: str, values: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,10 +17,11 @@ from langchain_core.utils.json import parse_partial_json
 
 from langchain_surefoot._blocks import shown
 from langchain_surefoot._messages import REASONING, SIGNATURE, TOOL_SIGNATURES
+from surefoot.adapter.answers import more_of, other_choices
 from surefoot.core.carried import KEY, carried
 from surefoot.core.tool_dicts import ANTHROPIC_WORDS, tool_of, vendor_of
 from surefoot.errors import BadRequest
-from surefoot.types import ChatReply, Delta, File, Part, Schema, Text, TokenLogprob, Tool, Usage
+from surefoot.types import ChatReply, ChatRequest, Delta, File, Part, Schema, Text, TokenLogprob, Tool, Usage
 
 TOOL_INDEX = 10_000  # in v1 streams text and tool blocks share one index space; a tool call's piece must never meet a text's
 
@@ -118,6 +121,8 @@ def metadata_out(reply: ChatReply) -> dict[str, Any]:
         metadata["logprobs"] = {"content": [_logprob(one) for one in reply.logprobs]}
     if reply.usage.estimated:
         metadata["usage_estimated"] = True
+    if reply.raw_json:
+        metadata |= more_of(reply)
     return metadata
 
 
@@ -127,8 +132,10 @@ def _logprob(one: TokenLogprob) -> dict[str, Any]:
     return {"token": one.token, "logprob": one.logprob, "top_logprobs": top}
 
 
-def _kwargs_out(reply: ChatReply) -> dict[str, Any]:
-    extra: dict[str, Any] = {}
+def _kwargs_out(reply: ChatReply, refusal: str = "") -> dict[str, Any]:
+    extra: dict[str, Any] = {"refusal": refusal} if refusal else {}
+    for part in reply.audio if reply.content else ():  # as OpenAI's classes have it
+        extra["audio"] = {**(json.loads(part.extra) if part.extra else {}), "data": b64encode(part.data).decode()}
     if reply.signature:
         extra[SIGNATURE] = reply.signature
     if signatures := {call.id: call.signature for call in reply.tool_calls if call.signature}:
@@ -146,9 +153,12 @@ def _content_out(reply: ChatReply) -> str | list[str | dict[str, Any]]:
     return found if any(isinstance(block, dict) and block["type"] != "text" for block in found) else reply.text
 
 
-def message_out(reply: ChatReply) -> AIMessage:
-    """The whole answer. Calls with broken arguments stand in `invalid_tool_calls`, never among those that are run."""
-    extra = _kwargs_out(reply)
+def message_out(reply: ChatReply, refusal: str = "") -> AIMessage:
+    """The whole answer. Calls with broken arguments stand in `invalid_tool_calls`, never among those that are run.
+
+    An answer that a filter or the model withheld is one without text; its reason stands in `finish_reason`, and `refusal` beside it.
+    """
+    extra = _kwargs_out(reply, refusal)
     if reply.reasoning:
         extra[REASONING] = reply.reasoning
     return AIMessage(
@@ -163,12 +173,28 @@ def message_out(reply: ChatReply) -> AIMessage:
     )
 
 
-def result_out(reply: ChatReply) -> ChatResult:
-    """`message_out` in the envelope LangChain's `_generate` returns; older callbacks read token counts off `llm_output`."""
+def result_out(reply: ChatReply, request: ChatRequest | None = None, *, refusal: str = "") -> ChatResult:
+    """`message_out` in the envelope LangChain's `_generate` returns; older callbacks read token counts off `llm_output`.
+
+    Where `request` asked for several answers (`n`), each is a generation.
+    """
+    message = message_out(reply, refusal)
+    told = message.response_metadata
+    generations = [
+        ChatGeneration(message=message, generation_info={name: told[name] for name in ("finish_reason", "logprobs") if name in told})
+    ]
+    if request is not None and request.extra:
+        generations += [ChatGeneration(message=_another(one, message)) for one in other_choices(reply, request)]
+    return ChatResult(generations=generations, llm_output=output_out(told["model_name"], reply.usage))
+
+
+def _another(reply: ChatReply, first: AIMessage) -> AIMessage:
+    """One of several answers of one call, which are billed together: its usage stands with the first."""
     message = message_out(reply)
-    return ChatResult(
-        generations=[ChatGeneration(message=message)], llm_output=output_out(message.response_metadata["model_name"], reply.usage)
-    )
+    message.usage_metadata = None
+    about = {**first.response_metadata, "finish_reason": reply.finish_reason}
+    message.response_metadata = {name: value for name, value in about.items() if name not in {"cost_usd", "attempts", "logprobs"}}
+    return message
 
 
 def output_out(model_name: str, usage: Usage) -> dict[str, Any]:
@@ -209,7 +235,7 @@ def is_piece(part: Part) -> bool:
     return isinstance(part, File) and part.media_type.startswith("audio/")
 
 
-def last_chunk_out(reply: ChatReply, indices: Sequence[int]) -> ChatGenerationChunk:
+def last_chunk_out(reply: ChatReply, indices: Sequence[int], refusal: str = "") -> ChatGenerationChunk:
     """The end of a stream: usage and metadata once, since LangChain adds up what it sees twice.
 
     `indices` are the deltas' tool call indices in order. LangChain repairs cut JSON when it joins chunks, and would run a call with
@@ -222,7 +248,7 @@ def last_chunk_out(reply: ChatReply, indices: Sequence[int]) -> ChatGenerationCh
     ]
     message = AIMessageChunk(
         content=shown(reply.audio) if reply.content and reply.audio else "",
-        additional_kwargs=_kwargs_out(reply),
+        additional_kwargs=_kwargs_out(reply, refusal),
         tool_call_chunks=broken,
         usage_metadata=usage_out(reply.usage),
         response_metadata=metadata_out(reply),

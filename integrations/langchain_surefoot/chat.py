@@ -4,38 +4,34 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.output_parsers import BaseOutputParser
-from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
-from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
-from langchain_core.utils.pydantic import is_basemodel_subclass
+from langchain_core.runnables import Runnable
 from pydantic import Field, SecretStr, model_validator
 
-from langchain_surefoot._fields import FRAMEWORK_WORDS, Guarded, reference
+from langchain_surefoot._fields import FRAMEWORK_WORDS, RAISES, Guarded, reference
 from langchain_surefoot._messages import messages_in
+from langchain_surefoot._structured import Method, structured
 from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_out, outputs_joined, result_out, wire_of
 from langchain_surefoot.errors import translated
 from surefoot import ChatModel
 from surefoot.adapter import chat_model, context_size_of, key_variable, normalise_kwargs, request_of, stored
+from surefoot.adapter.answers import withheld
 from surefoot.adapter.fields import AdapterFields, key_field, policy_of
 from surefoot.adapter.words import CUSTOMARY
+from surefoot.errors import ContentRefused
 from surefoot.facts import name_in
 from surefoot.text import text_of
 from surefoot.types import ChatReply, ChatRequest, Delta
 
 if TYPE_CHECKING:
     from langchain_surefoot._typed import ChatSurefootWords
-
-Method = Literal["function_calling", "json_schema", "json_mode"]
 
 
 class ChatSurefoot(Guarded, AdapterFields, BaseChatModel):
@@ -156,9 +152,14 @@ class ChatSurefoot(Guarded, AdapterFields, BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         """Ask and wait."""
+        raises = kwargs.pop(RAISES, False)
         with translated(self._attempts):
             model, request, said = self._asked(messages, stop, kwargs)
-            return result_out(model.invoke(request, **said))
+            try:
+                reply = model.invoke(request, **said)
+            except ContentRefused as refused:
+                return result_out(withheld(refused, raises=raises), refusal=refused.refusal)
+            return result_out(reply, request)
 
     async def _agenerate(
         self,
@@ -168,9 +169,14 @@ class ChatSurefoot(Guarded, AdapterFields, BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         """Ask, from any loop."""
+        raises = kwargs.pop(RAISES, False)
         with translated(self._attempts):
             model, request, said = self._asked(messages, stop, kwargs)
-            return result_out(await model.ainvoke(request, **said))
+            try:
+                reply = await model.ainvoke(request, **said)
+            except ContentRefused as refused:
+                return result_out(withheld(refused, raises=raises), refusal=refused.refusal)
+            return result_out(reply, request)
 
     def _stream(
         self,
@@ -180,13 +186,18 @@ class ChatSurefoot(Guarded, AdapterFields, BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         """Ask for a stream; leaving it early drops the connection."""
+        raises = kwargs.pop(RAISES, False)
         with translated(self._attempts):
             model, request, said = self._asked(messages, stop, kwargs)
             indices: set[int] = set()
-            with model.stream(request, **said) as deltas:
-                for delta in deltas:
-                    yield from _noted(delta, indices)
-            yield last_chunk_out(deltas.reply or ChatReply(), sorted(indices))
+            try:
+                with model.stream(request, **said) as deltas:
+                    for delta in deltas:
+                        yield from _noted(delta, indices)
+            except ContentRefused as refused:
+                yield last_chunk_out(withheld(refused, raises=raises), (), refused.refusal)
+            else:
+                yield last_chunk_out(deltas.reply or ChatReply(), sorted(indices))
 
     async def _astream(
         self,
@@ -196,14 +207,19 @@ class ChatSurefoot(Guarded, AdapterFields, BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         """`_stream`, from any loop."""
+        raises = kwargs.pop(RAISES, False)
         with translated(self._attempts):
             model, request, said = self._asked(messages, stop, kwargs)
             indices: set[int] = set()
-            async with model.astream(request, **said) as deltas:
-                async for delta in deltas:
-                    for chunk in _noted(delta, indices):
-                        yield chunk
-            yield last_chunk_out(deltas.reply or ChatReply(), sorted(indices))
+            try:
+                async with model.astream(request, **said) as deltas:
+                    async for delta in deltas:
+                        for chunk in _noted(delta, indices):
+                            yield chunk
+            except ContentRefused as refused:
+                yield last_chunk_out(withheld(refused, raises=raises), (), refused.refusal)
+            else:
+                yield last_chunk_out(deltas.reply or ChatReply(), sorted(indices))
 
     # --- tools and structured output ---------------------------------------------------------------------------------------------
 
@@ -243,32 +259,10 @@ class ChatSurefoot(Guarded, AdapterFields, BaseChatModel):
 
         "function_calling" works with every provider and is the default; "json_schema" has the provider hold the shape; "json_mode" only
         promises JSON, so the prompt must name the fields. `include_raw` returns {"raw", "parsed", "parsing_error"} and never raises for
-        an answer that does not parse. Further keywords (tools among them) are bound to the call.
+        an answer that does not parse, or that the model or a filter withheld; without it the latter is ContentRefused. Further keywords
+        (tools among them) are bound to the call.
         """
-        is_class = isinstance(schema, type) and is_basemodel_subclass(schema)
-        traced = {"kwargs": {"method": method, "strict": strict}, "schema": schema}
-        parser: BaseOutputParser[Any]
-        if method == "function_calling":
-            llm = self.bind_tools(
-                [schema], tool_choice="any", strict=strict, parallel_tool_calls=False, ls_structured_output_format=traced, **kwargs
-            )
-            name = convert_to_openai_tool(schema)["function"]["name"]
-            parser = (
-                PydanticToolsParser(tools=[schema], first_tool_only=True)  # type: ignore[list-item]
-                if is_class
-                else JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
-            )
-        elif method in {"json_schema", "json_mode"}:
-            from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
-
-            wanted = response_format(schema, strict=strict) if method == "json_schema" else {"type": "json_object"}
-            extra_tools = kwargs.pop("tools", None)
-            words = {"response_format": wanted, "ls_structured_output_format": traced, **kwargs}
-            llm = self.bind_tools(extra_tools, strict=strict, **words) if extra_tools else self.bind(**words)
-            parser = PydanticOutputParser(pydantic_object=schema) if is_class else JsonOutputParser()  # type: ignore[arg-type]
-        else:
-            raise ValueError(f"method = {method!r}; known are 'function_calling', 'json_schema' and 'json_mode'")
-        return with_raw(llm, parser) if include_raw else llm | parser
+        return structured(self, schema, method=method, include_raw=include_raw, strict=strict, **kwargs)
 
     # --- what LangChain asks about ------------------------------------------------------------------------------------------------
 
@@ -338,7 +332,7 @@ class ChatSurefoot(Guarded, AdapterFields, BaseChatModel):
         from surefoot.usage.tokens import estimate_input
 
         with translated(1):
-            request = ChatRequest(messages=messages_in(messages), tools=CONVERSIONS["tools"](tools))
+            request = ChatRequest(messages=messages_in(messages, self.model), tools=CONVERSIONS["tools"](tools))
         return estimate_input(request, model=self.model)
 
     def get_token_ids(self, text: str) -> list[int]:
@@ -373,22 +367,6 @@ class ChatSurefoot(Guarded, AdapterFields, BaseChatModel):
 def _noted(delta: Delta, indices: set[int]) -> Iterator[ChatGenerationChunk]:
     indices.update([piece.index for piece in delta.tool_calls])
     return chunks_out(delta)
-
-
-def response_format(schema: dict[str, Any] | type, *, strict: bool | None) -> dict[str, Any]:
-    """OpenAI's spelling of a wanted shape, which LangChain's tracing reads; a dict already in it stays as it is."""
-    if isinstance(schema, dict) and schema.get("type") == "json_schema":
-        return schema
-    shape = convert_to_json_schema(schema, strict=strict)
-    wanted: dict[str, Any] = {"name": shape.get("title") or "answer", "schema": shape}
-    return {"type": "json_schema", "json_schema": wanted if strict is None else {**wanted, "strict": strict}}
-
-
-def with_raw(llm: Runnable[LanguageModelInput, AIMessage], parser: BaseOutputParser[Any]) -> Runnable[LanguageModelInput, Any]:
-    """`llm` answering {"raw", "parsed", "parsing_error"}; an answer that does not parse is a value here, not an exception."""
-    assign = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
-    nothing = RunnablePassthrough.assign(parsed=lambda _: None)
-    return RunnableMap(raw=llm) | assign.with_fallbacks([nothing], exception_key="parsing_error")
 
 
 # LangChain inspects the signature at every call; a signature at hand saves about 30 us of it.

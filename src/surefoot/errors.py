@@ -209,7 +209,17 @@ class ContextTooLong(Permanent):
 
 
 class ContentRefused(Permanent):
-    """The provider's content filter refused the prompt or the answer."""
+    """The provider's content filter refused the prompt or the answer, or the model declined to answer.
+
+    `reply` is the answer that was withheld, as far as there is one; `refusal` is what was said about it.
+    """
+
+    reply: Any = None
+    """The ChatReply without text that the provider answered with: its finish reason, tokens and ids, which may have been billed. None: the
+    prompt was refused with an error.
+    """
+    refusal: str = ""
+    """What the model or the filter said about why; empty: nothing."""
 
 
 class InvalidOutput(Permanent):

@@ -265,9 +265,27 @@ async def test_pictures_pdfs_and_sounds_are_sent(provider, sim):
     for part in (File(data=b"Ogg", media_type="audio/ogg"), File(data=b"m", media_type="video/mp4"), Image(data=b"BM")):
         with pytest.raises(Unsupported):
             await provider.chat(asking(chat(Message.user([part]))))
-    with pytest.raises(Unsupported, match="tool's result"):
-        await provider.chat(asking(chat(Message.tool([Image(data=PNG)], tool_call_id="1"))))
     assert len(sim.requests) == 1
+
+
+async def test_what_a_tool_gave_that_is_no_text_is_said_by_the_user_after_it(provider, sim):
+    """This protocol carries text only in a tool's result, and all results of a round stand directly behind their calls."""
+    calls = [ToolCall(id=f"call_{n}", name="shot") for n in (1, 2)]
+    messages = [
+        Message.user("Shoot."),
+        Message.assistant(tool_calls=calls),
+        Message.tool(["Front:", Image(data=PNG)], tool_call_id="call_1", name="shot"),
+        Message.tool([File(data=b"%PDF-1.7", name="a.pdf")], tool_call_id="call_2"),
+    ]
+    for more in ([], [Message.user("And now?")]):
+        await provider.chat(asking(chat(*messages, *more)))
+        told = sent(sim)["messages"]
+        assert [one["role"] for one in told] == ["user", "assistant", "tool", "tool", "user", *["user"] * len(more)]
+        assert [one["content"] for one in told[2:4]] == ["Front:", "The result is in the next message."]
+        kinds = [part["type"] for part in told[4]["content"]]
+        assert kinds == ["text", "image_url", "text", "file"]
+        assert "shot" in told[4]["content"][0]["text"]
+        assert "call_2" in told[4]["content"][2]["text"]
 
 
 async def test_what_is_no_json_or_no_unicode_is_refused_before_sending(provider, sim):

@@ -1,10 +1,12 @@
 """What every framework's adapter needs: its fields into a model that equal settings share, its options into a request.
 
 An adapter translates in, calls the model, translates out. What differs between frameworks is their messages; this is what does not:
-`settings` (fields into a model), `words` (what people say into fields and requests), `typed` (the same for type checkers), `fields` (as
-pydantic has them, and so imported by adapters alone) and `pickling`.
+`settings` (fields into a model), `words` (what people say into fields), `requests` (what they say of a call), `vendor_fields`, `answers`
+(what is said of an answer beside its text), `typed` (the words for type checkers), `fields` (as pydantic has them, and so imported by
+adapters alone), `stored_fields` and `pickling`.
 """
 
+from surefoot.adapter.requests import embed_words, request_of
 from surefoot.adapter.settings import (
     PLAIN,
     Settings,
@@ -17,7 +19,7 @@ from surefoot.adapter.settings import (
     sharing,
     stored,
 )
-from surefoot.adapter.words import embed_words, normalise_kwargs, request_of
+from surefoot.adapter.words import normalise_kwargs
 
 __all__ = [
     "PLAIN",

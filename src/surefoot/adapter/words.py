@@ -1,4 +1,4 @@
-"""The words that frameworks' users say, at construction and per call, as surefoot means them.
+"""The words that frameworks' users say at construction, as surefoot means them; those of a call are in `requests`.
 
 Each word is one of: a field under another name, a field of the policy, an option of the target, a field of the vendor's own request (its
 place is told by `ProviderFacts.words`), or a word that means nothing here, which is refused with the word to use instead.
@@ -6,16 +6,15 @@ place is told by `ProviderFacts.words`), or a word that means nothing here, whic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
 
-from surefoot.errors import BadRequest, Misconfigured, SurefootError
-from surefoot.facts import full_name, provider_of, vendor_of, vendors_words
-from surefoot.models.requests import CALL_OPTIONS, COUNTS, EMBED_OPTIONS, FRACTIONS, extra_text, number
+from surefoot.adapter.vendor_fields import as_it_is, merged, placed, unfolded
+from surefoot.errors import Misconfigured
+from surefoot.facts import full_name, vendors_words
 from surefoot.settings import DEFAULTS, Policy, Target
-from surefoot.types import ChatRequest, Message
 
 CUSTOMARY = {  # the frameworks' words for ours, at construction and per call
     "timeout": "deadline_s",
@@ -54,6 +53,7 @@ OPTIONS = {  # of the target, under the names that classes give them
     "openai_proxy": "proxy",
     "anthropic_proxy": "proxy",
     "verify": "verify",
+    "disabled_params": "refused",
     "cert": "cert",
     "use_responses_api": "api",
 }
@@ -81,25 +81,25 @@ REFUSED = {
 }
 HOLDS = {  # what is so in any case: the value that says so, and what to do about another one
     "stream_usage": (True, "streams always carry their usage; leave it out"),
-    "reuse_client": (True, "connections are shared by all models of a target; leave it out"),
+    "reuse_client": (None, ""),  # calls of many loops share connections without harm
     "is_chat_model": (True, "every model here is a chat model; leave it out"),
     "check_embedding_ctx_length": (None, ""),  # texts are sent as texts, whichever it is
     "tiktoken_enabled": (None, ""),
     "skip_empty": (False, "an empty text has no direction; leave it out of the list"),
 }
-INSTEAD = {  # of a vendor's word that means nothing to another vendor
-    "thinking": "reasoning_effort",
-    "thinking_budget": "reasoning_effort",
-    "include_thoughts": "reasoning_effort",
-    "reasoning": "reasoning_effort",
-    "top_k": "top_p",
-    "betas": "headers",
-    "modalities": "extra",
-    "verbosity": "max_tokens",
+
+
+def _disabled(names: Any) -> tuple[str, ...]:
+    """ChatOpenAI's `disabled_params`: parameters that are never sent; it may name values, too, which no server tells apart."""
+    if isinstance(names, Mapping) and any(value is not None for value in names.values()):
+        raise Misconfigured("disabled_params: only whole parameters can be left out, {'NAME': None}; say options={'refused': ('NAME',)}")
+    return tuple(names)
+
+
+OPTION_VALUES: dict[str, Callable[[Any], Any]] = {
+    "use_responses_api": lambda wanted: "responses" if wanted else "chat",
+    "disabled_params": _disabled,
 }
-REQUEST_FIELDS = frozenset(ChatRequest.__struct_fields__) - {"messages"}
-NUMBERS = REQUEST_FIELDS & (COUNTS | FRACTIONS)
-NOT_NONE = frozenset({"model", "tool_choice", "reasoning_effort"})  # "" is their word for the provider's default
 
 
 # --- at construction ---------------------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def normalise_kwargs(words: Mapping[str, Any], *, known: Collection[str], owner:
     """
     found: dict[str, Any] = {}
     theirs: dict[str, Any] = {}
-    for word, value in words.items():
+    for word, value in sorted(unfolded(words).items(), key=lambda said: said[0] in known):  # a field's own name counts more
         name = _field(word, known)
         if value is None and word in AS_USUAL:
             continue
@@ -125,7 +125,7 @@ def normalise_kwargs(words: Mapping[str, Any], *, known: Collection[str], owner:
         elif name in POLICY and "policy" in known:
             found.setdefault("policy_fields", {})[name] = value
         elif word in OPTIONS and "options" in known:
-            _put(found, "options", {OPTIONS[word]: _spelt(word, value)})
+            _put(found, "options", {OPTIONS[word]: OPTION_VALUES.get(word, as_it_is)(value)})
         elif word in REFUSED:
             raise Misconfigured(f"{owner}: {word!r} means nothing here; {REFUSED[word]}")
         elif "extra" in known and (word == "default_query" or word in vendors_words()):
@@ -157,8 +157,6 @@ def _spelt(word: str, value: Any) -> Any:
         return tuple(map(_target, value or ()))
     if word in {"stop", "stop_sequences"} and isinstance(value, str):
         return [value]
-    if word == "use_responses_api":
-        return "responses" if value else "chat"
     if word in {"options", *OF_THE_TARGET, "headers"} and isinstance(value, tuple | list):
         return dict(value)
     return value
@@ -168,15 +166,6 @@ def _put(found: dict[str, Any], name: str, value: Any) -> None:
     """Set a field; mappings said under several words are one."""
     before = found.get(name)
     found[name] = merged(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
-
-
-def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """`other` laid over `one`, object by object."""
-    both = dict(one)
-    for name, value in other.items():
-        inner = both.get(name)
-        both[name] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
-    return both
 
 
 def _read_policy(found: dict[str, Any], known: Collection[str]) -> None:
@@ -232,144 +221,3 @@ def _target(one: Any) -> Any:
         raise Misconfigured(
             f"fallback {one.get('name', '')!r}: {wrong}; a Target's fields are {', '.join(Target.__struct_fields__)}"
         ) from None
-
-
-# --- a vendor's own fields ---------------------------------------------------------------------------------------------------------
-
-
-def placed(
-    word: str, value: Any, *, model: str, is_elsewhere: bool, owner: str = "", error: type[SurefootError] = Misconfigured
-) -> dict[str, Any]:
-    """`extra` for a vendor's own field that is called `word`: its value where the body of the model's provider has it.
-
-    Raises `error` where that provider has no such field; a server of one's own is sent what nobody knows as it is.
-    """
-    house, _, name = model.partition(":")
-    provider = vendor_of(house, name)
-    known = provider_of(provider)
-    place = "extra_query" if word == "default_query" else known.words.get(word, "") if known is not None else ""
-    if not place:
-        if known is not None and known.words and not is_elsewhere and word in vendors_words():  # not of a server that takes more
-            instead = INSTEAD.get(word)
-            hint = f"say {instead}" if instead else "leave it out"
-            said = f"{owner}: " if owner else ""
-            raise error(f"{said}{word!r} is no field of {provider}'s; {hint}, or extra={{...}} to send it all the same")
-        place = word
-    value = SPELLINGS.get((provider, word), SPELLINGS.get(("", word), _as_it_is))(value)
-    for step in reversed(place.split(".")):
-        value = {step: value}
-    return value  # type: ignore[no-any-return]
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
-
-
-def _safety(value: Any) -> Any:
-    """Google's list, out of LangChain's mapping from category to threshold; members of enums by their names."""
-    if not isinstance(value, Mapping):
-        return value
-    return [{"category": getattr(one, "name", one), "threshold": getattr(level, "name", level)} for one, level in value.items()]
-
-
-def _camel(value: Any) -> Any:
-    """Keys as Google's JSON spells them."""
-    if not isinstance(value, Mapping):
-        return value
-    words = {name: name.split("_") for name in value}
-    return {first + "".join(map(str.capitalize, rest)): _camel(value[name]) for name, (first, *rest) in words.items()}
-
-
-SPELLINGS: dict[tuple[str, str], Callable[[Any], Any]] = {
-    ("", "betas"): lambda names: names if isinstance(names, str) else ",".join(names),
-    ("google", "safety_settings"): _safety,
-    ("google", "generation_config"): _camel,
-    ("google", "modalities"): lambda names: [str(getattr(name, "name", name)).upper() for name in names],
-    ("google", "response_modalities"): lambda names: [str(getattr(name, "name", name)).upper() for name in names],
-}
-
-
-# --- per call ----------------------------------------------------------------------------------------------------------------------
-
-
-def request_of(
-    messages: Iterable[Message],
-    defaults: Mapping[str, Any],
-    options: Mapping[str, Any],
-    *,
-    target: str,
-    conversions: Mapping[str, Callable[[Any], Any]],
-    ignored: Collection[str] = (),
-    is_elsewhere: bool = False,
-) -> tuple[ChatRequest, dict[str, Any]]:
-    """The request, and what is said of the call itself (deadline_s, tenant, priority, tags), out of a framework's loose keywords.
-
-    `options` (per call) win over `defaults` (the adapter's fields). A vendor's own fields travel in `extra`, where their vendor has them,
-    and words nobody knows as they are; `ignored` ones are the framework's. `target` is the first target's name: its provider may stand
-    before a `model` given per call, and takes the vendor's fields. `is_elsewhere`: it has an address of its own, where they may mean
-    anything. `conversions` translate fields the framework spells differently (tools, tool_choice, schema).
-    """
-    fields: dict[str, Any] = {name: value for name, value in defaults.items() if value is not None}
-    said: dict[str, Any] = {}
-    foreign: dict[str, Any] = {}
-    for word, value in filter(_is_said, options.items()):
-        name = CUSTOMARY.get(word, word)
-        if name in CALL_OPTIONS:
-            said[name] = value
-        elif name in REQUEST_FIELDS and name != "extra":
-            fields[name] = "" if value is None and name in NOT_NONE else value
-        elif name not in ignored:
-            foreign = merged(foreign, _foreign(name, value, target, is_elsewhere=is_elsewhere))
-    extra = fields.pop("extra", {})
-    if foreign:
-        extra = merged(extra, foreign)
-    if "timeout" in extra:  # the SDKs' word for a bound on the call, no field of a body
-        said.setdefault("deadline_s", extra["timeout"])
-        extra = {name: value for name, value in extra.items() if name != "timeout"}
-    if extra:
-        fields["extra"] = extra
-    for name, convert in conversions.items():
-        if name in fields:
-            fields[name] = convert(fields[name])
-    _spell(fields)
-    if fields.get("model"):
-        fields["model"] = fields["model"].removeprefix(f"{target.partition(':')[0]}:")
-    return ChatRequest(messages=tuple(messages), **fields), said
-
-
-def _foreign(name: str, value: Any, target: str, *, is_elsewhere: bool) -> Mapping[str, Any]:
-    """A word that is no field of a request, as a part of `extra`."""
-    if name == "extra":
-        return value or {}
-    if name not in vendors_words():
-        return {name: value}
-    return {} if value is None else placed(name, value, model=target, is_elsewhere=is_elsewhere, error=BadRequest)
-
-
-def embed_words(options: Mapping[str, Any], extra: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a call for embeddings takes, out of a framework's loose keywords; `extra` is the adapter's field, over which theirs are laid."""
-    said: dict[str, Any] = {"extra": dict(extra)} if extra else {}
-    for word, value in filter(_is_said, options.items()):
-        name = CUSTOMARY.get(word, word)
-        if name in CALL_OPTIONS or name in EMBED_OPTIONS - {"extra"}:
-            said[name] = value
-        elif value is not None:
-            said["extra"] = merged(said.get("extra", {}), value if name == "extra" else {name: value})
-    return said
-
-
-def _spell(fields: dict[str, Any]) -> None:
-    """Write a request's loose fields as ChatRequest takes them. Raises BadRequest for values that cannot be sent."""
-    if "extra" in fields:
-        fields["extra"] = extra_text(fields["extra"]) if fields["extra"] else ""
-    if "stop" in fields:
-        stop = fields["stop"]
-        fields["stop"] = () if stop is None else (stop,) if isinstance(stop, str) else tuple(stop)
-    for name in fields.keys() & NUMBERS:
-        fields[name] = number(name, fields[name])
-
-
-def _is_said(option: tuple[str, Any]) -> bool:
-    """Whether it says anything: a framework's `timeout=None` does not."""
-    word, value = option
-    return value is not None or word not in AS_USUAL

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from surefoot.errors import BadRequest
-from surefoot.text import json_text
+from surefoot.text import json_text, plain
 from surefoot.types import File, Image, Opaque, Part, Reasoning, Text
 
 Block = Mapping[str, Any]
@@ -21,13 +22,25 @@ Block = Mapping[str, Any]
 # These repeat what a message's tool calls already hold, or mark places; they are not content.
 CALLS = frozenset({"tool_call", "tool_call_chunk", "tool_use", "function_call"})
 NOT_CONTENT = CALLS | {
-    "invalid_tool_call", "input_json_delta", "server_tool_call", "server_tool_call_chunk", "server_tool_result", "citation", "cachePoint",
+    "invalid_tool_call", "input_json_delta", "server_tool_call_chunk", "citation", "cachePoint", "cache_point", "guard_content",
 }  # fmt: skip
 ANTHROPIC = frozenset({
     "server_tool_use", "mcp_tool_use", "search_result", "tool_reference", "container_upload", "compaction", "redacted_thinking",
 })  # fmt: skip
+SERVED, BEDROCKS = frozenset({"server_tool_call", "server_tool_result"}), frozenset({"cachePoint", "cache_point"})
 EPHEMERAL = {"type": "ephemeral"}
 MEDIA_TYPES = {"image": "image/png", "file": "application/pdf", "document": "application/pdf", "audio": "audio/wav", "video": "video/mp4"}
+RESPONSES = "openai.responses"  # the vendor of items of OpenAI's Responses API, which its other API would refuse
+ITEMS = frozenset({
+    "web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", "computer_call", "mcp_call", "mcp_list_tools",
+    "mcp_approval_request", "mcp_approval_response", "local_shell_call", "shell_call", "apply_patch_call", "custom_tool_call",
+    "tool_search_call", "item_reference",
+})  # fmt: skip
+PROVIDERS = {  # LangChain's names in `model_provider`, as the vendors of parts
+    "anthropic": "anthropic", "google_anthropic_vertex": "anthropic", "bedrock": "anthropic", "google_genai": "google",
+    "google_vertexai": "google", "openai": "openai", "azure": "openai",
+}  # fmt: skip
+GEMINI_SEAL = "google:"  # before a signature of Gemini's in ours: see `providers.google`
 KEPT = "surefoot"  # a part that no block can hold, as JSON text
 
 _part_decoder = msgspec.json.Decoder(Part)
@@ -59,8 +72,9 @@ def placed(content: str | Sequence[str | Block], own: str = "") -> tuple[str | t
 
 
 def marks_cache(content: str | Sequence[str | Block]) -> bool:
-    """True if the last block asks the vendor to cache the prompt up to here (Anthropic's cache_control), for the usual time."""
-    return not isinstance(content, str) and bool(content) and not isinstance(content[-1], str) and _mark(content[-1]) == EPHEMERAL
+    """True if the last block asks the vendor to cache the prompt up to here, for the usual time (Anthropic's mark, Bedrock's point)."""
+    last = content[-1] if content else ""
+    return not isinstance(content, str) and not isinstance(last, str) and (_mark(last) == EPHEMERAL or not BEDROCKS.isdisjoint(last))
 
 
 def _mark(block: Block) -> Any:
@@ -87,11 +101,18 @@ def _part(block: str | Block, own: str) -> Part | None:
     if kind == "non_standard":
         value = block["value"]
         return _part_decoder.decode(value[KEPT]) if set(value) == {KEPT} else _part(value, own)
-    if kind in NOT_CONTENT:
+    if kind in NOT_CONTENT or (not kind and not BEDROCKS.isdisjoint(block)):
         return None
     read = READERS.get(kind)
     if read is not None and not _is_elsewhere(block):
-        return read(block)
+        return _owned(read(block), own)
+    return _served(block, own) if kind in SERVED else _vendors(block, kind, own)
+
+
+def _vendors(block: Block, kind: Any, own: str) -> Part:
+    """A block that is a vendor's own, as it stands."""
+    if kind in ITEMS:
+        return Opaque.of(RESPONSES, {name: value for name, value in block.items() if name != "index"}, kind=kind)
     is_known = kind in READERS or kind in ANTHROPIC or str(kind).endswith("_tool_result")
     if not isinstance(kind, str) or not kind or not (own or is_known):
         raise BadRequest(f"content block of type {kind!r}: known are {', '.join(sorted(READERS))}; nothing was sent")
@@ -122,6 +143,25 @@ def _opaque(block: Block, kind: str, own: str) -> Part:
         raise BadRequest(f"{kind} block: it cannot be written as JSON ({error}); nothing was sent") from error
 
 
+def _owned(part: Part | None, own: str) -> Part | None:
+    """Sealed thoughts as those of the vendor that is known to have sealed them: another one would refuse its seal."""
+    if not (isinstance(part, Reasoning) and part.signature and own in {"anthropic", "google"}):
+        return part
+    seal = part.signature if own == "anthropic" or part.signature.startswith(GEMINI_SEAL) else GEMINI_SEAL + part.signature
+    return msgspec.structs.replace(part, signature=seal, vendor=part.vendor or own)
+
+
+def _served(block: Block, own: str) -> Part | None:
+    """A v1 block of a tool that the vendor's server ran: back in Claude's own form; those of others are not told apart."""
+    result = (block.get("extras") or {}).get("block_type")
+    if own != "anthropic" or (block["type"] == "server_tool_result" and not result):
+        return None
+    if block["type"] == "server_tool_result":
+        return Opaque.of(own, {"type": result, "tool_use_id": block.get("tool_call_id"), "content": block.get("output")})
+    told = {"type": "server_tool_use", "id": block.get("id"), "name": block.get("name"), "input": block.get("args") or {}}
+    return Opaque.of(own, told)
+
+
 def _is_elsewhere(block: Block) -> bool:
     """Whether the block names a file that was uploaded, or parts that only the vendor reads, instead of bytes or an address."""
     source, inner = block.get("source"), block.get("file")
@@ -139,6 +179,8 @@ def _refusal(block: Block) -> Part | None:
 
 
 def _reasoning(block: Block) -> Part | None:
+    if not {"summary", "encrypted_content"}.isdisjoint(block):  # an item of OpenAI's Responses API
+        return Opaque.of(RESPONSES, {name: value for name, value in block.items() if name != "index"})
     text = block.get("reasoning") or block.get("thinking") or ""
     signature = block.get("signature") or (block.get("extras") or {}).get("signature") or ""
     if not isinstance(text, str):  # Mistral's thinking is a list
@@ -193,6 +235,11 @@ def _media(block: Block) -> Part:
         return Image(url=str(url), media_type=media_type) if media_type.startswith("image/") else File(url=str(url), media_type=media_type)
     octets = data if isinstance(data, bytes) else _decoded(str(data or ""), "media")
     return Image(data=octets, media_type=media_type) if media_type.startswith("image/") else File(data=octets, media_type=media_type)
+
+
+def _json(block: Block) -> Part:
+    """Bedrock's form of a tool's result."""
+    return Text(json.dumps(block.get("json"), ensure_ascii=False, default=plain))
 
 
 def _code(block: Block) -> Part:
@@ -253,6 +300,7 @@ READERS: dict[str, Callable[[Block], Part | None]] = {
     "video": _file,
     "input_audio": _input_audio,
     "media": _media,
+    "json": _json,
     "executable_code": _code,
     "code_execution_result": _code_result,
 }

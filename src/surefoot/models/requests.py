@@ -140,8 +140,8 @@ def with_defaults(options: Mapping[str, Any], defaults: Mapping[str, Any], promp
 def chat_request(prompt: Any, options: Mapping[str, Any], own: str = "") -> ChatRequest:
     """The request for `prompt` (text, a Message or a dict of one, several, or a ChatRequest) and per-call options.
 
-    `own` is the vendor that is asked first: blocks in dicts that are not known here are its. Raises BadRequest for no message at all, an
-    empty one, or an option nobody knows (naming the nearest known one).
+    `own` is the vendor that is asked first: blocks in dicts that are not known here are its. A ChatRequest is taken as it is, an empty
+    message included. Raises BadRequest for no message at all, an empty one, or an option nobody knows (naming the nearest known one).
     """
     if isinstance(prompt, ChatRequest):
         request = prompt
@@ -160,6 +160,8 @@ def chat_request(prompt: Any, options: Mapping[str, Any], own: str = "") -> Chat
         if changes:
             request = msgspec.structs.replace(request, **changes)
     _check(request)
+    if not isinstance(prompt, ChatRequest):
+        _check_says_something(request)
     return request
 
 
@@ -251,13 +253,20 @@ def extra_text(extra: Any) -> str:
 def _check(request: ChatRequest) -> None:
     if not request.messages:
         raise BadRequest("no messages: nothing was sent; pass text or at least one Message")
-    last = request.messages[-1]
-    if last.role == "user" and (not last.content or (isinstance(last.content, str) and last.content.isspace())):
-        raise BadRequest("the last message is empty: nothing was sent; pass some text")
     if not request.model.isprintable():
         raise BadRequest(f"model = {request.model!r} is no name of a model; nothing was sent")
     if request.max_tokens is not None and request.max_tokens < 1:
         raise BadRequest(f"max_tokens = {request.max_tokens}: it counts from 1")
+
+
+def _check_says_something(request: ChatRequest) -> None:
+    if is_empty(request.messages[-1]):
+        raise BadRequest("the last message is empty: nothing was sent; pass some text")
+
+
+def is_empty(message: Message) -> bool:
+    """Whether a user's message says nothing: most vendors refuse it, OpenAI and servers of its protocol answer it."""
+    return message.role == "user" and (not message.content or (isinstance(message.content, str) and message.content.isspace()))
 
 
 def embed_request(texts: Sequence[str], role: EmbedRole, options: Mapping[str, Any]) -> EmbedRequest:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from msgspec.structs import replace
 
 from surefoot.core.stream import Outcome
-from surefoot.errors import AttemptTimedOut, ConnectionLost, MalformedReply
+from surefoot.errors import AttemptTimedOut, ConnectionLost, ContentRefused, MalformedReply
 from surefoot.types import Call, ChatReply, Usage
 
 Guess: TypeAlias = Callable[[Any, str | None], Usage]  # a request and the text that arrived (None: unknown) -> tokens, flagged as estimated
@@ -26,7 +26,7 @@ NOT_CONNECTED = {  # what aiohttp, httpx and the system say of a connection that
 
 def used(call: Call[Any], outcome: Outcome, guess: Guess | None) -> Usage | None:
     """The provider's count; ours, flagged, where it sent none or was cut off while counting; None for an error instead of an answer."""
-    usage = outcome.usage
+    usage = outcome.usage if not isinstance(outcome.error, ContentRefused) else _of_a_refusal(outcome.error)
     is_cut = outcome.stream is not None and not outcome.complete and outcome.stream.finish_reason is None
     counted = usage is not None and (usage.total_tokens > 0 or not usage.estimated)
     if guess is None or (counted and not is_cut) or (usage is None and outcome.stream is None and not outcome.cancelled):
@@ -36,6 +36,12 @@ def used(call: Call[Any], outcome: Outcome, guess: Guess | None) -> Usage | None
     if usage is None or not counted:
         return guessed
     return replace(usage, output_tokens=max(usage.output_tokens, guessed.output_tokens), estimated=True)
+
+
+def _of_a_refusal(error: ContentRefused) -> Usage | None:
+    """The provider's count for an answer that it withheld: the prompt was read, and is billed."""
+    usage: Usage | None = error.reply.usage if error.reply is not None else None
+    return usage if usage is not None and usage.total_tokens else None
 
 
 def may_be_billed(outcome: Outcome) -> bool:

@@ -7,14 +7,27 @@ import json
 
 import pytest
 from langchain_core.load import dumpd, load
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, FunctionMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import StructuredTool
 
 from langchain_surefoot._messages import messages_in
-from langchain_surefoot._translate import chunks_out, last_chunk_out, message_out, tool_in
+from langchain_surefoot._translate import chunks_out, last_chunk_out, message_out, result_out, tool_in
 from surefoot.core.deltas import to_deltas
 from surefoot.errors import BadRequest
-from surefoot.types import ChatReply, CitedSource, File, Image, Message, Opaque, Reasoning, Text, TokenLogprob, ToolCall
+from surefoot.types import (
+    ChatReply,
+    ChatRequest,
+    CitedSource,
+    File,
+    Image,
+    Message,
+    Opaque,
+    Reasoning,
+    Text,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+)
 
 PNG64 = base64.b64encode(b"\x89PNG").decode()
 SEARCH = Opaque.of("anthropic", {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}})
@@ -185,3 +198,108 @@ def test_a_tools_extras_are_anthropics_words():
     tool = StructuredTool.from_function(lambda x: x, name="f", description="d", extras={"cache_control": HOUR, "mine": 1})
     assert json.loads(tool_in(tool).raw)["cache_control"] == HOUR
     assert "mine" not in tool_in(tool).raw
+
+
+def stored(content, provider="", **more):
+    """A turn that another class has stored."""
+    (found,) = messages_in([AIMessage(content, response_metadata={"model_provider": provider}, **more)], "openai:gpt-5-mini")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("provider", "block", "vendor", "kind"),
+    [
+        ("anthropic", {"type": "redacted_thinking", "data": "x"}, "anthropic", "redacted_thinking"),
+        ("anthropic", {"type": "whatever_comes", "x": 1}, "anthropic", "whatever_comes"),
+        ("", {"type": "compaction", "content": "so far"}, "anthropic", "compaction"),
+        ("openai", {"type": "web_search_call", "id": "ws", "index": 1}, "openai.responses", "web_search_call"),
+        ("openai", {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "e"}, "openai.responses", "reasoning"),
+        ("google_genai", {"type": "executable_code", "executable_code": "1", "language": "PYTHON"}, "google", "executableCode"),
+        ("anthropic", {"type": "server_tool_call", "id": "s", "name": "web_search", "args": {"q": 1}}, "anthropic", "server_tool_use"),
+        (
+            "anthropic",
+            {"type": "server_tool_result", "tool_call_id": "s", "output": [], "extras": {"block_type": "web_search_tool_result"}},
+            "anthropic",
+            "web_search_tool_result",
+        ),
+    ],
+)
+def test_a_stored_block_goes_back_to_the_vendor_of_the_class_that_stored_it(provider, block, vendor, kind):
+    """Not to the model that is asked now: it is left out for that one, and told."""
+    (found,) = stored([block], provider).content
+    assert (found.vendor, found.kind) == (vendor, kind)
+    assert "index" not in found.value()
+
+
+def test_a_stored_seal_is_its_vendors():
+    """Claude refuses a thought that Gemini has sealed, and the other way round."""
+    block = {"type": "thinking", "thinking": "hm", "signature": "S"}
+    assert stored([block], "anthropic").content == (Reasoning(text="hm", signature="S", vendor="anthropic"),)
+    assert stored([block], "google_genai").content == (Reasoning(text="hm", signature="google:S", vendor="google"),)
+    call = {"name": "f", "args": {}, "id": "c"}
+    made = stored("", "google_genai", tool_calls=[call], additional_kwargs={"__gemini_function_call_thought_signatures__": {"c": "S"}})
+    assert made.tool_calls[0].signature == "google:S"
+
+
+def test_turns_of_before_tools_are_calls_and_results():
+    """A result without a call is refused everywhere."""
+    legacy = AIMessage("", additional_kwargs={"function_call": {"name": "f", "arguments": '{"x":1}'}})
+    call, result = messages_in([legacy, FunctionMessage("5", name="f")])
+    assert call.tool_calls == (ToolCall(id="f", name="f", arguments='{"x":1}'),)
+    assert result.tool_call_id == "f"
+
+
+def test_bedrocks_places_and_guards_are_no_content():
+    """A cache point marks the message; a text that a guard of Bedrock's shall read is Bedrock's alone."""
+    (found,) = messages_in([HumanMessage([{"type": "text", "text": "hi"}, {"cachePoint": {"type": "default"}}])])
+    assert (found.content, found.cache) == ("hi", True)
+    (told,) = messages_in([HumanMessage([{"type": "guard_content", "text": "x"}, {"type": "text", "text": "hi"}])])
+    assert told.content == "hi"
+    (result,) = messages_in([ToolMessage([{"type": "json", "json": {"a": 1}}], tool_call_id="1")])
+    assert result.content == '{"a": 1}'
+
+
+RAW = {
+    "id": "chatcmpl-1", "system_fingerprint": "fp", "service_tier": "flex", "stop_reason": None,
+    "choices": [
+        {"message": {"content": "one"}, "finish_reason": "stop", "logprobs": {"content": [{"token": "x"}], "refusal": None}},
+        {"message": {"content": "two"}, "finish_reason": "length"},
+        {
+            "message": {"content": None, "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{"}}]},
+            "finish_reason": "tool_calls",
+        },
+    ],
+}  # fmt: skip
+
+
+def test_what_only_the_vendor_tells_stands_in_the_metadata():
+    """Fingerprint, tier and logprobs as its own class gives them; an answer that is no JSON has none."""
+    told = message_out(ChatReply(raw_json=json.dumps(RAW).encode(), logprobs=(TokenLogprob(token="x", logprob=-1.0),))).response_metadata
+    assert (told["system_fingerprint"], told["service_tier"], told["logprobs"]["refusal"]) == ("fp", "flex", None)
+    assert "stop_reason" not in told
+    claude = message_out(ChatReply(raw_json=b'{"stop_reason":"end_turn","stop_sequence":null}')).response_metadata
+    assert claude["stop_reason"] == "end_turn"
+    gemini = message_out(ChatReply(raw_json=b'{"candidates":[{"safetyRatings":[{"category":"X"}]}]}')).response_metadata
+    assert gemini["safety_ratings"] == [{"category": "X"}]
+    assert "service_tier" not in message_out(ChatReply(text="x", raw_json=b"data: {")).response_metadata
+
+
+def test_each_of_several_answers_is_a_generation():
+    """They are billed together, so the first one alone has the usage; a cut call among them is not run."""
+    reply = ChatReply(text="one", raw_json=json.dumps(RAW).encode(), usage=Usage(input_tokens=3, output_tokens=5), model="m")
+    request = ChatRequest(messages=(Message.user("hi"),), extra='{"n":3}')
+    first, second, third = [one.message for one in result_out(reply, request).generations]
+    assert [first.text, second.text, third.text] == ["one", "two", ""]
+    assert (first.usage_metadata["output_tokens"], second.usage_metadata) == (5, None)
+    assert (second.response_metadata["finish_reason"], second.response_metadata["model_name"]) == ("length", "m")
+    assert third.invalid_tool_calls[0]["name"] == "f"
+    assert len(result_out(reply, ChatRequest(messages=(Message.user("hi"),))).generations) == 1
+
+
+def test_geminis_candidates_are_generations_too():
+    """Its word for `n` is another, its shape, too."""
+    parts = [{"text": "hm", "thought": True}, {"text": "two"}, {"functionCall": {"name": "f", "args": {"x": 1}}}]
+    raw = {"candidates": [{}, {"content": {"parts": parts}, "finishReason": "STOP"}]}
+    request = ChatRequest(messages=(Message.user("hi"),), extra='{"generationConfig":{"candidateCount":2}}')
+    _, second = [one.message for one in result_out(ChatReply(raw_json=json.dumps(raw).encode()), request).generations]
+    assert (second.text, second.tool_calls[0]["args"], second.response_metadata["finish_reason"]) == ("two", {"x": 1}, "tool_calls")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -22,7 +23,9 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
-from llama_index.llms.surefoot._translate import Growing, messages_in, response_out, schema_in, selections_out, tool_choice_in, tool_in
+from llama_index.llms.surefoot._answers import Growing, response_out, selections_out
+from llama_index.llms.surefoot._messages import messages_in
+from llama_index.llms.surefoot._translate import schema_in, tool_choice_in, tool_in
 from surefoot.core._tool_calls import checked_tool_call
 from surefoot.core.deltas import to_deltas
 from surefoot.errors import BadRequest, InvalidOutput
@@ -308,7 +311,7 @@ def test_pictures_sources_and_probabilities_stand_where_llamaindex_has_them():
     reply = ChatReply(text="x", citations=(CitedSource(url="https://a"),), logprobs=(told,))
     response = response_out(reply)
     assert response.additional_kwargs["citations"] == [{"url": "https://a"}]
-    assert [(one.token, one.logprob) for one in response.logprobs[0]] == [("x", -1), ("y", -2)]
+    assert [(one.token, one.logprob) for one in response.logprobs[0]] == [("y", -2)]  # as its own classes give them
 
 
 def test_cache_points_mark_the_block_before_them():
@@ -317,3 +320,60 @@ def test_cache_points_mark_the_block_before_them():
     (found,) = messages_in([ChatMessage(role="user", blocks=[TextBlock(text="long"), mark, TextBlock(text="?")])])
     assert found.content == (Text("long", '{"cache_control":{"type":"ephemeral","ttl":"1h"}}', "anthropic"), Text("?"))
     assert not found.cache
+
+
+def test_raw_is_the_vendors_own_json_read_either_way():
+    """Tracers read keys, people attributes; counts stand under one name for all vendors, and all of it can be stored."""
+    raw_json = b'{"id":"msg","usage":{"input_tokens":3},"choices":[{"index":0}]}'
+    usage = Usage(input_tokens=3, output_tokens=2, cached_tokens=1, reasoning_tokens=1)
+    raw = response_out(ChatReply(text="x", raw_json=raw_json, usage=usage, model="m")).raw
+    assert (raw.usage.prompt_tokens, raw["usage"]["input_tokens"], raw.id, raw.choices[0].index) == (3, 3, "msg", 0)
+    assert raw.usage.prompt_tokens_details.cached_tokens == 1
+    assert raw.usage.completion_tokens_details.reasoning_tokens == 1
+    assert json.loads(json.dumps(raw)) == raw
+    assert response_out(ChatReply(text="x", usage=usage)).raw.usage.total_tokens == 5
+    with pytest.raises(AttributeError):
+        _ = raw.nothing
+
+
+BAD = ChatReply(tool_calls=(checked_tool_call(id="c", name="area", arguments='{"width": 3'),), finish_reason="tool_calls")
+
+
+def test_an_agent_tells_the_model_of_a_broken_call():
+    """It calls a tool that nobody has, so nothing is run with half of its arguments; a program that needs the call gets the error."""
+    response = response_out(BAD)
+    (found,) = selections_out(response, tolerant=True)
+    assert found.tool_name.startswith("area (not run: ")
+    assert (found.tool_id, found.tool_kwargs) == ("c", {})
+    with pytest.raises(InvalidOutput, match="tool area"):
+        selections_out(response)
+
+
+def test_a_broken_call_goes_back_only_where_it_was_answered():
+    """A call without a result is refused by every provider, and one with broken arguments by most."""
+    message = response_out(BAD).message
+    assert one(message).tool_calls == ()
+    answer = ChatMessage(role="tool", content="mend it", additional_kwargs={"tool_call_id": "c"})
+    assert messages_in([message, answer])[0].tool_calls[0].error
+
+
+def test_items_of_openais_other_api_go_back_to_it():
+    """LlamaIndex's class for it keeps them beside the text, and in thoughts."""
+    about = {"id": "rs_1", "summary": [], "encrypted_content": "e", "type": "reasoning"}
+    thought = ThinkingBlock(content="hm", additional_information=about)
+    kwargs = {"built_in_tool_calls": [{"type": "web_search_call", "id": "ws"}, {"type": "other"}]}
+    found = one(ChatMessage(role="assistant", blocks=[thought, TextBlock(text="hi")], additional_kwargs=kwargs)).content
+    assert [(part.vendor, part.kind) for part in found[:2]] == [("openai.responses", "web_search_call"), ("openai.responses", "reasoning")]
+    assert found[2] == Text("hi")
+
+
+def test_addresses_of_documents_go_to_those_who_fetch_them():
+    """Claude and Gemini do, and Claude cites what may be cited; others get bytes."""
+    block = DocumentBlock(url="https://example.org/a.pdf")
+    (claude,) = messages_in([ChatMessage(role="user", blocks=[block])], "anthropic:claude-haiku-4-5")
+    assert claude.content == (File(url="https://example.org/a.pdf", media_type="application/pdf"),)
+    citable = CitableBlock(title="T", source="S", content=[TextBlock(text="x")])
+    (cited,) = messages_in([ChatMessage(role="user", blocks=[citable])], "anthropic:claude-haiku-4-5")
+    assert cited.content[0].value()["citations"] == {"enabled": True}
+    (plain,) = messages_in([ChatMessage(role="user", blocks=[citable])], "openai:gpt-5-mini")
+    assert plain.content == "x"

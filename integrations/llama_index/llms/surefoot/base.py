@@ -35,12 +35,16 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import BaseTool
 from llama_index.core.types import PydanticProgramMode
 
-from llama_index.llms.surefoot._translate import CONVERSIONS, Growing, messages_in, response_out, selections_out, strictly, tool_in
+from llama_index.llms.surefoot._answers import Growing, response_out, selections_out
+from llama_index.llms.surefoot._messages import messages_in
+from llama_index.llms.surefoot._translate import CONVERSIONS, strictly, tool_in
 from llama_index.llms.surefoot._typed import SurefootWords
 from surefoot import ChatModel
 from surefoot.adapter import chat_model, context_size_of, normalise_kwargs, request_of
+from surefoot.adapter.answers import withheld
 from surefoot.adapter.fields import key_field
 from surefoot.adapter.stored_fields import StoredFields
+from surefoot.errors import ContentRefused
 from surefoot.secret import locals_cleared
 from surefoot.types import ChatReply, ChatRequest
 
@@ -153,7 +157,7 @@ class Surefoot(StoredFields, FunctionCallingLLM):
             "extra": self.extra,
             "model": None if self.model == target else self.model,
         }
-        found = messages_in(messages)
+        found = messages_in(messages, target)
         return model, *request_of(
             found,
             defaults,
@@ -166,22 +170,34 @@ class Surefoot(StoredFields, FunctionCallingLLM):
 
     def _chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         model, request, said = self._asked(messages, kwargs)
-        return response_out(model.invoke(request, **said))
+        try:
+            reply = model.invoke(request, **said)
+        except ContentRefused as refused:
+            return response_out(withheld(refused), refusal=refused.refusal)
+        return response_out(reply)
 
     async def _achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         model, request, said = self._asked(messages, kwargs)
-        return response_out(await model.ainvoke(request, **said))
+        try:
+            reply = await model.ainvoke(request, **said)
+        except ContentRefused as refused:
+            return response_out(withheld(refused), refusal=refused.refusal)
+        return response_out(reply)
 
     def _stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         model, request, said = self._asked(messages, kwargs)
 
         def responses() -> ChatResponseGen:
             growing = Growing()
-            with model.stream(request, **said) as deltas:
-                for delta in deltas:
-                    if (response := growing.add(delta)) is not None:
-                        yield response
-            yield growing.whole(deltas.reply or ChatReply())
+            try:
+                with model.stream(request, **said) as deltas:
+                    for delta in deltas:
+                        if (response := growing.add(delta)) is not None:
+                            yield response
+            except ContentRefused as refused:
+                yield growing.whole(withheld(refused), refusal=refused.refusal)
+            else:
+                yield growing.whole(deltas.reply or ChatReply())
 
         return responses()
 
@@ -190,11 +206,15 @@ class Surefoot(StoredFields, FunctionCallingLLM):
 
         async def responses() -> ChatResponseAsyncGen:
             growing = Growing()
-            async with model.astream(request, **said) as deltas:
-                async for delta in deltas:
-                    if (response := growing.add(delta)) is not None:
-                        yield response
-            yield growing.whole(deltas.reply or ChatReply())
+            try:
+                async with model.astream(request, **said) as deltas:
+                    async for delta in deltas:
+                        if (response := growing.add(delta)) is not None:
+                            yield response
+            except ContentRefused as refused:
+                yield growing.whole(withheld(refused), refusal=refused.refusal)
+            else:
+                yield growing.whole(deltas.reply or ChatReply())
 
         return responses()
 
@@ -270,8 +290,12 @@ class Surefoot(StoredFields, FunctionCallingLLM):
         error_on_no_tool_call: bool = True,  # noqa: FBT001, FBT002 - LlamaIndex's signature
         **kwargs: Any,  # noqa: ARG002 - LlamaIndex's signature
     ) -> list[ToolSelection]:
-        """The tools the model wants called. Raises ValueError if there must be one and is none, InvalidOutput for broken arguments."""
-        found = selections_out(response)
+        """The tools the model wants called. Raises ValueError if there must be one and is none, InvalidOutput for broken arguments.
+
+        Where there need be none, as in an agent's loop, a call with broken arguments is one of a tool that does not exist: it is not run,
+        and the model is told why.
+        """
+        found = selections_out(response, tolerant=not error_on_no_tool_call)
         if not found and error_on_no_tool_call:
             raise ValueError(f"expected at least one tool call, the model answered with text: {(response.message.content or '')[:200]!r}")
         return found

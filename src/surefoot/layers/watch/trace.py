@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from surefoot.core.stack import Handler
 from surefoot.core.stream import Outcome, Stream
-from surefoot.errors import SurefootError
+from surefoot.errors import ContentRefused, SurefootError
 from surefoot.events import CallEnded, CallStarted, emit
 from surefoot.types import AttemptRecord, Call, CallState, ChatReply, ChatRequest, EmbedReply
 from surefoot.usage.bounds import model_asked
@@ -74,6 +74,8 @@ class Trace:
         stream, error = outcome.stream, outcome.error
         if isinstance(error, SurefootError) and state.attempts:
             error.attempts = state.attempts
+            if isinstance(error, ContentRefused) and error.reply is not None:
+                error.reply = summed(error.reply, state)
         reply: ChatReply | EmbedReply | None = None
         if stream is None:
             reply = outcome.reply

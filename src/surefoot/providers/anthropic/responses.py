@@ -94,7 +94,7 @@ def chat_reply(body: bytes, content_type: str, asked: AnthropicContext) -> ChatR
         if content.has_answer and finish == "tool_calls":
             finish = "stop"
     if not text and not content.calls and not any(isinstance(part, Opaque) for part in content.parts):
-        check_not_empty(finish, answer.stop_reason, answer.stop_details, asked)
+        check_not_empty(finish, answer.stop_reason, answer.stop_details, asked, usage=usage_of(answer.usage), model=answer.model or "")
     return ChatReply(
         text=text,
         tool_calls=_calls(content, asked.vendor, is_cut=is_cut) if content.calls else (),
@@ -122,11 +122,25 @@ def _calls(content: AnswerContent, vendor: str, *, is_cut: bool) -> tuple[ToolCa
     )  # fmt: skip
 
 
-def check_not_empty(finish: FinishReason, reason: str | None, details: StopDetails | None, asked: AnthropicContext) -> None:
+def check_not_empty(
+    finish: FinishReason,
+    reason: str | None,
+    details: StopDetails | None,
+    asked: AnthropicContext,
+    *,
+    usage: Usage | None = None,
+    model: str = "",
+) -> None:
     """Raise what an answer with neither text nor tool calls is, unless it is the answer, or a stop sequence came first."""
     why = (details.explanation or details.category or "") if details else ""
     error = _finish.check_not_empty(
-        finish, asked.request, why=why or "the model declines to answer", target=asked.target, request_id=asked.request_id
+        finish,
+        asked.request,
+        why=why or "the model declines to answer",
+        target=asked.target,
+        request_id=asked.request_id,
+        usage=usage,
+        model=model,
     )
     if error is not None and reason != "stop_sequence":
         raise error

@@ -233,9 +233,9 @@ class AnthropicChatReader:
             finish = "tool_calls"
         if finish == "tool_calls" and self._asked.answer_tool:
             finish = "stop"
-        if not self._content:
-            check_not_empty(finish, self._stop, self._details, self._asked)
         usage = usage_of(self._usage) if self._usage else None
+        if not self._content:
+            check_not_empty(finish, self._stop, self._details, self._asked, usage=usage, model=self._model)
         pieces, signature, end = self._end()
         out.append(
             Delta(

@@ -125,13 +125,18 @@ def _blocked(answer: _Answer, asked: ReadingContext) -> None:
     if feedback is None or not feedback.block_reason or answer.candidates:
         return
     why = shown(feedback.block_reason_message or "", limit=120) or feedback.block_reason
-    raise ContentRefused(
+    refused = ContentRefused(
         f"{asked.target}: refused: the prompt was blocked ({why})",
         status=200,
         code=feedback.block_reason.lower(),
         request_id=answer.response_id or asked.request_id,
         target=asked.target,
     )
+    refused.refusal = feedback.block_reason_message or feedback.block_reason
+    refused.reply = ChatReply(
+        finish_reason="content_filter", usage=usage_of(answer.usage_metadata), target=asked.target, request_id=refused.request_id
+    )  # fmt: skip
+    raise refused
 
 
 class GoogleChatReader:
@@ -264,14 +269,14 @@ class GoogleChatReader:
         finish = _finish.finish_of(self._finish, self._asked.target, request_id=self._id)
         if self._calls and (finish == "stop" or self._finish is None):
             finish = "tool_calls"
+        usage = usage_of(self._usage) if self._usage else None
         if not self._content:
-            check_not_empty(finish, self._refusal or self._finish or "", self._asked)
+            check_not_empty(finish, self._refusal or self._finish or "", self._asked, usage=usage, model=self._model)
         self._parts.flush()
         last = len(self._parts.found)
         calls = tuple(ToolCallDelta(index=at, after=after) for at, after in enumerate(self._calls) if after < last)
         if finish == "malformed_tool_call":  # what the model wrote, for the caller to see; never an empty object
             calls += (ToolCallDelta(index=len(self._calls), id=new_call_id(), arguments=self._refusal or self._finish or ""),)
-        usage = usage_of(self._usage) if self._usage else None
         out.append(
             Delta(
                 tool_calls=calls,

@@ -106,7 +106,7 @@ class Extra(Struct, frozen=True):
     """What `extra` says of the body, and of the request around it: headers and query parameters of this call alone."""
 
     fields: dict[str, Raw]
-    headers: tuple[tuple[str, str], ...] = ()  # lower-case names
+    headers: tuple[tuple[str, str], ...] = ()
     query: str = ""
 
     def __repr__(self) -> str:
@@ -115,8 +115,8 @@ class Extra(Struct, frozen=True):
 
     def over(self, headers: Mapping[str, str]) -> dict[str, str]:
         """`headers` with those of the call in place of theirs, whatever the case of a name."""
-        own = dict(self.headers)
-        return {name: value for name, value in headers.items() if name.lower() not in own} | own
+        own = {name.lower() for name, _ in self.headers}
+        return {name: value for name, value in headers.items() if name.lower() not in own} | dict(self.headers)
 
     def path(self, path: str) -> str:
         """`path` with the query of the call."""
@@ -146,7 +146,7 @@ def extra_of(extra: str) -> Extra:
     if bad:
         del extra, found, headers  # a crash report prints this frame, and headers may hold keys
         raise BadRequest(f"extra_headers: {bad[0]!r} cannot be sent (a line break, a letter beyond ASCII, or ours to write)")
-    return Extra(found, tuple((name.lower(), value) for name, value in headers), urlencode(query))
+    return Extra(found, tuple(headers), urlencode(query))
 
 
 def _can_go_out(name: str, value: str) -> bool:

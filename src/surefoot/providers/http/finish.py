@@ -10,7 +10,7 @@ from __future__ import annotations
 from surefoot.errors import ContentRefused, Overloaded, SurefootError
 from surefoot.providers.http.faults import malformed
 from surefoot.providers.http.redact import shown
-from surefoot.types import ChatRequest, FinishReason
+from surefoot.types import ChatReply, ChatRequest, FinishReason, Usage
 
 FINISHES: dict[str, FinishReason] = {
     **dict.fromkeys(
@@ -49,16 +49,22 @@ def finish_of(word: str | None, target: str, *, request_id: str = "") -> FinishR
     return FINISHES.get(plain, "other")
 
 
-def check_not_empty(finish: FinishReason, request: ChatRequest, *, why: str, target: str, request_id: str) -> SurefootError | None:
+def check_not_empty(
+    finish: FinishReason, request: ChatRequest, *, why: str, target: str, request_id: str, usage: Usage | None = None, model: str = ""
+) -> SurefootError | None:
     """The error that an answer without text and tool calls is, or None where it is the answer.
 
     A normal end with nothing to say is one: Claude and Gemini end so after a tool's result, and asked again they say the same and bill it
     again. So is an answer cut at its token limit while the model thought. It is none where JSON was asked for (nothing is no JSON), where
-    the server names no end that we know, and where a filter or the model withheld it (ContentRefused, with the reason `why`).
+    the server names no end that we know, and where a filter or the model withheld it (ContentRefused, with the reason `why`, and what the
+    answer cost).
     """
     if finish in {"content_filter", "refusal"}:
         told = shown(why, limit=120) or "the provider's content filter withheld the answer"
-        return ContentRefused(f"{target}: refused: {told}", status=200, code=finish, request_id=request_id, target=target)
+        refused = ContentRefused(f"{target}: refused: {told}", status=200, code=finish, request_id=request_id, target=target)
+        refused.refusal = why
+        refused.reply = ChatReply(finish_reason=finish, usage=usage or Usage(), model=model, target=target, request_id=request_id)
+        return refused
     if finish in {"length", "paused"} or request.stop or (finish == "stop" and request.schema is None):
         return None
     return malformed(target, f"an empty answer: neither text nor tool calls (finish reason {finish})", request_id=request_id)

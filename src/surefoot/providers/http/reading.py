@@ -16,7 +16,7 @@ from surefoot.providers.http.answers.lenient import Halves
 from surefoot.providers.http.answers.told import says_something, told_instead
 from surefoot.providers.http.faults import malformed
 from surefoot.providers.http.redact import shown, snippet
-from surefoot.types import ChatRequest, FinishReason
+from surefoot.types import ChatRequest, FinishReason, Usage
 
 if TYPE_CHECKING:
     from surefoot.types import Matrix
@@ -51,9 +51,11 @@ def new_call_id() -> str:
     return f"call_{secrets.token_hex(8)}"
 
 
-def check_not_empty(finish: FinishReason, why: str, asked: ReadingContext) -> None:
+def check_not_empty(finish: FinishReason, why: str, asked: ReadingContext, *, usage: Usage | None = None, model: str = "") -> None:
     """Raise what an answer with neither text nor tool calls is, unless it is the answer."""
-    error = _finish.check_not_empty(finish, asked.request, why=why, target=asked.target, request_id=asked.request_id)
+    error = _finish.check_not_empty(
+        finish, asked.request, why=why, target=asked.target, request_id=asked.request_id, usage=usage, model=model
+    )  # fmt: skip
     if error is not None:
         raise error
 

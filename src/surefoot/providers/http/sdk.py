@@ -152,7 +152,7 @@ def options_with(extra: Extra, options: dict[str, Any], client: Any) -> dict[str
     names = {name.lower(): name for name in getattr(client, "default_headers", ())}
     own = {name.lower() for name, _ in extra.headers}
     kept = {name: value for name, value in options["headers"].items() if name.lower() not in own}
-    return {**options, "headers": kept | {names.get(name, name): value for name, value in extra.headers}}
+    return {**options, "headers": kept | {names.get(name.lower(), name): value for name, value in extra.headers}}
 
 
 class HttpAnswer:

@@ -124,12 +124,12 @@ EMBEDDERS = tuple(
     for begins, dimensions in (("text-embedding-3-small", 1536), ("text-embedding-3-large", 3072), ("text-embedding-ada-002", 1536))
 )
 
-WORDS = {  # of Chat Completions, as ChatOpenAI and LlamaIndex's OpenAI have them
+WORDS = {  # of both APIs, as ChatOpenAI and LlamaIndex's OpenAI have them
     word: word
     for word in (
         "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "n", "logit_bias", "service_tier", "verbosity", "store",
         "modalities", "audio", "prediction", "user", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
-        "web_search_options", "reasoning",
+        "web_search_options", "reasoning", "include", "truncation", "previous_response_id",
     )
 } | {"audio_config": "audio"}  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from surefoot.errors import Unsupported
 from surefoot.providers._foreign import SIGNATURE, long_id, own, own_fields, short_id, tell_thoughts, with_ids
@@ -21,6 +22,7 @@ SPOKEN = frozenset({"system", "user"})
 MARKED = ("openrouter.ai", "openrouter")  # hosts that pass Anthropic's cache_control on, in parts of this protocol
 FORGETFUL = ("deepseek.com", "deepseek")  # wants the thoughts of the round of calls under way; earlier ones it once answered with a 400
 MISTRALS = ("mistral.ai", "mistral")
+MOVED, SEE_NEXT = "From the result of {tool}:", "The result is in the next message."
 NINE = re.compile(r"[a-zA-Z0-9]{9}")  # what Mistral takes as a call's id, on its own host and in its chat template
 MISTRAL = re.compile(r"(?:mi[ns]tral|mixtral|magistral|codestral|devstral|pixtral|voxtral)", re.IGNORECASE)
 AT_MOST_40 = re.compile(r"(?s:.{1,40})")  # what OpenAI takes
@@ -56,18 +58,24 @@ def _said(
     elif is_of(host, house, MISTRALS) or (MISTRAL.search(model) and not is_of(host, house, MARKED)):
         request = with_ids(request, fits=NINE, make=short_id)
     writer = _MessageWriter(host, target, left_out, takes_marks=is_of(host, house, MARKED))
-    if not is_of(host, house, FORGETFUL):
-        return [writer.message(message) for message in request.messages]
-    spoke = max((at for at, message in enumerate(request.messages) if message.role == "user"), default=-1)
-    return [writer.message(message, is_past=at < spoke) for at, message in enumerate(request.messages)]
+    spoke = -1
+    if is_of(host, house, FORGETFUL):
+        spoke = max((at for at, message in enumerate(request.messages) if message.role == "user"), default=-1)
+    found: list[Fields] = []
+    for at, message in enumerate(request.messages):
+        if writer.moved and message.role != "tool":
+            found.append(writer.files())
+        found.append(writer.message(message, is_past=at < spoke))
+    return [*found, writer.files()] if writer.moved else found
 
 
 class _MessageWriter:
     """Writes the messages of one request to the server at `host`."""
 
-    __slots__ = ("_host", "_left_out", "_takes_marks", "_target")
+    __slots__ = ("_host", "_left_out", "_takes_marks", "_target", "moved")
 
     def __init__(self, host: str, target: str, left_out: list[str] | None, *, takes_marks: bool) -> None:
+        self.moved: list[Any] = []  # what stood in tools' results, where this protocol has text alone: said by the user after them
         self._takes_marks = takes_marks
         self._host = host
         self._target = target
@@ -169,15 +177,24 @@ class _MessageWriter:
                 note(self._left_out, f"{', '.join(fields(call.extra))} of {call.vendor}")
         return told
 
+    def files(self) -> Fields:
+        """The user's message with the pictures and files that the tools before it gave."""
+        content, self.moved = self.moved, []
+        return {"role": "user", "content": content}
+
     def _result(self, message: Message) -> Any:
         """A tool's result; the protocol has no flag for a failed one, so its text says so."""
-        if isinstance(message.content, tuple):
-            if any(isinstance(part, Image | File) for part in message.content):
-                raise Unsupported(
-                    f"{self._target}: this protocol carries text only in a tool's result; put the file into the next user message"
-                )
-            if any(isinstance(part, Opaque) or (isinstance(part, Text) and part.extra) for part in message.content):
-                return self._parts(message.content, {}) or clean(message.text)
+        content = message.content
+        if isinstance(content, tuple):
+            files = [part for part in content if isinstance(part, Image | File)]
+            if files:
+                told = message.name or message.tool_call_id
+                self.moved.append({"type": "text", "text": MOVED.format(tool=told)})
+                self.moved += [_part(part, self._target) | self._extra(part) for part in files]
+                message = replace(message, content=tuple(part for part in content if part not in files) or SEE_NEXT)
+                return self._result(message)
+            if any(isinstance(part, Opaque) or (isinstance(part, Text) and part.extra) for part in content):
+                return self._parts(content, {}) or clean(message.text)
         text = clean(message.text)
         return f"Error: {text}" if message.is_error and not text.lower().startswith("error") else text
 

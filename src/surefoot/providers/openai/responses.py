@@ -104,7 +104,7 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
         calls = apart(calls)
     more = end_of(answer, choice, said, unknown, vendor=asked.vendor) if is_unusual(answer, choice, said, unknown) else PLAIN_END
     if not text and not calls and not any(isinstance(part, Image | File) for part in more.content):
-        check_not_empty(finish, said.refusal or "", asked)
+        check_not_empty(finish, said.refusal or "", asked, usage=usage_of(answer.usage), model=answer.model or "")
     return ChatReply(
         text=text,
         tool_calls=calls,

@@ -173,10 +173,10 @@ class OpenAIChatReader:
         if self._finish is None and not self.done:
             return
         finish = finish_of(self._finish, self._asked, refused=bool(self._refusal), calls=bool(self._calls))
-        if not self._content:
-            check_not_empty(finish, self._refusal, self._asked)
-        pieces = tuple(self._rest(number, call) for number, call in enumerate(self._calls) if call.extra or not call.id)
         usage = usage_of(self._usage) if self._usage else None
+        if not self._content:
+            check_not_empty(finish, self._refusal, self._asked, usage=usage, model=self._model)
+        pieces = tuple(self._rest(number, call) for number, call in enumerate(self._calls) if call.extra or not call.id)
         out.append(
             Delta(
                 tool_calls=pieces,

@@ -253,7 +253,7 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
     found = output_of(answer, asked)
     finish = finish_of(answer, has_calls=bool(found.calls), refusal=found.refusal)
     if not found.text and not found.calls:
-        check_not_empty(finish, found.refusal, asked)
+        check_not_empty(finish, found.refusal, asked, usage=usage_of(answer.usage), model=answer.model or "")
     return ChatReply(
         text=found.text,
         tool_calls=tuple(found.calls),

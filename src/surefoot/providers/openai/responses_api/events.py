@@ -186,11 +186,13 @@ class ResponsesReader:
         found = output_of(answer, self._asked)
         refusal = found.refusal or self._refusal
         finish = finish_of(answer, has_calls=bool(found.calls or self._calls), refusal=refusal)
+        usage = usage_of(answer.usage) if answer.usage else None
+        model, number = answer.model or self._model, self._asked.request_id
         if not self._spoke:
             if found.text or found.calls:  # a server that says it all at the end
                 out += _all_at_once(found)
             else:
-                check_not_empty(finish, refusal, self._asked)
+                check_not_empty(finish, refusal, self._asked, usage=usage, model=model)
         end = AnswerEnd(
             content=tuple(found.parts) if found.is_unusual else (),
             raw_json=bytes(self._items[-1]),
@@ -198,8 +200,6 @@ class ResponsesReader:
             citations=tuple(found.citations),
             logprobs=tuple(found.logprobs),
         )
-        usage = usage_of(answer.usage) if answer.usage else None
-        model, number = answer.model or self._model, self._asked.request_id
         out.append(Delta(finish_reason=finish, usage=usage, model=model, request_id=number, end=end))
 
 
