@@ -23,7 +23,6 @@ class ChatSurefootWords(ChatWords, total=False):
     chat: ChatModel | None
     streaming: bool | None
     stream_usage: bool | None
-    prompt_cache: str | Mapping[str, Any] | None
     name: str | None
     cache: BaseCache | bool | None
     verbose: bool

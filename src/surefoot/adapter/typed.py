@@ -29,6 +29,9 @@ class PolicyWords(TypedDict, total=False):
     budgets: tuple[SpendLimit, ...]
     budget_store: str
     budget_mode: Literal["hard", "soft"]
+    shared: str | None
+    shared_namespace: str
+    shared_when_away: Literal["share", "refuse"]
     overflow: Literal["refuse", "drop_oldest", "summarise"]
     queue_size: int
     breaker: bool

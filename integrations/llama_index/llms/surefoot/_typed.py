@@ -21,7 +21,6 @@ class SurefootWords(ChatWords, total=False):
     is_function_calling_model: bool | None
     is_chat_model: bool
     reuse_client: bool
-    prompt_cache: Any
     callback_manager: CallbackManager | None
     system_prompt: str | None
     messages_to_prompt: Any
