@@ -378,7 +378,7 @@ def test_a_wrong_address_is_told_when_the_model_is_built():
     """Before anything is sent."""
     target = Target("openai:m", api_key="k", output_usd_per_mtok=1.0, input_usd_per_mtok=1.0)
     with pytest.raises(Misconfigured, match="budget_store"):
-        ChatModel(target, policy=Policy(budget_usd=1, budget_store="sqlite:x"))
+        ChatModel(target, policy=Policy(budget_usd=1, budget_store="mysql://x"))
 
 
 @pytest.mark.parametrize(

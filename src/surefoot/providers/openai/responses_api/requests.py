@@ -232,7 +232,9 @@ def _tool(tool: Tool, dialect: OpenAIDialect) -> Fields | Raw:
     inner = told.get("function")
     if inner is None or bytes(told.get("type", b"")) != b'"function"':
         return given
-    rest = {name: value for name, value in told.items() if name not in {"function", *ANTHROPIC_WORDS}}
+    rest = {
+        name: value for name, value in told.items() if name == "defer_loading" or name not in {"function", *ANTHROPIC_WORDS}
+    }  # both vendors defer tools
     return {"strict": False, **rest, **msgspec.json.decode(inner, type=dict[str, Raw])}  # as Chat Completions nests it
 
 
