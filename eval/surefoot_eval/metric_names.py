@@ -8,12 +8,12 @@ DEPTHS = (1, 3, 5, 10, 20, 100)
 METRICS: dict[str, str] = {
     "exact_match": "answer: equal to an accepted one, both normalised (SQuAD; Turkish rules in Turkish)",
     "answer_f1": "answer: word F1 against the best accepted one (SQuAD)",
-    "covered": "answer: holds an accepted one whole, word for word after normalisation",
     "citation_precision": "answer: share of the citations that hold a gold span",
     "citation_recall": "answer: share of the gold spans that lie in a citation",
     "groundedness": "answer: share of its words that stand in the passages it was given",
     "refusal": "answer: answered what can be answered, refused what cannot",
-    "right": "answer: a right answer, or a refusal where nothing answers",
+    "right": "answer: says an accepted one (words in one sentence, numbers by value, not denied), or refuses where nothing answers",
+    "covered": "answer: holds an accepted one's words or cites half a gold span, whatever else it says; or refuses where nothing answers",
     "served": "answer: any answer came at all; a failed question counts 0, not as an error",
     "judged": "answer: a model's verdict on groundedness; advisory unless its card says otherwise",
     **{f"{name}@{k}": f"retrieval: {words}" for k in DEPTHS for name, words in {

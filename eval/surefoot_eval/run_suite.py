@@ -173,7 +173,7 @@ def results(planned: Plan, records: Sequence[Record], *, tape: Recording | None 
         keys |= {row.key: row.asked for row in found}
         groups = {row.key: row.asked.group for row in found}
         table = columns(found, material, suite.metrics, judge=judge)
-        cells, counted = outcomes(found)
+        cells, counted = outcomes(found, material)
         systems[name] = SystemResults(
             scores={metric: column.scores for metric, column in table.items()},
             summaries={metric: summary(column, groups) for metric, column in table.items()},

@@ -103,8 +103,8 @@ def test_only_failed_asks_what_failed_and_no_more_than_five_times(tmp_path, monk
 
     monkeypatch.setattr(_Lexical, "answer", broken)
     records = running.run(planned, out)
-    right = running.results(planned, records).systems["lexical"].summaries["covered"]
-    assert (right.errors, right.measured, right.coverage) == (3, 9, 0.75)
+    right = running.results(planned, records).systems["lexical"].summaries["right"]
+    assert (right.errors, right.measured, right.coverage) == (3, 10, 10 / 13)
     assert sum("Overloaded: busy" in record.error for record in records) == 3
     asked.clear()
     running.run(planned, out)
@@ -115,7 +115,7 @@ def test_only_failed_asks_what_failed_and_no_more_than_five_times(tmp_path, monk
     monkeypatch.setattr(_Lexical, "answer", answer)
     monkeypatch.setattr(running, "MOST_TRIES", 6)
     mended = running.results(planned, running.run(planned, out, only_failed=True))
-    assert mended.systems["lexical"].summaries["covered"].coverage == 1.0
+    assert mended.systems["lexical"].summaries["right"].coverage == 1.0
 
 
 def test_two_processes_cannot_write_one_run(tmp_path):

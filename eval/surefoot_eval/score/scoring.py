@@ -10,13 +10,16 @@ from surefoot_eval.data.formats import Query, TextSpan
 from surefoot_eval.data.records import Record, Shown
 from surefoot_eval.metric_names import METRICS, needs_depth
 from surefoot_eval.score import metrics as m
+from surefoot_eval.score.correctness import says_any
 from surefoot_eval.score.scores import Column, Score, column, failed, not_applicable, score
+from surefoot_rag.documents.sentences import sentence_spans
 
 if TYPE_CHECKING:
     from surefoot_eval.data.dataset import Dataset, LabelledQuestion
 
 __all__ = ["METRICS", "ScoredRow", "columns", "judged_passages", "judgements", "needs_depth", "outcomes", "ranking", "rows", "spoken"]
 
+NEAR = 400  # characters about a gold span in which its sentence is looked for
 HALF = 0.5  # a passage is relevant if it holds half of a gold span: one cut between two passages then still has one
 _MARKS = re.compile(r"\s*\[\d+(?:\s*[,\u2013-]\s*\d+)*\]")
 
@@ -63,7 +66,7 @@ def judgements(query: Query, passages: Iterable[Shown]) -> dict[str, int]:
     return {one.id: 1 for one in passages if any(_shared(one.window, gold) >= HALF * (gold.end - gold.start) for gold in query.gold)}
 
 
-def outcomes(found: Sequence[ScoredRow]) -> tuple[dict[str, str], m.Refusals]:
+def outcomes(found: Sequence[ScoredRow], material: Dataset) -> tuple[dict[str, str], m.Refusals]:
     """Each question's cell of the refusal matrix, and their counts."""
     cells: dict[str, str] = {}
     for row in found:
@@ -71,7 +74,7 @@ def outcomes(found: Sequence[ScoredRow]) -> tuple[dict[str, str], m.Refusals]:
         if record is None or record.error:
             cells[row.key] = "error"
         else:
-            cells[row.key] = m.outcome(row.asked.query, refused=record.refused, right=_answered_right(record, row.asked))
+            cells[row.key] = m.outcome(row.asked.query, refused=record.refused, right=_says(record, row.asked, material))
     counted = m.refusals(
         RuntimeError(row.record.error if row.record else "not asked")
         if row.record is None or row.record.error
@@ -132,12 +135,6 @@ def _f1(record: Record, asked: LabelledQuestion, _: Dataset) -> Score:
     return m.token_f1(spoken(record.answer), asked.query, language=asked.language, refused=record.refused)
 
 
-def _covered(record: Record, asked: LabelledQuestion, _: Dataset) -> Score:
-    if not asked.query.answerable or not asked.query.answers:
-        return not_applicable("nothing answers it" if not asked.query.answerable else "no accepted answer is known")
-    return score(float(not record.refused and _holds(record.answer, asked)))
-
-
 def _precision(record: Record, asked: LabelledQuestion, _: Dataset) -> Score:
     return m.citation_precision(record.citations, asked.query, refused=record.refused)
 
@@ -155,22 +152,37 @@ def _refusal(record: Record, asked: LabelledQuestion, _: Dataset) -> Score:
     return score(float(record.refused != asked.query.answerable))
 
 
-def _right(record: Record, asked: LabelledQuestion, _: Dataset) -> Score:
+def _right(record: Record, asked: LabelledQuestion, material: Dataset) -> Score:
     if record.refused or not asked.query.answerable:
         return score(float(record.refused and not asked.query.answerable))
-    return score(float(_answered_right(record, asked)))
+    if not asked.query.answers and not asked.query.gold:
+        return not_applicable("no accepted answer is known")
+    return score(float(_says(record, asked, material)))
 
 
-def _answered_right(record: Record, asked: LabelledQuestion) -> bool:
-    """It holds an accepted answer; or, being worded otherwise than the gold, cites a sentence that does."""
-    if _holds(record.answer, asked):
-        return True
-    return any(_shared(cited, gold) >= HALF * (gold.end - gold.start) for cited in record.citations for gold in asked.query.gold)
+def _says(record: Record, asked: LabelledQuestion, material: Dataset) -> bool:
+    """Strictly: an accepted answer, or the gold span's own words."""
+    gold = [one for one in asked.query.gold if one.document in material.text]
+    quoted = [material.text[one.document][one.start : one.end] for one in gold]
+    contexts = [_sentence_of(material.text[one.document], one) for one in gold]
+    accepted = dict.fromkeys([*asked.query.answers, *quoted])
+    return says_any(spoken(record.answer), accepted, language=asked.language, question=asked.query.text, contexts=contexts)
 
 
-def _holds(answer: str, asked: LabelledQuestion) -> bool:
-    said = f" {m.normalise(spoken(answer), asked.language)} "
-    return any(f" {m.normalise(gold, asked.language)} " in said for gold in asked.query.answers)
+def _sentence_of(text: str, span: TextSpan) -> str:
+    """The sentence in which a span begins."""
+    first = max(0, span.start - NEAR)
+    part = text[first : span.end + NEAR]
+    return next((part[start:end] for start, end in sentence_spans(part) if start <= span.start - first < end), "")
+
+
+def _covered(record: Record, asked: LabelledQuestion, _: Dataset) -> Score:
+    if record.refused or not asked.query.answerable:
+        return score(float(record.refused and not asked.query.answerable))
+    said = f" {m.normalise(spoken(record.answer), asked.language)} "
+    holds = any(f" {m.normalise(gold, asked.language)} " in said for gold in asked.query.answers)
+    cites = any(_shared(cited, gold) >= HALF * (gold.end - gold.start) for cited in record.citations for gold in asked.query.gold)
+    return score(float(holds or cites))
 
 
 ANSWERS: Mapping[str, Callable[..., Score]] = {

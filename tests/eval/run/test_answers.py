@@ -107,9 +107,9 @@ def test_a_vendors_sdk_on_the_wire_is_measured_by_its_own_events(tmp_path):
     assert first.model == "openai:gpt-5-mini"
     assert bad.error.startswith("BadRequest")
     assert [record.question for record in records if record.error] == [records[6].question]
-    covered = running.results(planned, records).systems["lexical"].summaries["covered"]
-    assert (covered.measured, covered.errors) == (11, 1)
-    assert covered.mean == pytest.approx(1 / 11)  # only the harbour's question is answered so
+    right = running.results(planned, records).systems["lexical"].summaries["right"]
+    assert (right.measured, right.errors) == (12, 1)
+    assert right.mean == pytest.approx(1 / 12)  # only the harbour's question is answered so
 
 
 def test_what_is_yours_to_mend_ends_the_run_as_itself(tmp_path, capsys):

@@ -93,7 +93,7 @@ def test_every_metric_is_a_value_not_applicable_or_an_error():
     assert (got["answer_f1"].mean, got["answer_f1"].coverage) == (0.5, 0.5)
     assert (got["right"].mean, got["right"].coverage) == (2 / 3, 0.6)
     assert got["served"].mean == 0.75
-    cells, counted = outcomes(found)
+    cells, counted = outcomes(found, at_hand)
     assert list(cells.values()) == ["answered_right", "refused_wrong", "refused_right", "error", "error"]
     assert (counted.answered_right, counted.refused_wrong, counted.refused_right, counted.errors) == (1, 1, 1, 2)
 
