@@ -29,6 +29,39 @@ def test_options_become_fields():
     assert (request.stop, request.extra, request.tool_choice, request.seed) == (("a", "b"), '{"top_k":5}', "", 3)
 
 
+SHAPE = {"type": "object", "properties": {"a": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (None, None),
+        (Schema(), Schema()),
+        (SHAPE, Schema.of("answer", SHAPE)),
+        ({**SHAPE, "title": "Person"}, Schema.of("Person", {**SHAPE, "title": "Person"})),
+        ({"type": "json_object"}, Schema()),
+        ({"type": "text"}, None),
+        ({**SHAPE, "type": "json_object"}, Schema.of("answer", {**SHAPE, "type": "json_object"})),
+        ({"type": "json_schema", "json_schema": {"name": "n", "schema": SHAPE, "strict": True}}, Schema.of("n", SHAPE, strict=True)),
+        ({"type": "json_schema", "json_schema": {"schema": SHAPE}}, Schema.of("answer", SHAPE)),
+        ({"type": "json_schema", "json_schema": {"name": "n"}}, Schema.of("n", {"type": "object"})),
+        ({"json_schema": {"schema": SHAPE}}, Schema.of("answer", {"json_schema": {"schema": SHAPE}})),
+        ({"type": "json_schema"}, Schema.of("answer", {"type": "json_schema"})),
+    ],
+    ids=str,
+)
+def test_an_answers_shape_is_said_in_any_of_three_ways(said, meant):
+    """A Schema, a JSON schema, or OpenAI's response_format; what only looks like one of these is a JSON schema."""
+    assert chat_request("hi", {"schema": said}).schema == meant
+
+
+@pytest.mark.parametrize("said", ["object", [SHAPE], 3, True])
+def test_what_is_no_shape_is_refused(said):
+    """Before anything is sent."""
+    with pytest.raises(BadRequest, match="JSON schema as a dict"):
+        chat_request("hi", {"schema": said})
+
+
 def test_scopes_nest_and_the_shorter_deadline_holds():
     """What is inside adds to what is outside."""
     with scope(tenant="acme", tags={"a": "1"}, deadline_s=30), scope(priority="batch", tags={"b": "2"}, deadline_s=60):

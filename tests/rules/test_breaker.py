@@ -281,6 +281,38 @@ def test_the_ramp_admits_growing_shares() -> None:
     assert shares == pytest.approx([0.10, 0.25, 0.50, 1.0], abs=0.05)
 
 
+@pytest.mark.parametrize(("into_s", "wait_s"), [(0.25, 0.75), (1.5, 0.5), (2.9, 0.1)])
+def test_the_ramp_tells_who_is_refused_when_more_are_let_in(into_s: float, wait_s: float) -> None:
+    """At its next step, and up to a step later, each by its own draw: all at once would be the burst that the ramp prevents."""
+    breaker = opened()
+    assert call(breaker, 6.0, ok=True, draw=0.0)
+    waits = []
+    for draw in (0.5, 0.75, 0.999):
+        refusal = breaker.admit(6.0 + into_s, draw)
+        assert isinstance(refusal, Refusal)
+        waits.append(refusal.wait_s)
+    assert waits == pytest.approx([wait_s + 0.5, wait_s + 0.75, wait_s + 0.999])
+
+
+def test_the_inflow_after_the_ramp_is_that_before_and_a_tenth_more() -> None:
+    """Who is refused is told when the next one will be let in, and up to a second more, by its own draw."""
+    breaker = usual()
+    for n in range(300):
+        call(breaker, n * 0.1, ok=True)
+    while breaker.state == CLOSED:
+        call(breaker, 29.95, ok=False)
+    steady = breaker.last_opening[1] / 29.95  # calls a second
+    back_s = 30.0 + OPEN_S + 1.0
+    assert call(breaker, back_s, ok=True, draw=0.0)
+    let_in = [n for n in range(5000) if isinstance(breaker.admit(back_s + 4.0 + n / 1000, 0.999), Permit)]
+    assert len(let_in) / 5 == pytest.approx(1.1 * steady, rel=0.03)
+    early, late = (breaker.admit(back_s + 9.0, draw) for draw in (0.0, 0.5))
+    assert isinstance(early, Refusal)
+    assert isinstance(late, Refusal)
+    assert late.wait_s - early.wait_s == pytest.approx(0.5)
+    assert early.wait_s <= 1 / (1.1 * steady)
+
+
 # ---- together with traffic --------------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ def test_another_cause_or_a_new_outage_is_told_at_once():
     log = FailureLog()
     assert [log.count("down", at) for at in (0, 0.1, 1.1)] == [1, 0, 2]
     assert log.count("EVAL NoPermissionError", 1.2) == 1
+    assert [log.count("down", 1.3), log.count("EVAL NoPermissionError", 1.3)] == [0, 0], "one outage is none of the other's business"
     assert log.count("down", 1.1 + CALM_S + 5) == 1
 
 
