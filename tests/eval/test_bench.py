@@ -97,9 +97,9 @@ def test_the_size_of_an_index_is_measured_over_what_it_says(tmp_path):
 def test_what_grows_after_the_warm_up_shows():
     """And what grows before does not."""
     samples = [{"at_s": float(i), "rss_mb": 100.0 + min(i, 20), "fds": 10.0 + max(0, i - 60)} for i in range(1, 101)]
-    assert soak.compared(samples, "rss_mb") == (120.0, 120.0)
-    early, late = soak.compared(samples, "fds")
-    assert (early, late) == (10.0, 42.5)
+    assert soak.compared(samples, "rss_mb") == (120.0, 120.0, 120.0)
+    early, middle, late = soak.compared(samples, "fds")
+    assert (early, middle, late) == (10.0, 12.5, 42.5)
 
 
 def test_a_call_without_room_is_none_that_redis_lost():

