@@ -29,7 +29,10 @@ def cases(*limits):
 @pytest.mark.parametrize("stream", [False, True], ids=["chat", "stream"])
 @pytest.mark.parametrize(("tokens", "limit_usd"), cases(*LIMITS))
 def test_the_bill_stays_within_the_limit(tokens, limit_usd, stream):
-    """And with twenty worst cases or more no answer is cut short, and 98 % are spent, or all but what one more answer costs."""
+    """And with twenty worst cases or more no answer is cut short, and 98 % can be spent.
+
+    Where answers cost a twenty-fifth of the limit each, a whole number of them may leave more than 2 %: then the rest goes to shorter ones.
+    """
     check(spend(1, tokens=tokens, limit_usd=limit_usd, stream=stream))
 
 

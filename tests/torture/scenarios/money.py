@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -30,6 +31,8 @@ WIDTH = 64
 PIECES = 8  # of a streamed answer
 SPEED = 4000.0  # tokens a second, so that the longest answers take a quarter of a minute
 MIXED = (200, 2000, 8000)  # where answers differ
+SHORT = 500  # tokens that are asked for with what is left
+SPENT = 0.98  # of an ample limit can be spent, with no answer cut short
 
 
 class Writer(ServingProvider):
@@ -38,7 +41,7 @@ class Writer(ServingProvider):
     def __init__(self, name: str, rng: Random, *, tokens: int, faults: float) -> None:
         super().__init__(name, serve=lambda _: Serving())
         self._rng = rng
-        self._tokens = tokens
+        self.tokens = tokens
         self._faults = faults
         self.billed_tokens = 0.0
         self.truncated = 0
@@ -52,7 +55,7 @@ class Writer(ServingProvider):
 
     async def chat(self, call: Call[ChatRequest]) -> ChatReply | Stream:
         """One exchange."""
-        wanted = self._tokens or self._rng.choice(MIXED)
+        wanted = self.tokens or self._rng.choice(MIXED)
         tokens = min(wanted, call.request.max_tokens or wanted)
         fault = self._rng.choice(("busy", "reset", "silent")) if self._rng.random() < self._faults else ""
         if fault == "busy":
@@ -161,8 +164,8 @@ def spend(
             if isinstance(event, AttemptEnded) and event.attempt.usage is not None and not event.attempt.usage.estimated:
                 booked[0] += event.attempt.cost_usd or 0.0
 
-        async def ask(number: int) -> None:
-            request = ChatRequest(messages=(Message.user(f"question {number}"),), temperature=1.0)
+        async def ask(number: int, max_tokens: int | None = None) -> None:
+            request = ChatRequest(messages=(Message.user(f"question {number}"),), temperature=1.0, max_tokens=max_tokens)
             call: Call[Any] = Call(request=request, state=CallState((hear,), f"{seed}-{number}"), stream=stream)
             try:
                 answer = await world.handler(call)
@@ -177,9 +180,16 @@ def spend(
         longest_usd = (tokens or max(MIXED)) * OUT_USD / 1e6 + 1e-4  # with its question: what is less cannot be spent without cutting
         calls = int(1.5 * limit_usd / usual_usd) + 2 * WIDTH
         await world.in_flight(calls, WIDTH, ask)
-        left = await world.left_over()
         account = SpendLimit(usd=limit_usd).account(make_call(), now_epoch_s=0.0)
-        spent_usd = world.stack.spend_store.spent_usd(account)  # type: ignore[attr-defined] - it is kept in this process
+        read_usd = partial(world.stack.spend_store.spent_usd, account)  # type: ignore[attr-defined] - it is kept in this process
+        freely_usd = read_usd()
+        if freely_usd < SPENT * limit_usd:  # one more such answer would pass the limit; a shorter one need not
+            for writer in writers:
+                writer.tokens = SHORT
+            few = int(1.5 * (limit_usd - freely_usd) / (SHORT * OUT_USD / 1e6)) + 1
+            await world.in_flight(few, WIDTH, partial(ask, max_tokens=SHORT))
+        left = await world.left_over()
+        spent_usd = read_usd()
         bill_usd = sum(writer.bill_usd for writer in writers)
         hitches = {"Exhausted", "Interrupted", "DeadlineExceeded", "Overloaded", "ConnectionLost", "AttemptTimedOut"} if faults else set()
         is_ample = limit_usd >= AMPLE * (worst_usd + 0.001)
@@ -192,7 +202,10 @@ def spend(
             seed,
             (
                 Figure("billed, of the limit", bill_usd / limit_usd, "<= 1"),
-                Figure("booked, of the limit", spent_usd / limit_usd, f">= {min(0.98, 1 - longest_usd / limit_usd) if is_ample else 0:g}"),
+                Figure(
+                    "booked, of the limit", freely_usd / limit_usd, f">= {min(SPENT, 1 - longest_usd / limit_usd) if is_ample else 0:g}"
+                ),
+                Figure("with short answers for what was left", spent_usd / limit_usd, f">= {SPENT if is_ample else 0:g}"),
                 Figure("booked beyond the limit, dollars", max(0.0, spent_usd - limit_usd), "<= 0"),
                 Figure("billed but not booked, dollars", max(0.0, bill_usd - spent_usd), "<= 1e-6"),
                 Figure("ledger off the count, dollars", abs(booked[0] - sum(writer.whole_usd for writer in writers)), "<= 1e-6"),
