@@ -4,32 +4,39 @@
 
 A change turns a comparison, `and` into `or`, `+` into `-`, `min` into `max`, True into False, drops a `not`, moves a number inside of a
 function, or leaves out a statement. What changes nothing but a message, a `describe()` or a `__repr__` is not drawn. The nearest tests are
-those of the module's own name, those that import it, and then those of its folder; each runs in a copy of the repository. A change that
-they all pass has survived, and is shown: it is equivalent, or a test is missing.
+those of the module's own name; then, of those that import it and those of its folder, the ones that run the changed function (`reach` notes
+once which do), the quickest first; all in a copy of the repository. A change that they all pass has survived, and is shown: it is
+equivalent, or a test is missing.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import itertools
+import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 
 from msgspec import Struct
 
 from surefoot_eval.bench.crew import ROOT
+from surefoot_eval.studies.reach import ONLY, Reached, function_at, record, run
 
 FOLDERS = ("rules", "layers", "models", "usage")
 SOURCE = "src/surefoot"
-ONE_TEST_S = 120  # a change may make a test wait for ever
+KEPT = ".surefoot/reached.json"  # which test runs which function; delete it where the code has changed much
+OF_TEXT = {"tests/test_house.py", "tests/test_imports.py", "tests/test_architecture.py"}  # read the code, do not run it
+PASSED = (0, 5)  # pytest's codes for no failure, and for no test
+TESTS_S = 60.0  # of tests a change, as long as they took when they were noted
 FORGIVEN = {"describe", "__repr__", "__str__", "__rich_repr__"}  # nothing depends on what they say
 SAYS = {"warning", "info", "debug", "error", "exception"}  # of a logger
 TURNED: dict[type, str] = {
@@ -38,6 +45,8 @@ TURNED: dict[type, str] = {
 }  # fmt: skip
 SWAPPED = {"min": "max", "max": "min", "any": "all", "all": "any"}
 IGNORED = ("__pycache__", ".git", ".mypy_cache", ".ruff_cache", ".venv*", "node_modules", ".surefoot")
+
+_later = itertools.count(2_000_000_000)  # seconds since 1970
 
 
 class Change(Struct, frozen=True):
@@ -215,35 +224,68 @@ def _is_near(test: Path, root: Path, module: Path) -> bool:
     return test.is_relative_to(folder)
 
 
-def _is_noticed(copy: Path, change: Change) -> bool:
-    """True if a test fails with it."""
-    path = copy / change.file
+def reaching(root: Path, change: Change, reached: Reached) -> list[str]:
+    """The tests that run the changed function, the quickest first, up to TESTS_S."""
+    name = f"{change.file}:{function_at((root / change.file).read_text(encoding='utf-8'), change.line)}"
+    of_one = [one for reaches in reached.values() for one in reaches["tests"].items()]
+    found = sorted((seconds, test) for test, (seconds, functions) in of_one if name in functions)
+    total_s, chosen = 0.0, list[str]()
+    for seconds, test in found:
+        total_s += seconds
+        if total_s <= TESTS_S or not chosen:
+            chosen.append(test)
+    return chosen
+
+
+def _is_noticed(copy: Path, change: Change, reached: Reached | None) -> bool:
+    """True if a test fails with it: one of the module's own name, or, with `reached`, one of the others that run its function."""
+    path, asked = copy / change.file, copy / "asked.json"
     original = path.read_text(encoding="utf-8")
+    tests, environment = nearest(copy, change.file)[0], dict[str, str]()
+    if reached is not None:
+        tests = reaching(copy, change, reached)
+        asked.write_text(json.dumps(tests), encoding="utf-8")
+        tests, environment = list(dict.fromkeys(test.partition("::")[0] for test in tests)), {ONLY: str(asked)}
+    if not tests:
+        return False
     lines = original.splitlines(keepends=True)
     lines[change.line - 1] = change.after + "\n"
+    times_ns = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
     path.write_text("".join(lines), encoding="utf-8")
-    folders = ("src", "integrations", "pipelines", "eval", "")
-    where = os.pathsep.join(str(copy / one) for one in folders)
-    environment = {**os.environ, "PYTHONPATH": where, "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: TID251 - of a process of ours
+    later_s = next(_later)
+    os.utime(path, (later_s, later_s))  # compiled modules are told apart by whole seconds
     try:
-        for tests in nearest(copy, change.file):
-            command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not heavy", f"--timeout={ONE_TEST_S}", *tests]
-            if subprocess.run(command, cwd=copy, env=environment, capture_output=True, check=False).returncode:
-                return True
+        return run(copy, tests, **environment) not in PASSED
     finally:
         path.write_text(original, encoding="utf-8")
-    return False
+        os.utime(path, ns=times_ns)
 
 
-def _share(drawn: Sequence[Change]) -> list[Change]:
-    """Those that survived, of changes made one after the other in a copy of the repository."""
-    survived = []
+@contextmanager
+def _copied() -> Iterator[Path]:
+    """A copy of the repository."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*IGNORED), symlinks=True)
+        yield copy
+
+
+def _reached(changed: Sequence[Change]) -> Reached:
+    """What the tests that are near to `changed`, but not of its name, run of FOLDERS."""
+    files = [one.relative_to(ROOT).as_posix() for folder in FOLDERS for one in sorted((ROOT / SOURCE / folder).rglob("*.py"))]
+    tests = {test for one in changed for some in nearest(ROOT, one.file)[1:] for test in some} - OF_TEXT
+    with _copied() as copy:
+        return record(copy, ROOT / KEPT, sorted(tests), files)
+
+
+def _share(drawn: Sequence[Change], reached: Reached | None) -> list[Change]:
+    """Those that survived, of changes made one after the other in a copy of the repository."""
+    survived = []
+    with _copied() as copy:
         for change in drawn:
-            is_noticed = _is_noticed(copy, change)
-            print(f"{'noticed ' if is_noticed else 'SURVIVED'} {change}", flush=True)
+            is_noticed = _is_noticed(copy, change, reached)
+            left = "SURVIVED" if reached is not None else "not yet "  # by the tests of its name
+            print(f"{'noticed ' if is_noticed else left} {change}", flush=True)
             if not is_noticed:
                 survived.append(change)
     return survived
@@ -252,8 +294,13 @@ def _share(drawn: Sequence[Change]) -> list[Change]:
 def main(args: argparse.Namespace) -> int:
     """Draw, try, tell; 1 if more than `--allow` survived."""
     drawn = draw(ROOT, args.count, args.seed, args.only)
+    survived, reached = drawn, None
     with ThreadPoolExecutor(args.jobs) as pool:
-        survived = [one for some in pool.map(_share, [drawn[i :: args.jobs] for i in range(args.jobs)]) for one in some]
+        for is_wider in (False, True):
+            if is_wider:
+                reached = _reached(survived)
+            parts = [survived[i :: args.jobs] for i in range(args.jobs)]
+            survived = [one for some in pool.map(partial(_share, reached=reached), parts) for one in some]
     print(f"\n{len(survived)} of {len(drawn)} changes survived (seed {args.seed})")
     for change in survived:
         print(f"  {change}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 
 from surefoot_eval.bench.crew import ROOT
-from surefoot_eval.studies.mutants import SOURCE, changes, draw, nearest
+from surefoot_eval.studies.mutants import SOURCE, Change, changes, draw, nearest, reaching
+from surefoot_eval.studies.reach import ONLY, function_at, record, run
 
 TEXT = '''"""A module."""
 LIMIT = 3
@@ -68,3 +70,78 @@ def test_the_tests_of_its_own_name_come_first():
     assert "tests/layers/guards/test_budget.py" in others[0]
     assert "tests/usage/test_tokens.py" in others[1]
     assert nearest(ROOT, f"{SOURCE}/layers/guards/rate.py")[0] == ["tests/layers/guards/test_rate.py"]
+
+
+COUNTER = '''from __future__ import annotations
+
+
+class Counter:
+    """Counts."""
+
+    def add(self) -> int:
+        """One more."""
+        def one() -> int:
+            return 1
+
+        return one()
+
+
+def never() -> int:
+    return 2
+'''
+TESTS = """
+import pytest
+from surefoot.rules.one import Counter
+
+@pytest.mark.parametrize("times", [2, 1])
+def test_counts(times):
+    assert sum(Counter().add() for _ in range(times)) == times
+
+def test_nothing():
+    pass
+"""
+
+
+def small(tmp_path):
+    copy = repository(tmp_path, COUNTER)
+    for folder in ("src/surefoot", "src/surefoot/rules"):
+        (copy / folder / "__init__.py").touch()
+    (copy / "tests" / "rules").mkdir(parents=True)
+    (copy / "tests" / "rules" / "test_one.py").write_text(TESTS)
+    (copy / "eval").symlink_to(ROOT / "eval")
+    return copy, f"{SOURCE}/rules/one.py", "tests/rules/test_one.py"
+
+
+def test_a_line_belongs_to_the_innermost_function():
+    """And to none outside of all: its tests are those that run it."""
+    assert [function_at(COUNTER, line) for line in (5, 8, 10, 12, 16)] == ["", "Counter.add", "Counter.add.one", "Counter.add", "never"]
+
+
+def test_what_a_test_reaches_is_noted_once(tmp_path):
+    """The code is put back as it was; a file of tests that has not changed is not run again."""
+    copy, file, test = small(tmp_path)
+    kept = tmp_path / "kept" / "reached.json"
+    found = record(copy, kept, [test], [file])
+    assert {name: functions for name, (_, functions) in found[test]["tests"].items()} == {
+        f"{test}::test_counts[2]": [f"{file}:Counter.add", f"{file}:Counter.add.one"],
+        f"{test}::test_counts[1]": [f"{file}:Counter.add", f"{file}:Counter.add.one"],
+        f"{test}::test_nothing": [],
+    }
+    assert (copy / file).read_text() == COUNTER
+    written_ns = kept.stat().st_mtime_ns
+    assert record(copy, kept, [test], [file]) == found
+    assert kept.stat().st_mtime_ns == written_ns
+
+
+def test_only_tests_that_run_the_changed_function_are_run(tmp_path):
+    """The quickest first; a function that no test runs has none."""
+    copy, file, test = small(tmp_path)
+    reached = {test: {"tests": {f"{test}::a": [2.0, [f"{file}:Counter.add.one"]], f"{test}::b": [1.0, [f"{file}:Counter.add.one"]]}}}
+    assert reaching(copy, Change(file=file, line=10, before="", after=""), reached) == [f"{test}::b", f"{test}::a"]
+    assert reaching(copy, Change(file=file, line=16, before="", after=""), reached) == []
+    asked = tmp_path / "asked.json"
+    asked.write_text(f'["{test}::test_nothing"]')
+    assert run(copy, [test], **{ONLY: os.fspath(asked)}) == 0
+    (copy / file).write_text(COUNTER.replace("return 1", "return 3"))
+    assert run(copy, [test], **{ONLY: os.fspath(asked)}) == 0
+    assert run(copy, [test]) == 1
