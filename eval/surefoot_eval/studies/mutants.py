@@ -213,8 +213,7 @@ def nearest(root: Path, file: str) -> list[list[str]]:
     named = [one for one in tests if stem in one.stem and _is_near(one, root, module)]
     importing = [one for one in tests if one not in named and imports.search(one.read_text(encoding="utf-8"))]
     beside = [one for one in tests if one not in named + importing and _is_near(one, root, module)]
-    rounds = [[one.relative_to(root).as_posix() for one in some] for some in (named, importing, beside)]
-    return [some for some in rounds if some]
+    return [[one.relative_to(root).as_posix() for one in some] for some in (named, importing, beside)]
 
 
 def _is_near(test: Path, root: Path, module: Path) -> bool:
@@ -241,7 +240,7 @@ def _is_noticed(copy: Path, change: Change, reached: Reached | None) -> bool:
     """True if a test fails with it: one of the module's own name, or, with `reached`, one of the others that run its function."""
     path, asked = copy / change.file, copy / "asked.json"
     original = path.read_text(encoding="utf-8")
-    tests, environment = nearest(copy, change.file)[0], dict[str, str]()
+    tests, environment = nearest(copy, change.file)[0], dict[str, str]()  # none where no test is of its name
     if reached is not None:
         tests = reaching(copy, change, reached)
         asked.write_text(json.dumps(tests), encoding="utf-8")
