@@ -7,7 +7,7 @@ import math
 import pytest
 
 from surefoot.errors import BadRequest, Misconfigured
-from surefoot.models.requests import call_of, chat_request, embed_request, scope
+from surefoot.models.requests import call_of, chat_request, embed_request, scope, with_defaults
 from surefoot.settings import Target
 from surefoot.types import ChatRequest, Message, Schema
 
@@ -60,6 +60,15 @@ def test_what_is_no_shape_is_refused(said):
     """Before anything is sent."""
     with pytest.raises(BadRequest, match="JSON schema as a dict"):
         chat_request("hi", {"schema": said})
+
+
+def test_a_models_own_options_fill_what_a_call_leaves_unsaid():
+    """What the call says wins, and so does what a ChatRequest says of itself; fields of `extra` are joined."""
+    own = {"temperature": 0.0, "max_tokens": 9, "tenant": "acme", "extra": '{"a":1,"b":1}'}
+    assert with_defaults({}, own, "hi") == own
+    assert with_defaults({"max_tokens": 5, "extra": {"b": 2}}, own, "hi") == {**own, "max_tokens": 5, "extra": {"a": 1, "b": 2}}
+    request = ChatRequest(messages=(Message.user("hi"),), temperature=1.0)
+    assert with_defaults({}, own, request) == {name: value for name, value in own.items() if name != "temperature"}
 
 
 def test_scopes_nest_and_the_shorter_deadline_holds():

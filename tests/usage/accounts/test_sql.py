@@ -10,7 +10,7 @@ from surefoot import runtime
 from surefoot.errors import BudgetExceeded
 from surefoot.rules.spending import Claim, nano
 from surefoot.storage.sql import DatabaseAway, open_database
-from surefoot.usage.accounts.sql import SqlSpendStore
+from surefoot.usage.accounts.sql import SPEND, SqlSpendStore
 from surefoot.usage.spend import BUSY
 from tests.loops import own_home  # noqa: F401 - autouse
 from tests.postgres import fresh_url
@@ -86,6 +86,30 @@ def test_a_settlement_counts_once_however_often_it_is_sent(url):
         assert await store.spent_usd("a") == pytest.approx(0.6)
         await store._book([(late, 0.2), (late, 0.2)])  # it was not gone after all
         assert await store.spent_usd("a") == pytest.approx(0.3)
+        await store.aclose()
+        await store._database.aclose()
+
+    runtime.run(go())
+
+
+def test_the_lease_of_a_call_under_way_is_renewed(url):
+    """A call may take minutes; only what a dead process held is written off. With nothing held nobody renews."""
+
+    async def go():
+        store = SqlSpendStore(open_database(url), lease_s=0.3)
+        hold = await store.reserve("a", dollars(0.5), limit_usd=1, force=False)
+
+        async def ends_at():
+            found = await store._database.run(lambda sql: sql.row("SELECT lease FROM sf_hold WHERE id = ?", (hold.id,)), SPEND, reads=True)
+            return found[0]
+
+        taken_until = await ends_at()
+        async with asyncio.timeout(60):
+            while await ends_at() <= taken_until:
+                await asyncio.sleep(0.05)
+            store.settle(hold, 0.1)
+            while store._is_renewing:
+                await asyncio.sleep(0.05)
         await store.aclose()
         await store._database.aclose()
 
