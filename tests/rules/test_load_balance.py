@@ -261,6 +261,17 @@ def test_a_trial_that_fails_costs_a_longer_ejection() -> None:
         now_s += waits_s
 
 
+def test_a_success_ends_a_row_of_failures() -> None:
+    """Five in a row are asked for, however many there were before the success."""
+    picker = LoadBalancer(2)
+    ended = [False] * 5 + [True] + [False] * 5
+    ejected = []
+    for ok in ended:
+        assert picker.pick(1.0, 0.5, avoid={1}) == 0
+        ejected.append(picker.record(0, latency_s=0.5, ok=ok, now_s=1.0, draw=0.5))
+    assert ejected == [False] * 10 + [True]
+
+
 def test_of_two_that_cost_the_same_the_first_drawn_is_asked() -> None:
     """So that the draw alone shares out what is cold."""
     asked = [LoadBalancer(4).pick(0.0, n / 400) for n in range(400)]
