@@ -61,14 +61,19 @@ def test_a_model_asks_within_the_limits_it_shares(store):
     """Requests, tokens and places, through one store of each kind; closing gives everything back."""
     with OpenAISim(answer="ok") as sim:
         chat = model(sim, shared=store, requests_per_minute=6000, tokens_per_minute=10**6, concurrency=4)
-        assert len(chat.batch([f"q{n}" for n in range(30)])) == 30
+        asked = len(chat.batch([f"q{n}" for n in range(30)]))
+        assert asked == 30
         assert "shared: limits in" in chat.describe()
-        assert "1 processes" in chat.describe()
+        until = time.monotonic() + 60
+        while "1 processes" not in chat.describe():  # a database that took a quarter of a second on a busy machine was away for a moment
+            assert time.monotonic() < until, chat.describe()
+            time.sleep(0.1)
+            asked = len(chat.batch([f"q{n}" for n in range(asked, asked + 10)])) + asked
         chat.close()
         again = model(sim, shared=store, requests_per_minute=6000, tokens_per_minute=10**6, concurrency=4)
         assert again.invoke("hi").text == "ok"
         again.close()
-        assert len(sim.requests) == 31
+        assert len(sim.requests) == asked + 1
 
 
 @pytest.mark.heavy
@@ -79,7 +84,7 @@ def test_two_processes_share_one_quota(store, monkeypatch):
         workers = [
             subprocess.Popen([sys.executable, "-c", CALLS, sim.url, store, "4"], stdout=subprocess.PIPE, text=True) for _ in range(2)
         ]
-        done = [json.loads(worker.communicate(timeout=90)[0])["done"] for worker in workers]
+        done = [json.loads(worker.communicate(timeout=250)[0])["done"] for worker in workers]
     assert sum(done) <= 10 * (4 + 4 + 1)  # at most one after the other, each alone
     assert min(done) >= 3
 
