@@ -39,3 +39,9 @@ def fresh_url() -> str:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"CREATE SCHEMA {name}")
     return f"{url}{'&' if '?' in url else '?'}options={quote(f'-csearch_path={name}', safe='')}"
+
+
+def cut_connections(url: str) -> None:
+    """End surefoot's connections, as a server that is restarted does."""
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'surefoot'")

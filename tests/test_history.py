@@ -17,9 +17,17 @@ from hypothesis import strategies as st
 from surefoot.errors import ContextTooLong, Misconfigured
 from surefoot.history import History, count_tokens, trim
 from surefoot.types import Message, ToolCall
+from tests.postgres import cut_connections, fresh_url
+from tests.redis_proxy import closed_port
 
 SYSTEM = Message.system("Be brief.")
 DAY_S = 86_400
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request, tmp_path):
+    """Where nothing was said yet."""
+    return str(tmp_path / "h.db") if request.param == "sqlite" else fresh_url()
 
 
 def turn(number: int, words: int = 10) -> list[Message]:
@@ -76,6 +84,37 @@ def test_a_trimmed_conversation_fits_and_is_a_suffix(sizes, window):
     assert kept == messages[len(messages) - len(kept) :]
 
 
+def test_a_cut_connection_costs_no_turn_and_an_away_server_is_told():
+    """A restarted Postgres is asked over a new connection; one that is not there is said to be so, without its password."""
+    url = fresh_url()
+    history = History(url)
+    history.add("c", *turn(1))
+    cut_connections(url)
+    history.add("c", *turn(2))
+    assert history.window("c") == [*turn(1), *turn(2)]
+    history.close()
+    assert history.all("c") == [*turn(1), *turn(2)]
+    with pytest.raises(Misconfigured, match=r"Postgres at 127\.0\.0\.1:\d+/none cannot be used") as told:
+        History(f"postgresql://me:hunter2@127.0.0.1:{closed_port()}/none")
+    assert "hunter2" not in str(told.value)
+
+
+def test_processes_that_speak_at_once_miss_no_turn_of_each_other():
+    """Rows get their numbers before they are committed: whoever reads in between must not pass over one."""
+    url = fresh_url()
+    code = (
+        "import sys; from surefoot.history import History; from surefoot.types import Message; h = History(sys.argv[1]);"
+        "[(h.add('c', Message.user(sys.argv[2] + str(n))), h.window('c')) for n in range(60)]; print(flush=True); input();"
+        "print(len(h.window('c')))"
+    )
+    History(url).close()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    asked = [subprocess.Popen([sys.executable, "-c", code, url, name], **pipes) for name in "abc"]
+    for one in asked:
+        one.stdout.readline()  # it has said all it says
+    assert [one.communicate("\n", timeout=120)[0] for one in asked] == ["180\n"] * 3
+
+
 async def day_of_talk(history, virtual, said):
     """24 hours: 40 people, each says something every two minutes to five hours, tools and long answers among it."""
     draw = random.Random(24)
@@ -114,9 +153,9 @@ async def test_a_day_of_talk_stays_bounded_in_memory_and_whole_on_disk(tmp_path)
     assert again.window("p7") == history.window("p7")
 
 
-def test_threads_share_one_history(tmp_path):
+def test_threads_share_one_history(place):
     """Every message arrives once."""
-    history = History(tmp_path / "h.db")
+    history = History(place)
     workers = [threading.Thread(target=lambda n=n: [history.add("c", Message.user(f"{n}-{i}")) for i in range(20)]) for n in range(4)]
     for worker in workers:
         worker.start()
@@ -125,12 +164,12 @@ def test_threads_share_one_history(tmp_path):
     assert len({message.text for message in history.all("c")}) == 80
 
 
-def test_forgetting_forgets(tmp_path):
+def test_forgetting_forgets(place):
     """Also on disk."""
-    history = History(tmp_path / "h.db")
+    history = History(place)
     history.add("c", *turn(1))
     history.forget("c")
-    assert history.all("c") == History(tmp_path / "h.db").window("c") == []
+    assert history.all("c") == History(place).window("c") == []
 
 
 def test_bad_settings_are_told(tmp_path):
@@ -153,7 +192,7 @@ def test_a_conversation_is_readable_by_its_owner_alone(tmp_path):
         assert old.stat().st_mode & 0o044
         for path in (new, old):
             history = History(path)
-            with history._database() as held:
+            with history._turns._database() as held:
                 held.execute("SELECT * FROM turns").fetchall()
                 history.add("c", Message.user("my salary is 5,000"))
                 seen = {one.name: one.stat().st_mode & 0o077 for one in tmp_path.glob(f"{path.name}*")}
@@ -175,9 +214,9 @@ def test_a_history_that_cannot_be_used_is_told_in_our_words(tmp_path):
         history.all("c")
 
 
-def test_two_histories_of_one_file_see_each_others_turns(tmp_path):
+def test_two_histories_of_one_file_see_each_others_turns(place):
     """Two workers of a service answer one conversation in turns; each kept to its own half of it."""
-    one, other = History(tmp_path / "h.db"), History(tmp_path / "h.db")
+    one, other = History(place), History(place)
     one.add("c", *turn(1))
     assert other.window("c") == turn(1)
     other.add("c", *turn(2))
@@ -195,10 +234,10 @@ def test_two_histories_of_one_file_see_each_others_turns(tmp_path):
     assert one.window("c") == turn(5)
 
 
-def test_others_turns_are_seen_also_where_the_window_is_small_and_few_conversations_are_held(tmp_path):
+def test_others_turns_are_seen_also_where_the_window_is_small_and_few_conversations_are_held(place):
     """What was left out of memory is not read again as if it were new."""
     window = sum(map(count_tokens, [*turn(1), *turn(2)])) + 5
-    one, other = (History(tmp_path / "h.db", window_tokens=window, max_conversations=2) for _ in range(2))
+    one, other = (History(place, window_tokens=window, max_conversations=2) for _ in range(2))
     for number in range(1, 8):
         (one if number % 2 else other).add("c", *turn(number))
         one.add(f"filler {number}", *turn(number))
@@ -207,14 +246,13 @@ def test_others_turns_are_seen_also_where_the_window_is_small_and_few_conversati
     assert len(one._recent) == len(one._read) == 2
 
 
-def test_processes_see_each_others_turns(tmp_path):
+def test_processes_see_each_others_turns(place):
     """Not only objects of one process."""
-    path = tmp_path / "h.db"
-    mine = History(path)
+    mine = History(place)
     mine.add("c", Message.user("one"))
     code = (
         "import sys; from surefoot.history import History; from surefoot.types import Message; h = History(sys.argv[1]);"
         "assert [m.text for m in h.window('c')] == ['one']; h.add('c', Message.assistant('two'))"
     )
-    subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code, place], check=True, timeout=60)
     assert [message.text for message in mine.window("c")] == ["one", "two"]

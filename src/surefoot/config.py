@@ -37,6 +37,7 @@ from surefoot.models.embed import EmbedModel
 from surefoot.providers import registry
 from surefoot.secret import Secret, locals_cleared
 from surefoot.settings import Policy, Semantic, SpendLimit, Target
+from surefoot.storage.sql import is_postgres_url
 from surefoot.telemetry.log import Log
 
 LOCAL_SERVERS = ((11434, "Ollama"), (8080, "llama.cpp"), (8000, "vLLM"), (1234, "LM Studio"))  # their customary ports
@@ -243,7 +244,7 @@ class _ConfigReader:
             "targets": [self._targets(one, targets, (*path, "targets", n)) for n, one in enumerate(values["targets"])],
             "policy": self._policy(self._table(values.get("policy", {}), (*path, "policy")), where, (*path, "policy")),
             "cache": Secret(values["cache"]) if "cache" in values else None,  # it may hold a password
-            "ledger": values.get("ledger"),
+            "ledger": Secret(values["ledger"]) if is_postgres_url(values.get("ledger")) else values.get("ledger"),
             "log": values.get("log", False),
         }
         if "options" in values:

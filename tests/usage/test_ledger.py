@@ -23,6 +23,8 @@ from surefoot.testing.wire import OK, OpenAISim, fault
 from surefoot.types import AttemptRecord, Usage
 from surefoot.usage import ledger as module
 from surefoot.usage.ledger import Ledger
+from surefoot.usage.rows import sqlite as rows_sqlite
+from surefoot.usage.rows import waiting
 from tests.storage.helping import locked
 
 
@@ -227,7 +229,7 @@ def told(path):
 
 def test_a_locked_file_costs_no_row(ledger, monkeypatch):
     """They wait in memory for as long as the lock is held."""
-    monkeypatch.setattr(module, "BUSY_S", 0.02)
+    monkeypatch.setattr(rows_sqlite, "BUSY_S", 0.02)
     monkeypatch.setattr(ledger, "_start", lambda: None)
     with locked(ledger.path):
         for _ in range(3):
@@ -240,11 +242,11 @@ def test_a_locked_file_costs_no_row(ledger, monkeypatch):
 @pytest.mark.parametrize("commits", [1, 3])
 def test_a_lock_between_two_commits_repeats_no_row(ledger, monkeypatch, commits):
     """What was committed is not put back; what was not keeps its order."""
-    monkeypatch.setattr(module, "ROWS_AT_ONCE", 10)
+    monkeypatch.setattr(waiting, "ROWS_AT_ONCE", 10)
     monkeypatch.setattr(ledger, "_start", lambda: None)
     for i in range(50):
         ledger(ended(f"t{i}", input_tokens=1))
-    write, done = module._write, []
+    write, done = rows_sqlite.write, []
 
     def failing(database, rows, path):
         if len(done) == commits:
@@ -252,10 +254,10 @@ def test_a_lock_between_two_commits_repeats_no_row(ledger, monkeypatch, commits)
         done.append(rows)
         write(database, rows, path)
 
-    monkeypatch.setattr(module, "_write", failing)
+    monkeypatch.setattr(rows_sqlite, "write", failing)
     with pytest.raises(Misconfigured, match="disk is full"):
         ledger.flush()
-    monkeypatch.setattr(module, "_write", write)
+    monkeypatch.setattr(rows_sqlite, "write", write)
     ledger.flush()
     with closing(sqlite3.connect(ledger.path)) as database:
         assert [tenant for (tenant,) in database.execute("SELECT tenant FROM usage ORDER BY rowid")] == [f"t{i}" for i in range(50)]
@@ -296,7 +298,7 @@ def test_a_disk_that_takes_no_more_costs_no_row(tmp_path):
 
 def test_rows_that_wait_are_bounded_and_those_beyond_are_told(ledger, monkeypatch, caplog):
     """A disk that is full for days must not take the memory too; what is lost is counted, with its money."""
-    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 100 * 600)
+    monkeypatch.setattr(waiting, "MAX_WAITING_BYTES", 100 * 600)
     monkeypatch.setattr(ledger, "_start", lambda: None)
     for _ in range(1000):
         ledger(ended("acme", input_tokens=1))
@@ -312,7 +314,7 @@ def test_rows_that_wait_are_bounded_and_those_beyond_are_told(ledger, monkeypatc
 
 def test_a_single_huge_row_takes_the_room_of_many(ledger, monkeypatch):
     """Rows are bounded by their bytes: a tag may hold a whole document."""
-    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 2**20)
+    monkeypatch.setattr(waiting, "MAX_WAITING_BYTES", 2**20)
     monkeypatch.setattr(ledger, "_start", lambda: None)
     for _ in range(100):
         ledger(ended(tags=(("document", "x" * 100_000),), input_tokens=1))
@@ -321,14 +323,14 @@ def test_a_single_huge_row_takes_the_room_of_many(ledger, monkeypatch):
 
 def test_rows_set_aside_are_bounded_on_disk(ledger, monkeypatch, caplog):
     """A server that sends nothing but absurd counts must not fill the disk, nor the log."""
-    monkeypatch.setattr(module, "SET_ASIDE", 10)
+    monkeypatch.setattr(rows_sqlite, "SET_ASIDE", 10)
     monkeypatch.setattr(ledger, "_start", lambda: None)
     for i in range(40):
         ledger(ended(f"{i}" * 5000, input_tokens=2**70))
     ledger.flush()
     said = told(ledger.path)
     assert len(said) == 10
-    assert max(map(len, said)) <= module.SET_ASIDE_CHARS
+    assert max(map(len, said)) <= rows_sqlite.SET_ASIDE_CHARS
     assert [record.message.split(")")[-1] for record in caplog.records] == [" and 39 more: set aside in table set_aside"]
 
 
@@ -353,7 +355,7 @@ def test_an_outage_is_told_once_and_then_rarely(tmp_path, monkeypatch, caplog):
 
 def test_a_lock_while_a_model_is_built_passes(tmp_path, monkeypatch):
     """Somebody reading the bill with an SQLite tool is no mistake in our settings."""
-    monkeypatch.setattr(module, "BUSY_S", 0.05)
+    monkeypatch.setattr(rows_sqlite, "BUSY_S", 0.05)
     Ledger(tmp_path / "u.db")
     with closing(sqlite3.connect(tmp_path / "u.db", isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from surefoot import __version__
 from surefoot.cli.chat import _ask, _chat
@@ -51,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     chat = commands.add_parser("chat", parents=[shared], help="hold a conversation")
     chat.set_defaults(run=_chat)
     usage = commands.add_parser("usage", help="tokens, money and cache savings from a ledger")
-    usage.add_argument("--ledger", type=Path, default=DEFAULT_LEDGER, metavar="FILE", help=f"default {DEFAULT_LEDGER}")
+    usage.add_argument("--ledger", default=str(DEFAULT_LEDGER), metavar="PLACE", help=f"default {DEFAULT_LEDGER}; or postgresql://...")
     usage.add_argument("--by", action="append", metavar="WORD", help="day, target, tenant or tag:NAME; repeat to split further")
     usage.add_argument("--since", metavar="YYYY-MM-DD", help="leave out earlier days (UTC)")
     usage.add_argument("--format", choices=("table", "csv", "chart"), default="table")

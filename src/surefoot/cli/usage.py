@@ -5,21 +5,26 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from pathlib import Path
 
 from surefoot.errors import Misconfigured
 from surefoot.text import one_line
 
 
 def _usage(args: argparse.Namespace) -> int:
+    from surefoot.storage.sql import is_postgres_url
     from surefoot.usage.ledger import Ledger
 
-    if not args.ledger.exists():
+    if not is_postgres_url(args.ledger) and not Path(args.ledger.removeprefix("sqlite:")).expanduser().exists():
         raise Misconfigured(f"no ledger {args.ledger}: name one with --ledger, and let a model write it with ledger=...")
     by = args.by or ["day"]
     ledger = Ledger(args.ledger)
     rows = ledger.sums(by=by, since_day=args.since or "")
     if aside := ledger.count_set_aside():
-        print(f"{aside} entries of {args.ledger} are set aside and in no sum: see its table set_aside", file=sys.stderr)
+        print(
+            f"{aside} entries of the ledger {ledger.describe()} are set aside and in no sum: see its table of entries set aside",
+            file=sys.stderr,
+        )
     heads = (*by, "attempts", "cache_hits", "input_tokens", "output_tokens", "cost_usd", "saved_usd", "estimated", "unpriced")
     lines = []
     for one in rows:

@@ -34,10 +34,11 @@ class _Model:
         *targets: TargetLike | Sequence[TargetLike],
         policy: Policy | None = None,
         cache: str | Secret | Store | None = None,
-        ledger: str | Path | Ledger | None = None,
+        ledger: str | Path | Secret | Ledger | None = None,
     ) -> None:
         """Check everything that can be checked without asking anybody; raises Misconfigured naming the remedy."""
         cache = Secret(cache) if isinstance(cache, str) else cache  # an address may hold a password
+        ledger = Secret(ledger) if isinstance(ledger, str) else ledger
         self.policy = policy or Policy()
         from surefoot.models.build import ModelStack  # all layers: half of what importing a model would cost, needed once one is built
 

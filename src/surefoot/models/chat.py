@@ -73,7 +73,7 @@ class ChatModel(_Model):
         *targets: TargetLike | Sequence[TargetLike],
         policy: Policy | None = None,
         cache: str | Secret | Store | None = None,
-        ledger: str | Path | Ledger | None = None,
+        ledger: str | Path | Secret | Ledger | None = None,
         semantic: Semantic | None = None,
         **options: Unpack[ChatOptions],
     ) -> None:

@@ -8,11 +8,22 @@ from __future__ import annotations
 
 from surefoot.errors import Misconfigured
 from surefoot.secret import Secret
+from surefoot.storage.sql.blocking import BlockingDatabase
 from surefoot.storage.sql.database import Database, DatabaseAway
 from surefoot.storage.sql.migrations import TableSchema
-from surefoot.storage.sql.protocols import Sql
+from surefoot.storage.sql.protocols import DatabaseConnector, Sql
 
-__all__ = ["Database", "DatabaseAway", "Sql", "TableSchema", "is_database_url", "open_database"]
+__all__ = [
+    "BlockingDatabase",
+    "Database",
+    "DatabaseAway",
+    "Sql",
+    "TableSchema",
+    "is_database_url",
+    "is_postgres_url",
+    "open_blocking",
+    "open_database",
+]
 
 POSTGRES = ("postgresql://", "postgres://")
 
@@ -22,11 +33,25 @@ def is_database_url(url: str) -> bool:
     return (url.startswith("sqlite:") and bool(url.removeprefix("sqlite:").strip())) or url.startswith(POSTGRES)
 
 
+def is_postgres_url(url: object) -> bool:
+    """Whether `url` is text that names a Postgres database."""
+    return isinstance(url, str) and url.startswith(POSTGRES)
+
+
 def open_database(url: str | Secret) -> Database:
     """The database that `url` names; nothing is opened before the first use.
 
     Raises Misconfigured for an address that is neither "sqlite:PATH" nor "postgresql://...", or where psycopg is missing.
     """
+    return Database(_connector(url))
+
+
+def open_blocking(url: str | Secret) -> BlockingDatabase:
+    """The same for code that may block, on the threads of its callers. Raises as `open_database`."""
+    return BlockingDatabase(_connector(url))
+
+
+def _connector(url: str | Secret) -> DatabaseConnector:
     said = url.reveal() if isinstance(url, Secret) else url
     if not is_database_url(said):
         raise Misconfigured(f'{_masked(said)!r} names no database: write "sqlite:PATH" or "postgresql://USER@HOST/NAME"')
@@ -35,10 +60,10 @@ def open_database(url: str | Secret) -> Database:
             from surefoot.storage.sql.postgres import PostgresConnector
         except ModuleNotFoundError as error:
             raise Misconfigured(f'postgresql:// needs {error.name}, not installed here: run  pip install "surefoot[postgres]"') from error
-        return Database(PostgresConnector(said))
+        return PostgresConnector(said)
     from surefoot.storage.sql.sqlite import SqliteConnector
 
-    return Database(SqliteConnector(said.removeprefix("sqlite:").removeprefix("//")))
+    return SqliteConnector(said.removeprefix("sqlite:").removeprefix("//"))
 
 
 def _masked(url: str) -> str:

@@ -1,30 +1,28 @@
-"""A conversation kept within a token window: whole in SQLite, short in memory and in the prompt.
+"""A conversation kept within a token window: whole in SQLite or Postgres, short in memory and in the prompt.
 
-Nothing is ever lost from the file; what leaves the window is only left out of what is asked next. Turns leave whole and oldest first: a
+Nothing is ever lost from there; what leaves the window is only left out of what is asked next. Turns leave whole and oldest first: a
 tool's result never stands without its call, and no message is cut in its middle.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from surefoot.errors import ContextTooLong, Misconfigured
-from surefoot.storage._sqlite import create_private, make_private
+from surefoot.history.turns import ConversationStore, PostgresTurns, SqliteTurns
+from surefoot.secret import Secret
+from surefoot.storage.sql import is_postgres_url
 from surefoot.types import Message
 from surefoot.usage.tokens import MESSAGE_TOKENS, estimate_message
 from surefoot.usage.trim import Count, part
 
 WINDOW_TOKENS = 4000  # a third of the smallest window in use today, leaving room for passages and the answer
 MAX_CONVERSATIONS = 1000  # kept in memory; others are read again from the file
-SCHEMA = "CREATE TABLE IF NOT EXISTS turns (conversation TEXT NOT NULL, at INTEGER PRIMARY KEY AUTOINCREMENT, message BLOB NOT NULL)"
-INDEX = "CREATE INDEX IF NOT EXISTS turns_by_conversation ON turns (conversation, at)"
 
 Summarise = Callable[[Sequence[Message]], str]
 
@@ -54,17 +52,17 @@ def trim(
 
 
 class History:
-    """Conversations by name: `History("chat.db")`, or without a path in memory alone.
+    """Conversations by name: `History("chat.db")`, `History("postgresql://USER@HOST/NAME")` (`surefoot[postgres]`), or in memory alone.
 
     `add()` remembers, `window()` gives what to ask with. Safe from several threads and processes, which see each other's turns: what others
-    added or forgot is read from the file each time. In memory at most `max_conversations` conversations are held, and of each only its
-    window; the file holds everything (`all()`) and is readable by its owner alone. Raises Misconfigured for a file that is no database,
-    cannot be opened, read or written.
+    added or forgot is read each time. In memory at most `max_conversations` conversations are held, and of each only its window; the file
+    or database holds everything (`all()`), a file is readable by its owner alone. Raises Misconfigured for what is no database, cannot be
+    opened, read or written.
     """
 
     def __init__(
         self,
-        path: str | Path | None = None,
+        path: str | Path | Secret | None = None,
         *,
         window_tokens: int = WINDOW_TOKENS,
         max_conversations: int = MAX_CONVERSATIONS,
@@ -74,54 +72,31 @@ class History:
             raise Misconfigured(f"window_tokens = {window_tokens} holds no message at all")
         self.window_tokens = window_tokens
         """How much of a conversation is asked with, in tokens; more than one message's overhead."""
-        self._path = None if path is None else Path(path)
+        self._turns = None if path is None else _open(path)
         self._max = max_conversations
         self._summarise = summarise
         self._recent: OrderedDict[str, list[Message]] = OrderedDict()
-        self._read: dict[str, int] = {}  # of each conversation in memory: the file's row up to which it was read
+        self._read: dict[str, int] = {}  # of each conversation in memory: the place up to which it was read
         self._lock = threading.RLock()
-        if self._path is not None:
-            with self._database() as database, database:
-                database.execute(SCHEMA)
-                database.execute(INDEX)
-                make_private(self._path)
-
-    @contextmanager
-    def _database(self) -> Iterator[sqlite3.Connection]:
-        assert self._path is not None
-        try:
-            create_private(self._path)
-            database = sqlite3.connect(str(self._path), timeout=5.0)
-        except (OSError, sqlite3.Error) as error:
-            raise Misconfigured(f"the history {self._path} cannot be opened: {error}") from error
-        try:
-            with closing(database):
-                database.execute("PRAGMA journal_mode=WAL")
-                yield database
-        except sqlite3.Error as error:
-            raise Misconfigured(f"the history {self._path} cannot be used: {error}") from error
 
     def add(self, conversation: str, *messages: Message) -> None:
-        """Remember `messages` as said now; on disk before this returns."""
+        """Remember `messages` as said now; kept, where a file or database is named, before this returns."""
         with self._lock:
-            if self._path is None:
+            if self._turns is None:
                 self._shorten(conversation, [*self._recent.get(conversation, ()), *messages])
-                return
-            with self._database() as database, database:
-                rows = [(conversation, msgspec.msgpack.encode(message)) for message in messages]
-                database.executemany("INSERT INTO turns (conversation, message) VALUES (?, ?)", rows)
-                self._catch_up(conversation, database)
+            else:
+                self._catch_up(conversation, self._turns, [msgspec.msgpack.encode(message) for message in messages])
 
     def _shorten(self, conversation: str, recent: list[Message]) -> None:
         try:
             kept = trim(recent, window_tokens=self.window_tokens)
         except ContextTooLong:
             kept = recent  # window() says so when it is asked
-        if self._path is not None:
+        if self._turns is not None:
             recent = kept
         self._recent[conversation] = recent
         self._recent.move_to_end(conversation)
-        while self._path is not None and len(self._recent) > self._max:
+        while self._turns is not None and len(self._recent) > self._max:
             gone, _ = self._recent.popitem(last=False)
             self._read.pop(gone, None)
 
@@ -133,37 +108,43 @@ class History:
 
     def all(self, conversation: str) -> list[Message]:
         """Everything ever said in the conversation, in order."""
-        if self._path is None:
+        if self._turns is None:
             return list(self._recent.get(conversation, ()))
-        with self._database() as database:
-            rows = database.execute("SELECT message FROM turns WHERE conversation = ? ORDER BY at", (conversation,)).fetchall()
-        return [msgspec.msgpack.decode(row[0], type=Message) for row in rows]
+        return [_message(body) for body in self._turns.all(conversation)]
 
     def forget(self, conversation: str) -> None:
-        """Delete the conversation from memory and file."""
+        """Delete the conversation from memory and from where it is kept."""
         with self._lock:
             self._recent.pop(conversation, None)
             self._read.pop(conversation, None)
-            if self._path is not None:
-                with self._database() as database, database:
-                    database.execute("DELETE FROM turns WHERE conversation = ?", (conversation,))
+            if self._turns is not None:
+                self._turns.forget(conversation)
+
+    def close(self) -> None:
+        """Let go of a database's connection; the next use opens another."""
+        if self._turns is not None:
+            self._turns.close()
 
     def _load(self, conversation: str) -> list[Message]:
-        if self._path is None:
+        if self._turns is None:
             return self._recent.get(conversation, [])
-        with self._database() as database:
-            return self._catch_up(conversation, database)
+        return self._catch_up(conversation, self._turns)
 
-    def _catch_up(self, conversation: str, database: sqlite3.Connection) -> list[Message]:
-        """The conversation's window with what others have added to the file since; begun anew where they have forgotten it."""
-        read = self._read.get(conversation, 0)
-        if read and database.execute("SELECT 1 FROM turns WHERE at = ? AND conversation = ?", (read, conversation)).fetchone() is None:
-            read = 0
-        said = "SELECT at, message FROM turns WHERE conversation = ? AND at > ? ORDER BY at"
-        rows = database.execute(said, (conversation, read)).fetchall()
-        recent = self._recent.get(conversation, []) if read else []
-        if rows or not read:
-            recent = [*recent, *(msgspec.msgpack.decode(row[1], type=Message) for row in rows)]
+    def _catch_up(self, conversation: str, turns: ConversationStore, new: Sequence[bytes] = ()) -> list[Message]:
+        """The conversation's window with `new` and what others have added since; begun anew where they have forgotten it."""
+        goes_on, rows = turns.add(conversation, new, self._read.get(conversation, 0))
+        recent = self._recent.get(conversation, []) if goes_on else []
+        if rows or not goes_on:
+            recent = [*recent, *(_message(body) for _, body in rows)]
             self._read[conversation] = rows[-1][0] if rows else 0
         self._shorten(conversation, recent)
         return self._recent.get(conversation, recent)
+
+
+def _open(path: str | Path | Secret) -> ConversationStore:
+    said = path.reveal() if isinstance(path, Secret) else str(path)
+    return PostgresTurns(Secret(said)) if is_postgres_url(said) else SqliteTurns(Path(said.removeprefix("sqlite:")))
+
+
+def _message(body: bytes) -> Message:
+    return msgspec.msgpack.decode(body, type=Message)
