@@ -14,7 +14,7 @@ define install
 	@$(BIN)/uv pip install --quiet --python $(PY) $(1) 2>$(VENV)/uv.log || $(PY) -m pip install --quiet --disable-pip-version-check $(1)
 endef
 
-.PHONY: demo smollm2 test test-all test-official check peers bench clean
+.PHONY: demo smollm2 test test-all test-official test-clients check peers bench clean
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "surefoot needs Python 3.11 or newer; say: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
@@ -55,6 +55,15 @@ $(VENV)-official/done: $(VENV)/test.done pyproject.toml tests/locks/official.txt
 		$(VENV)-official/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test]" -c tests/locks/official.txt $(OFFICIAL)
 	@touch $@
 
+# Real clients beside the official classes: they want openai 2, and packages that nobody else here needs.
+WITH_CLIENTS := -e ".[openai,anthropic,google,local,langchain,llamaindex,otel]" -r tests/locks/clients.txt
+$(VENV)-clients/done: $(VENV)/test.done pyproject.toml tests/locks/clients.txt
+	@echo "installing the clients ..."
+	@$(PYTHON) -m venv $(VENV)-clients
+	@$(BIN)/uv pip install --quiet --python $(VENV)-clients/bin/python $(WITH_CLIENTS) 2>$(VENV)/uv.log || \
+		$(VENV)-clients/bin/python -m pip install --quiet --disable-pip-version-check $(WITH_CLIENTS)
+	@touch $@
+
 demo: $(VENV)/demo.done $(if $(filter local:smollm2,$(MODEL)),smollm2)
 	@$(PY) -m surefoot_rag demo $(if $(MODEL),--model $(MODEL))
 
@@ -67,7 +76,10 @@ check: $(VENV)/test.done
 test-official: $(VENV)-official/done
 	@$(VENV)-official/bin/python $(PYTEST) $(SPREAD) tests/providers tests/integrations -m "not heavy" $(ARGS)
 
-test-all: check $(VENV)/heavy.done test-official
+test-clients: $(VENV)-clients/done
+	@$(VENV)-clients/bin/python $(PYTEST) $(SPREAD) tests/clients $(ARGS)
+
+test-all: check $(VENV)/heavy.done test-official test-clients
 	@$(PY) $(PYTEST) -m heavy $(ARGS)
 
 # Who `make bench` stands beside: each in an environment of its own, since they want different versions of the same SDK.
@@ -91,4 +103,4 @@ bench: $(VENV)/test.done
 	@$(PY) -m surefoot_eval bench $(ARGS)
 
 clean:
-	@rm -rf $(VENV) $(VENV)-official $(VENV)-peers .surefoot .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(VENV)-official $(VENV)-clients $(VENV)-peers .surefoot .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -67,7 +67,7 @@ def test_the_sdks_own_stream_helper_comes_to_the_same(client):
         ({"stop": ["x"]}, "Unknown parameter: 'stop'"),
         ({"include": ["reasoning.encrypted_content"]}, "Encrypted content is not supported"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, r"tools\[0\].name"),
-        ({"tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}]}, "additionalProperties"),
+        ({"tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": True}]}, "additionalProperties"),
         ({"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]}, "No tool call found"),
         ({"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}]}, "No tool output found"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "not persisted"),
@@ -78,6 +78,12 @@ def test_what_the_api_refuses_is_refused(client, wrong, why):
     """In its words."""
     with pytest.raises(openai.APIStatusError, match=why):
         client.responses.create(model="gpt-4.1", input="hi", extra_body=wrong)
+
+
+def test_tools_that_do_not_speak_of_strictness_are_taken(client):
+    """The API makes such a schema a strict one by itself; LangChain's ChatOpenAI sends its tools so."""
+    tool = {name: value for name, value in WEATHER.items() if name != "strict"}
+    assert client.responses.create(model="gpt-4.1", input="call weather('Paris')", tools=[tool]).output[0].name == "weather"
 
 
 def test_thoughts_must_come_back_whole_and_in_their_place(client):

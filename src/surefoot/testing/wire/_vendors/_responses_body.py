@@ -162,7 +162,7 @@ def _check(body: ResponsesBody, fields: frozenset[str]) -> None:
             if not TOOL_NAME.fullmatch(tool["name"]):
                 message = f"Invalid 'tools[{number}].name': string does not match pattern '^[a-zA-Z0-9_-]+$'."
                 raise Rejection(400, "bad_request", message)
-            if tool.get("strict", True):  # the default here
+            if tool.get("strict"):  # left out, the API itself makes the schema a strict one
                 check_strict(tool.get("parameters") or {}, where=f"function '{tool['name']}'")
 
 
