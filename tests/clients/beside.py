@@ -128,7 +128,7 @@ def beside(*wires: str, framework: str, differs: dict[str, str] | None = None) -
 def _lines(official: Any, ours: Any) -> str:
     """The lines in which two values differ."""
     first, second = (pprint.pformat(one, width=110).splitlines() for one in (official, ours))
-    return "\n".join(line for line in difflib.ndiff(first, second) if line[0] in "-+")
+    return "\n".join([line for line in difflib.ndiff(first, second) if line[0] in "-+"][:60])
 
 
 def _observed(scenario: Callable[[Desk], Any], framework: str, wire: str, *, is_ours: bool) -> dict[str, Any]:

@@ -10,6 +10,10 @@ EMBEDDINGS = {"openai": "text-embedding-3-small", "responses": "text-embedding-3
 VENDORS = {"openai": "openai", "responses": "openai", "anthropic": "anthropic", "google": "google"}
 
 
+# LlamaIndex's own classes send the instructions of gpt-5 as the user's, and most of Claude's models a temperature, which its SDK refuses.
+LLAMA_INDEX = {**MODELS, "openai": "gpt-4o-mini", "responses": "gpt-4o-mini", "anthropic": "claude-opus-4-7"}
+
+
 def llm(framework: str, wire: str, url: str, *, is_ours: bool, fields: dict[str, Any]) -> Any:
     """A chat model that asks once, at `url`."""
     if framework == "langchain":
@@ -68,35 +72,35 @@ def _langchain(wire: str, url: str, fields: dict[str, Any]) -> Any:
 def _langchain_ours(wire: str, url: str, fields: dict[str, Any]) -> Any:
     from langchain_surefoot import ChatSurefoot
 
-    return ChatSurefoot(**_ours(wire, url), **fields)
+    return ChatSurefoot(**_ours(wire, url, MODELS), **fields)
 
 
 def _llama_index(wire: str, url: str, fields: dict[str, Any]) -> Any:
     if wire == "openai":
         from llama_index.llms.openai import OpenAI
 
-        return OpenAI(model=MODELS[wire], api_base=f"{url}/v1", api_key=KEY, max_retries=0, **fields)
+        return OpenAI(model=LLAMA_INDEX[wire], api_base=f"{url}/v1", api_key=KEY, max_retries=0, **fields)
     if wire == "responses":
         from llama_index.llms.openai import OpenAIResponses
 
-        return OpenAIResponses(model=MODELS[wire], api_base=f"{url}/v1", api_key=KEY, max_retries=0, **fields)
+        return OpenAIResponses(model=LLAMA_INDEX[wire], api_base=f"{url}/v1", api_key=KEY, max_retries=0, **fields)
     if wire == "anthropic":
         from llama_index.llms.anthropic import Anthropic
 
-        return Anthropic(model=MODELS[wire], base_url=url, api_key=KEY, max_retries=0, **fields)
+        return Anthropic(model=LLAMA_INDEX[wire], base_url=url, api_key=KEY, max_retries=0, **fields)
     from llama_index.llms.google_genai import GoogleGenAI
 
-    return GoogleGenAI(model=MODELS[wire], api_key=KEY, http_options={"base_url": url}, max_retries=0, **fields)
+    return GoogleGenAI(model=LLAMA_INDEX[wire], api_key=KEY, http_options={"base_url": url}, max_retries=0, **fields)
 
 
 def _llama_index_ours(wire: str, url: str, fields: dict[str, Any]) -> Any:
     from llama_index.llms.surefoot import Surefoot
 
-    return Surefoot(**_ours(wire, url), **fields)
+    return Surefoot(**_ours(wire, url, LLAMA_INDEX), **fields)
 
 
-def _ours(wire: str, url: str) -> dict[str, Any]:
+def _ours(wire: str, url: str, models: dict[str, str]) -> dict[str, Any]:
     vendor = VENDORS[wire]
     base = f"{url}/v1" if vendor == "openai" else url
     more = {"use_responses_api": True} if wire == "responses" else {}
-    return {"model": f"{vendor}:{MODELS[wire]}", "base_url": base, "api_key": KEY, "max_retries": 0, **more}
+    return {"model": f"{vendor}:{models[wire]}", "base_url": base, "api_key": KEY, "max_retries": 0, **more}
