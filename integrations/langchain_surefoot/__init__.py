@@ -1,4 +1,7 @@
-"""LangChain over surefoot: `ChatSurefoot`, `SurefootEmbeddings` and `SurefootChatHistory`, each loaded when it is asked for."""
+"""LangChain over surefoot: `ChatSurefoot`, `SurefootEmbeddings`, `SurefootChatHistory` and `PromptCachingMiddleware`.
+
+Each is loaded when it is asked for.
+"""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -13,10 +16,16 @@ if TYPE_CHECKING:
     from langchain_surefoot.chat import ChatSurefoot
     from langchain_surefoot.embeddings import SurefootEmbeddings
     from langchain_surefoot.history import SurefootChatHistory
+    from langchain_surefoot.middleware import PromptCachingMiddleware
 
-__all__ = ["ChatSurefoot", "SurefootChatHistory", "SurefootEmbeddings"]
+__all__ = ["ChatSurefoot", "PromptCachingMiddleware", "SurefootChatHistory", "SurefootEmbeddings"]
 
-_WHERE = {"ChatSurefoot": "chat", "SurefootEmbeddings": "embeddings", "SurefootChatHistory": "history"}
+_WHERE = {
+    "ChatSurefoot": "chat",
+    "PromptCachingMiddleware": "middleware",
+    "SurefootChatHistory": "history",
+    "SurefootEmbeddings": "embeddings",
+}
 
 # LangChain's load(allowed_objects="all") knows integrations by this table. Standing in it opens nothing by itself: whoever loads must
 # still name our namespace in `valid_namespaces`.
@@ -26,7 +35,7 @@ ALL_SERIALIZABLE_MAPPINGS.setdefault(_LC_ID, _LC_ID)
 
 def __getattr__(name: str) -> Any:
     """Import a class, or its module, when it is asked for: embeddings need no chat model, and only the history needs SQLite."""
-    if name in {"chat", "embeddings", "errors", "history"}:
+    if name in {"chat", "embeddings", "errors", "history", "middleware"}:
         return import_module(f"{__name__}.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

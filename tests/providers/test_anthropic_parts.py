@@ -225,6 +225,59 @@ def test_no_more_marks_are_added_than_the_api_takes():
     assert [bool(marks(turn)) for turn in body["messages"]] == [False, False, False, True, True, True, False]
 
 
+CONVERSATION = (
+    Message.system("Be brief."),
+    Message.user("a"),
+    Message.assistant("b"),
+    Message.user([Text("c"), Text("d")]),
+)
+LATER = Tool(name="later", vendor="anthropic", raw='{"name":"later","input_schema":{"type":"object"},"defer_loading":true}')
+OWN = Tool(name="own", vendor="anthropic", raw='{"name":"own","input_schema":{"type":"object"},"cache_control":{"type":"ephemeral"}}')
+
+
+@pytest.mark.parametrize(("lifetime", "mark"), [("auto", {"type": "ephemeral"}), ("1h", {"type": "ephemeral", "ttl": "1h"})])
+def test_a_prompt_cache_marks_what_stays_the_same(lifetime, mark):
+    """The tools, the system text, where the last call ended, and where this one does; of blocks and tools the last."""
+    tools = (Tool.of("f", "", {"type": "object"}), Tool.of("g", "", {"type": "object"}), LATER)
+    body = sent(*CONVERSATION, tools=tools, prompt_cache=lifetime)
+    assert [tool.get("cache_control") for tool in body["tools"]] == [None, mark, None]
+    assert marks(body["system"]) == [mark]
+    assert [[block.get("cache_control") for block in turn["content"]] for turn in body["messages"]] == [[mark], [None], [None, mark]]
+    assert marks(sent(*CONVERSATION)) == []
+
+
+def test_a_prompt_cache_leaves_the_callers_marks_where_they_are():
+    """Four in all; what is left over goes to the conversation first."""
+    own = Message(role="system", content=(Text("rules", HOUR, "anthropic"), Text("now: 09:31")))
+    body = sent(own, *CONVERSATION[1:], tools=(OWN, OWN, Tool.of("g", "", {"type": "object"})), prompt_cache="5m")
+    assert [bool(marks(tool)) for tool in body["tools"]] == [True, True, False]
+    assert [bool(marks(block)) for block in body["system"]] == [True, False]
+    assert [marks(turn) for turn in body["messages"]] == [[], [], [{"type": "ephemeral", "ttl": "5m"}]]
+    body = sent(*CONVERSATION, prompt_cache="5m", extra='{"cache_control":{"type":"ephemeral"},"top_k":5}')
+    assert len(marks(body["messages"])) + len(marks(body["system"])) == 3
+
+
+def test_lifetimes_of_a_prompt_cache_never_grow_along_the_prompt():
+    """The API refuses an hour after five minutes, whoever said which."""
+    body = sent(*CONVERSATION, tools=(OWN,), prompt_cache="1h")
+    assert {mark.get("ttl", "5m") for mark in marks(body["messages"])} == {"5m"}
+    last = Message.user([Text("c", HOUR, "anthropic")])
+    body = sent(*CONVERSATION[:3], last, tools=(Tool.of("g", "", {"type": "object"}),), prompt_cache="auto")
+    assert {mark.get("ttl") for mark in marks(body)} == {"1h"}
+
+
+def test_a_prompt_cache_marks_nothing_that_the_api_refuses():
+    """Of a call that code made neither the call nor its result."""
+    call = {"type": "tool_use", "id": "t1", "name": "f", "input": {}, "caller": {"type": "code_execution_20250825", "tool_id": "s"}}
+    turns = (
+        Message.user("a"),
+        Message.assistant([Opaque.of("anthropic", call)]),
+        Message(role="tool", content="r", tool_call_id="t1"),
+    )
+    body = sent(*turns, prompt_cache="auto")
+    assert [len(marks(turn)) for turn in body["messages"]] == [1, 0, 0]
+
+
 def test_a_tools_own_words_are_sent_whatever_its_spelling():
     """`cache_control` and the like on a function in OpenAI's spelling is Anthropic's all the same."""
     spelled = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}, "cache_control": {"type": "ephemeral"}}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from surefoot.adapter.vendor_fields import merged, placed, unfolded
-from surefoot.adapter.words import AS_USUAL, CUSTOMARY
+from surefoot.adapter.words import AS_USUAL, CUSTOMARY, lifetime_of
 from surefoot.errors import BadRequest
 from surefoot.facts import protocol_of, vendors_words
 from surefoot.models.requests import CALL_OPTIONS, COUNTS, EMBED_OPTIONS, FRACTIONS, extra_text, is_empty, number
@@ -14,7 +14,7 @@ from surefoot.types import ChatRequest, Message
 
 REQUEST_FIELDS = frozenset(ChatRequest.__struct_fields__) - {"messages"}
 NUMBERS = REQUEST_FIELDS & (COUNTS | FRACTIONS)
-NOT_NONE = frozenset({"model", "tool_choice", "reasoning_effort"})  # "" is their word for the provider's default
+NOT_NONE = frozenset({"model", "tool_choice", "reasoning_effort", "prompt_cache"})  # "" is their word for the provider's default
 
 
 def request_of(
@@ -93,6 +93,8 @@ def _spell(fields: dict[str, Any]) -> None:
     if "stop" in fields:
         stop = fields["stop"]
         fields["stop"] = () if stop is None else (stop,) if isinstance(stop, str) else tuple(stop)
+    if isinstance(fields.get("prompt_cache"), Mapping):
+        fields["prompt_cache"] = lifetime_of(fields["prompt_cache"])
     for name in fields.keys() & NUMBERS:
         fields[name] = number(name, fields[name])
 

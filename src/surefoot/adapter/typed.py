@@ -128,6 +128,7 @@ class ChatWords(PolicyWords, TargetWords, VendorWords, total=False):
     seed: int | None
     reasoning_effort: str | None
     effort: str | None
+    prompt_cache: Literal["", "auto", "5m", "1h"] | None
 
 
 class EmbedWords(PolicyWords, TargetWords, total=False):

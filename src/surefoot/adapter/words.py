@@ -31,6 +31,7 @@ CUSTOMARY = {  # the frameworks' words for ours, at construction and per call
     "model_kwargs": "extra",
     "additional_kwargs": "extra",
     "extra_body": "extra",
+    "cache_control": "prompt_cache",
 }
 OF_THE_TARGET = {  # at construction alone
     "api_base": "base_url",
@@ -96,6 +97,11 @@ def _disabled(names: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
+def lifetime_of(control: Any) -> str:
+    """`cache_control={"type": "ephemeral", "ttl": "1h"}`, which Anthropic's caching middleware says of a call, as `prompt_cache`."""
+    return control.get("ttl", "auto") if isinstance(control, Mapping) else control or ""
+
+
 OPTION_VALUES: dict[str, Callable[[Any], Any]] = {
     "use_responses_api": lambda wanted: "responses" if wanted else "chat",
     "disabled_params": _disabled,
@@ -155,6 +161,8 @@ def _spelt(word: str, value: Any) -> Any:
         return value + 1
     if word == "fallbacks":
         return tuple(map(_target, value or ()))
+    if word == "cache_control":
+        return lifetime_of(value)
     if word in {"stop", "stop_sequences"} and isinstance(value, str):
         return [value]
     if word in {"options", *OF_THE_TARGET, "headers"} and isinstance(value, tuple | list):

@@ -38,6 +38,8 @@ def canonical(request: ChatRequest | EmbedRequest) -> bytes:
             changes["schema"] = msgspec.structs.replace(request.schema, schema=canonical_json(request.schema.schema))
         if request.extra:
             changes["extra"] = canonical_json(request.extra)
+        if request.prompt_cache:
+            changes["prompt_cache"] = ""  # what the vendor keeps of the prompt, which no answer shows
         if changes:
             request = msgspec.structs.replace(request, **changes)
         return b"c" + VERSION + _encoder.encode(request)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 from surefoot import runtime
 from surefoot.errors import BadRequest, BatchFailed, Misconfigured, SurefootError
@@ -48,6 +48,7 @@ class ChatOptions(TypedDict, total=False):
     tool_choice: str
     parallel_tool_calls: bool | None
     schema: Schema | Mapping[str, Any] | None
+    prompt_cache: Literal["", "auto", "5m", "1h"] | None
     model: str
     extra: Mapping[str, Any] | str
     deadline_s: float | None

@@ -24,6 +24,7 @@ CALL_OPTIONS = frozenset({"deadline_s", "tenant", "priority", "tags"})
 CHAT_OPTIONS = frozenset(ChatRequest.__struct_fields__) - {"messages"}
 EMBED_OPTIONS = frozenset(EmbedRequest.__struct_fields__) - {"texts", "role"}
 FRACTIONS = frozenset({"temperature", "top_p"})
+LIFETIMES = ("auto", "5m", "1h")  # in a vendor's prompt cache
 COUNTS = frozenset({"max_tokens", "seed", "dimensions"})
 
 _numbers = itertools.count(1)
@@ -186,7 +187,7 @@ def _option(name: str, value: Any) -> Any:
         return convert(value)
     if name in FRACTIONS or name in COUNTS:
         return number(name, value)
-    return "" if value is None and name in {"model", "tool_choice", "reasoning_effort"} else value
+    return "" if value is None and name in {"model", "tool_choice", "reasoning_effort", "prompt_cache"} else value
 
 
 def schema_of(value: Any) -> Schema | None:
@@ -255,6 +256,8 @@ def _check(request: ChatRequest) -> None:
         raise BadRequest("no messages: nothing was sent; pass text or at least one Message")
     if not request.model.isprintable():
         raise BadRequest(f"model = {request.model!r} is no name of a model; nothing was sent")
+    if request.prompt_cache and request.prompt_cache not in LIFETIMES:
+        raise BadRequest(f"prompt_cache = {request.prompt_cache!r} must be 'auto', '5m' or '1h', or '' for none; nothing was sent")
     if request.max_tokens is not None and request.max_tokens < 1:
         raise BadRequest(f"max_tokens = {request.max_tokens}: it counts from 1")
 

@@ -110,16 +110,18 @@ class Quotes:
                 lost_usd=likely_usd,
                 estimated_tokens=estimated,
             )
-        written = 0
+        written = tokens if request.prompt_cache else 0  # writing to a vendor's cache costs extra
         for message in request.messages:
             if message.cache:
-                written = tokens  # writing to a vendor's cache costs extra
+                written = tokens
+        kept = tokens if request.prompt_cache == "1h" else 0
         answers = answers_asked(request)
         asked, usual = tokens_asked(request), self._habits.output_tokens(model)
         limit = self._limit(request, model) if asked is None else min(asked, self._output_limit(model) or asked)
         likely = min(limit, DEFAULT_OUTPUT_TOKENS if usual is None else usual)
-        input_usd = self._cost(Usage(input_tokens=tokens, cache_write_tokens=written), model)
-        worst_usd = self._cost(Usage(input_tokens=tokens, cache_write_tokens=written, output_tokens=limit * answers), model)
+        input_usd = self._cost(Usage(input_tokens=tokens, cache_write_tokens=written, cache_write_1h_tokens=kept), model)
+        worst = Usage(input_tokens=tokens, cache_write_tokens=written, cache_write_1h_tokens=kept, output_tokens=limit * answers)
+        worst_usd = self._cost(worst, model)
         token_usd = (worst_usd - input_usd) / limit if limit else 0.0  # each token of an answer costs the same
 
         def usd(output: int) -> float:

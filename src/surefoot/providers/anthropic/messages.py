@@ -11,11 +11,10 @@ from msgspec import Raw
 from surefoot.errors import Unsupported
 from surefoot.providers._foreign import SIGNATURE, long_id, own, own_fields, tell_thoughts, with_ids
 from surefoot.providers._parameters import note
+from surefoot.providers.anthropic.caching import EPHEMERAL, MARKS, WORD
 from surefoot.providers.http.body import Fields, base64_text, fields, image_type
 from surefoot.types import ChatRequest, File, Image, Message, Opaque, Part, Reasoning, Text, ToolCall, clean, is_for
 
-MARKS = 4  # cache breakpoints of one request; the API refuses more
-EPHEMERAL = {"type": "ephemeral"}
 FOREIGN_SEALS = ("google:",)  # how other providers of ours mark a thought's seal; theirs would be refused as a corrupt one
 IDS = re.compile(r"[a-zA-Z0-9_-]+")  # what the API takes as a call's id
 
@@ -39,7 +38,7 @@ def conversation(body: Fields, request: ChatRequest, *, host: str, target: str, 
         blocks = writer.blocks(message)
         if not blocks:
             continue
-        if message.cache and "cache_control" not in blocks[-1]:
+        if message.cache and WORD not in blocks[-1]:
             marked.append(blocks[-1])
         role = "assistant" if message.role == "assistant" else "user"
         if message.role == "system":
@@ -48,8 +47,9 @@ def conversation(body: Fields, request: ChatRequest, *, host: str, target: str, 
             turns[-1]["content"] += blocks
         else:
             turns.append({"role": role, "content": blocks})
-    for block in marked[-max(0, MARKS - writer.marks) :] if writer.marks < MARKS else ():
-        block["cache_control"] = EPHEMERAL
+    free = MARKS - writer.marks - sum(f'"{WORD}"' in tool.raw for tool in request.tools)
+    for block in marked[-free:] if free > 0 else ():
+        block[WORD] = EPHEMERAL
     if system and not turns:  # the API wants something said to it
         turns.append({"role": "user", "content": system})
     elif system:
@@ -135,7 +135,7 @@ class _BlockWriter:
             block = _document(part, self._target)
         if not isinstance(part, Opaque) and part.extra:
             block |= own_fields(part, "anthropic", self._host, self._left_out)
-        self.marks += "cache_control" in block
+        self.marks += WORD in block
         return [block]
 
     def _thoughts(self, part: Reasoning) -> list[Fields]:

@@ -16,6 +16,7 @@ from msgspec import Raw, Struct
 from surefoot.core.tool_dicts import ANTHROPIC_WORDS
 from surefoot.errors import Unsupported
 from surefoot.providers._parameters import bounded_tokens, nearest_effort, note
+from surefoot.providers.anthropic.caching import mark_stable
 from surefoot.providers.anthropic.facts import SAMPLING, AnthropicModelFacts, model_of
 from surefoot.providers.anthropic.messages import conversation
 from surefoot.providers.http.body import Fields, encoded, fields, own_tool, raw
@@ -71,6 +72,8 @@ def chat_body(
         _tools(body, request, dialect.target, row, left_out)
     _thinking(body, request, row, dialect, left_out)
     _sampling(body, request, row, dialect, left_out)
+    if request.prompt_cache:
+        mark_stable(body, request.prompt_cache, request.extra)
     if stream:
         body["stream"] = True
         if row.thinks and row.hides and not _is_forced(body):

@@ -13,6 +13,7 @@ from surefoot.testing.wire._model._draft import Rejection
 from surefoot.testing.wire._model._schema import Json
 
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+MARKS = 4
 MIN_THINKING = 1024  # tokens; the API's own floor for budget_tokens
 _ENCODE = msgspec.json.Encoder(order="sorted").encode
 
@@ -180,6 +181,23 @@ def _check(body: MessagesBody, ask: Ask) -> None:
         if tool.type in (None, "custom") and (tool.input_schema or {}).get("type") != "object":
             raise Rejection(400, "bad_request", f"tools.{number}.custom.input_schema.type: Field required")
     _check_order(body.messages)
+    _check_marks(body)
+
+
+def _check_marks(body: MessagesBody) -> None:
+    """At most four cache breakpoints, none on thoughts, and none of an hour after one of five minutes."""
+    blocks = [block for message in body.messages for block in message.blocks]
+    inner = [each for block in blocks for each in (block, *(block.content if isinstance(block.content, list) else ()))]
+    system = body.system if isinstance(body.system, list) else []
+    marks = [part.cache_control for part in (*(body.tools or ()), *system, *inner) if part.cache_control]
+    marks += [body.cache_control] if body.cache_control else []
+    if len(marks) > MARKS:
+        raise Rejection(400, "bad_request", f"A maximum of {MARKS} blocks with cache_control may be provided. Found {len(marks)}.")
+    if any(block.cache_control for block in inner if block.type in ("thinking", "redacted_thinking")):
+        raise Rejection(400, "bad_request", "cache_control cannot be set on thinking blocks")
+    lives = [mark.get("ttl", "5m") for mark in marks]
+    if lives != sorted(lives):
+        raise Rejection(400, "bad_request", "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block")
 
 
 def _check_order(messages: list[AnthropicMessage]) -> None:
