@@ -103,5 +103,8 @@ _json = msgspec.json.Encoder(enc_hook=plain)
 
 
 def json_text(value: Any) -> str:
-    """`value` as JSON text, keys in the given order. Raises TypeError for values that JSON does not have."""
-    return _json.encode(value).decode()
+    """`value` as JSON text, keys in the given order; U+FFFD for bytes of a `msgspec.Raw` in it that are no UTF-8.
+
+    Raises TypeError for values that JSON does not have.
+    """
+    return _json.encode(value).decode("utf-8", "replace")

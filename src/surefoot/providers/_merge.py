@@ -47,4 +47,8 @@ def _goes_on(one: dict[str, Any], item: dict[str, Any], index: Any, *, is_last: 
         return False
     if index is not None:
         return bool(one.get("index") == index)
-    return is_last and one.get("id") in {None, item.get("id")} and any(isinstance(item.get(key), str) for key in ("text", "summary"))
+    return (
+        is_last
+        and (one.get("id") is None or one.get("id") == item.get("id"))
+        and any(isinstance(item.get(key), str) for key in ("text", "summary"))
+    )

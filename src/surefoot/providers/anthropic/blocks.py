@@ -71,7 +71,7 @@ class AnswerContent(Struct):
 
 
 KNOWN = frozenset(AnswerBlock.__struct_fields__)
-TYPES = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
+TYPES = ("text", "thinking", "redacted_thinking", "tool_use")
 
 _block = msgspec.json.Decoder(AnswerBlock)
 _fields = msgspec.json.Decoder(dict[str, Raw])
@@ -86,6 +86,8 @@ def block_of(raw: Raw) -> tuple[AnswerBlock, dict[str, Raw]]:
         return _block.decode(raw), {}
     except (ValueError, RecursionError):
         value = lenient.value_of(raw)
+    if value is None and bytes(raw).strip() != b"null":
+        raise ValueError("a block that is no JSON, or of too many levels")
     if not isinstance(value, dict):
         return AnswerBlock(type="text", text=lenient.text_of(value)), {}
     kind = value.get("type")

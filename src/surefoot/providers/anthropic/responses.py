@@ -14,7 +14,7 @@ from surefoot.providers.anthropic.blocks import AnswerContent, content_of, plain
 from surefoot.providers.http import finish as _finish
 from surefoot.providers.http.answers.counts import count
 from surefoot.providers.http.faults import malformed
-from surefoot.providers.http.reading import decoded, failed, is_error_instead, new_call_id, unreadable
+from surefoot.providers.http.reading import apart, decoded, failed, is_error_instead, new_call_id, unreadable
 from surefoot.providers.http.redact import snippet
 from surefoot.types import ChatReply, ChatRequest, FinishReason, Opaque, ToolCall, Usage
 
@@ -97,7 +97,7 @@ def chat_reply(body: bytes, content_type: str, asked: AnthropicContext) -> ChatR
         check_not_empty(finish, answer.stop_reason, answer.stop_details, asked, usage=usage_of(answer.usage), model=answer.model or "")
     return ChatReply(
         text=text,
-        tool_calls=_calls(content, asked.vendor, is_cut=is_cut) if content.calls else (),
+        tool_calls=apart(_calls(content, asked.vendor, is_cut=is_cut)) if content.calls else (),
         reasoning="".join([said for _, said, _ in content.thoughts]),
         signature=sealed(content.thoughts) if content.thoughts else "",
         finish_reason=finish,

@@ -15,7 +15,7 @@ from surefoot.providers.http.answers import lenient
 from surefoot.providers.http.answers.counts import larger
 from surefoot.providers.http.answers.lenient import Halves, raw_text
 from surefoot.providers.http.faults import malformed
-from surefoot.providers.http.reading import decoded, failed, is_error_instead, read_event
+from surefoot.providers.http.reading import decoded, failed, is_error_instead, own_id, read_event
 from surefoot.providers.http.redact import snippet
 from surefoot.providers.http.sse import is_end_mark
 from surefoot.types import AnswerEnd, Delta, Opaque, ToolCallDelta
@@ -86,7 +86,7 @@ class AnthropicChatReader:
     """Reads the events of one streamed answer. Holds the last delta back until the end mark is in."""
 
     __slots__ = (
-        "_asked", "_blocks", "_calls", "_content", "_details", "_halves", "_head", "_id", "_model", "_stop", "_tail", "_usage",
+        "_asked", "_blocks", "_calls", "_content", "_details", "_halves", "_head", "_id", "_ids", "_model", "_stop", "_tail", "_usage",
         "done", "finished",
     )  # fmt: skip
 
@@ -100,6 +100,7 @@ class AnthropicChatReader:
         self._head = Raw()
         self._tail = b""
         self._id = ""
+        self._ids: set[str] = set()
         self._model = ""
         self._stop: str | None = None
         self._usage: dict[str, Any] = {}
@@ -167,6 +168,9 @@ class AnthropicChatReader:
 
     def _start(self, index: int, raw: Raw, out: list[Delta]) -> None:
         block = decoded(_begun, bytes(raw), "", target=self._asked.target, request_id=self._asked.request_id)
+        known = self._blocks.get(index)
+        if known is not None and bytes(known.begun) == bytes(raw) and (block.id or block.type != "tool_use"):
+            return  # said twice: what has come of it stays
         begun = self._blocks[index] = _Open(block.type, raw)
         if block.type == "text":
             if block.text:
@@ -180,7 +184,7 @@ class AnthropicChatReader:
                 return
             begun.number, self._calls = self._calls, self._calls + 1
             begun.pieces += [arguments] if arguments else []
-            piece = ToolCallDelta(index=begun.number, id=block.id or "", name=block.name or "", arguments=arguments)
+            piece = ToolCallDelta(index=begun.number, id=own_id(block.id, self._ids), name=block.name or "", arguments=arguments)
             out.append(Delta(tool_calls=(piece,)))
         elif block.type in {"thinking", "redacted_thinking"}:
             begun.pieces += [block.thinking] if block.thinking else []
@@ -288,7 +292,8 @@ def _whole(block: _Open) -> dict[str, Any]:
     elif text:
         found["input"] = _arguments(text)
     if block.citations:
-        found["citations"] = [*(found.get("citations") or ()), *block.citations]
+        before = found.get("citations")
+        found["citations"] = [*(before if isinstance(before, list) else ()), *block.citations]
     return merged(found, block.others) if block.others else found
 
 

@@ -72,7 +72,7 @@ def _other(value: dict[str, Any], unknown: dict[str, Any], raw: Raw) -> Part:
     inline = value.get("inlineData")
     data = inline.get("data") if isinstance(inline, dict) else None
     if isinstance(inline, dict) and isinstance(data, str) and not value.get("thought"):
-        media_type = str(inline.get("mimeType") or "")
+        media_type = _string(inline, "mimeType")
         own = {name: one for name, one in value.items() if name != "inlineData"}
         extra = json_text(own) if own else ""
         try:
@@ -190,8 +190,7 @@ def logprobs_of(candidate: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
 
 
 def _number(one: dict[str, Any]) -> float:
-    value = one.get("logProbability")
-    return float(value) if isinstance(value, int | float) else 0.0
+    return lenient.float_of(one.get("logProbability"))
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:

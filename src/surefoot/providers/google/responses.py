@@ -37,6 +37,7 @@ from surefoot.providers.http.reading import (
     failed,
     is_error_instead,
     new_call_id,
+    own_id,
     read_event,
     stacked,
     unreadable_event,
@@ -143,7 +144,7 @@ class GoogleChatReader:
     """Reads the chunks of one streamed answer, or the one chunk of a whole one. Holds the last delta back until usage is in."""
 
     __slots__ = (
-        "_asked", "_calls", "_content", "_finish", "_first", "_halves", "_id", "_last", "_model", "_others", "_parts", "_refusal",
+        "_asked", "_calls", "_content", "_finish", "_first", "_halves", "_id", "_ids", "_last", "_model", "_others", "_parts", "_refusal",
         "_signature", "_texts", "_usage", "done", "finished",
     )  # fmt: skip
 
@@ -155,6 +156,7 @@ class GoogleChatReader:
         self._first = self._last = b""
         self._halves: Halves = {}
         self._id = asked.request_id
+        self._ids: set[str] = set()  # of the calls
         self._model = ""
         self._others: dict[str, Any] = {}  # the candidate's other fields
         self._parts = PartsSoFar()
@@ -252,7 +254,7 @@ class GoogleChatReader:
         arguments = raw_text(function.args)
         piece = ToolCallDelta(
             index=len(self._calls),
-            id=function.id or new_call_id(),
+            id=own_id(function.id, self._ids),
             name=function.name or "",
             arguments="{}" if arguments in {"", "null"} else arguments,
             signature=signature and SEAL + signature,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from surefoot.errors import MalformedReply, SurefootError
 from surefoot.providers.http import finish as _finish
@@ -16,7 +17,7 @@ from surefoot.providers.http.answers.lenient import Halves
 from surefoot.providers.http.answers.told import says_something, told_instead
 from surefoot.providers.http.faults import malformed
 from surefoot.providers.http.redact import shown, snippet
-from surefoot.types import ChatRequest, FinishReason, Usage
+from surefoot.types import ChatRequest, FinishReason, ToolCall, Usage
 
 if TYPE_CHECKING:
     from surefoot.types import Matrix
@@ -49,6 +50,21 @@ class ReadingContext(Struct, frozen=True):
 def new_call_id() -> str:
     """An id for a tool call whose server gave none: results are matched to calls by it."""
     return f"call_{secrets.token_hex(8)}"
+
+
+def own_id(given: str | None, seen: set[str]) -> str:
+    """A call's id, or one made up where the server gave none, or one that a call before it has; it is then among those `seen`."""
+    found = given if given and given not in seen else new_call_id()
+    seen.add(found)
+    return found
+
+
+def apart(calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
+    """Calls under ids of their own: a server that numbers nothing gives all of them one, and results could not be told apart."""
+    if len({call.id for call in calls}) == len(calls):
+        return calls
+    seen: set[str] = set()
+    return tuple(replace(call, id=own_id(call.id, seen)) for call in calls)
 
 
 def check_not_empty(finish: FinishReason, why: str, asked: ReadingContext, *, usage: Usage | None = None, model: str = "") -> None:

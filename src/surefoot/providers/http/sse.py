@@ -336,7 +336,7 @@ class EventSource:
             if not block or reader.done:
                 self._over = True
                 reader.end(self._ready)
-        except OverflowError as error:
+        except (OverflowError, RecursionError) as error:
             self._failure = malformed(self._boundary.target, str(error))
         except SurefootError as error:
             self._failure = error.with_traceback(None)  # its frames hold the block as it came, and a hostile server repeats the key

@@ -20,7 +20,7 @@ from surefoot.providers.openai.shapes import NO_RAW, AnswerChoice, ChatAnswer, S
 from surefoot.text import json_text
 from surefoot.types import AnswerEnd, CitedSource, File, Image, Opaque, Part, Reasoning, Text, TokenLogprob
 
-TEXTS = frozenset({"text", "output_text", None})  # types of parts that are the answer's text
+TEXTS = ("text", "output_text", None)  # types of parts that are the answer's text
 THOUGHTS = ("reasoning_content", "reasoning")
 
 
@@ -36,7 +36,7 @@ def text_of(said: Said) -> str:
     """The text, joined of its parts where there are several; of a spoken answer what was said."""
     content = said.content
     if isinstance(content, list):
-        return "".join(str(block.get("text") or "") for block in map(block_of, content) if block.get("type") == "text")
+        return "".join(block["text"] for block in map(block_of, content) if block.get("type") == "text")
     return content or (_text(_object(said.audio), "transcript") if said.audio else "")
 
 
@@ -123,7 +123,7 @@ def _part(block: dict[str, Any], vendor: str) -> Part:
     kind = block.get("type")
     if kind == "text":
         others = {name: value for name, value in block.items() if name not in {"type", "text"} and value}
-        return Text(str(block.get("text") or ""), extra=_json(others), vendor=vendor if others else "")
+        return Text(block["text"], extra=_json(others), vendor=vendor if others else "")
     if kind == "image_url" and (picture := _picture(block, vendor)) is not None:
         return picture
     return Opaque(vendor=vendor, kind=str(kind or "block"), data=json_text(block))
@@ -187,8 +187,8 @@ def logprobs_of(logprobs: Raw) -> tuple[TokenLogprob, ...]:
     return tuple(
         TokenLogprob(
             token=_text(one, "token"),
-            logprob=_number(one.get("logprob")),
-            top=tuple((_text(other, "token"), _number(other.get("logprob"))) for other in _dicts(one.get("top_logprobs"))),
+            logprob=lenient.float_of(one.get("logprob")),
+            top=tuple((_text(other, "token"), lenient.float_of(other.get("logprob"))) for other in _dicts(one.get("top_logprobs"))),
         )
         for one in _dicts(_object(logprobs).get("content"))
     )
@@ -212,9 +212,5 @@ def _text(where: Any, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
-
-
 def _json(fields: dict[str, Any]) -> str:
-    return msgspec.json.encode(fields).decode() if fields else ""
+    return lenient.raw_text(Raw(msgspec.json.encode(fields))) if fields else ""

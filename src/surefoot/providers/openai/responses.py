@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw, Struct
-from msgspec.structs import replace
 
 from surefoot.core._tool_calls import checked_tool_call, is_runnable
 from surefoot.errors import SurefootError
@@ -19,7 +18,16 @@ from surefoot.providers.http import finish as _finish
 from surefoot.providers.http.answers.counts import count
 from surefoot.providers.http.answers.vectors import DIMENSIONS, WIDE, is_float64, places_of
 from surefoot.providers.http.faults import malformed
-from surefoot.providers.http.reading import ReadingContext, check_not_empty, failed, is_error_instead, new_call_id, stacked, unreadable
+from surefoot.providers.http.reading import (
+    ReadingContext,
+    apart,
+    check_not_empty,
+    failed,
+    is_error_instead,
+    new_call_id,
+    stacked,
+    unreadable,
+)
 from surefoot.providers.http.reading import decoded as decoded_as
 from surefoot.providers.http.redact import snippet
 from surefoot.providers.openai.calls import arguments_of, calls_of
@@ -99,9 +107,7 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
     whole = calls_of(said)
     finish = finish_of(choice.finish_reason, asked, refused=bool(said.refusal), calls=bool(whole))
     cut = not is_runnable(finish)
-    calls = tuple(_tool_call(call, extra_of(unknown, number), asked.vendor, is_cut=cut) for number, call in enumerate(whole))
-    if len({call.id for call in calls}) < len(calls):
-        calls = apart(calls)
+    calls = apart(tuple(_tool_call(call, extra_of(unknown, number), asked.vendor, is_cut=cut) for number, call in enumerate(whole)))
     more = end_of(answer, choice, said, unknown, vendor=asked.vendor) if is_unusual(answer, choice, said, unknown) else PLAIN_END
     if not text and not calls and not any(isinstance(part, Image | File) for part in more.content):
         check_not_empty(finish, said.refusal or "", asked, usage=usage_of(answer.usage), model=answer.model or "")
@@ -120,16 +126,6 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
         citations=more.citations,
         logprobs=more.logprobs,
     )
-
-
-def apart(calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
-    """Calls under ids of their own: a server that numbers nothing gives all of them one, and results could not be told apart."""
-    seen: set[str] = set()
-    found = []
-    for call in calls:
-        found.append(replace(call, id=new_call_id()) if call.id in seen else call)
-        seen.add(call.id)
-    return tuple(found)
 
 
 def _tool_call(call: OpenAICall, extra: str, vendor: str, *, is_cut: bool) -> ToolCall:

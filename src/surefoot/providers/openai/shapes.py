@@ -175,7 +175,7 @@ def _unknown(value: Any) -> Unknown | None:
     """The same of an answer that was read leniently."""
     choices = value.get("choices") if isinstance(value, dict) else None
     for choice in choices if isinstance(choices, list) else ():
-        if not isinstance(choice, dict) or choice.get("index") not in {0, None, "0"}:
+        if not isinstance(choice, dict) or choice.get("index") not in (0, None, "0"):
             continue
         said = next((one for where in ("message", "delta") if isinstance(one := choice.get(where), dict)), {})
         calls = said.get("tool_calls")

@@ -17,6 +17,7 @@ from surefoot.providers.openai.calls import CallPieces, CallSoFar, calls_of
 from surefoot.providers.openai.parts import THOUGHTS, block_of, content_of, end_of, text_of, thoughts_of
 from surefoot.providers.openai.responses import finish_of, usage_of
 from surefoot.providers.openai.shapes import ANSWER, NO_RAW, AnswerChoice, ChatAnswer, Said, Unknown, decoded, is_plain, is_said, is_text
+from surefoot.text import json_text
 from surefoot.types import AnswerEnd, Delta, File, Image, ToolCallDelta
 
 KEPT = 8  # events whose fields beside the choices go into `raw`: the first, those without a choice, the last
@@ -191,7 +192,7 @@ class OpenAIChatReader:
     def _rest(self, number: int, call: CallSoFar) -> ToolCallDelta:
         """What is known of a call at the end alone: the server's own fields, and an id where it gave none."""
         given, call.id = call.id, call.id or new_call_id()
-        extra = msgspec.json.encode(call.extra).decode() if call.extra else ""
+        extra = json_text(call.extra) if call.extra else ""
         return ToolCallDelta(index=number, id="" if given else call.id, extra=extra, vendor=self._asked.vendor if extra else "")
 
     def _end(self) -> AnswerEnd:

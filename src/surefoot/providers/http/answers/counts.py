@@ -37,7 +37,7 @@ def number_of(value: Any) -> float:
             return 0
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0
-    return value if isfinite(value) else 0
+    return value if isinstance(value, int) or isfinite(value) else 0
 
 
 def larger(old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Any] | None:

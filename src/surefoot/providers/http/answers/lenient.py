@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from math import isfinite
@@ -21,7 +22,8 @@ from surefoot.text import clean
 
 MAX_NODES = 4_000_000  # values of a document read leniently: as Python objects some 300 MB at most
 MAX_HALVES = 64  # of emojis, waiting for the other half; a stream has one or two
-MAX_DIGITS = 400  # of one number: no count or float is longer, and Python takes squares to read them
+MAX_DEPTH = 200  # of objects and lists in one another; vendors go to ten, and what reads them by recursion ends at some 400
+MAX_DIGITS = 300  # of one number: no count is longer, every float can hold it, and Python takes squares to read them
 TEXT_FIELDS = ("text", "content", "value", "message", "summary", "thinking")  # where servers put the text of what should have been text
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -57,11 +59,13 @@ def fitted(value: Any, kind: Any) -> Any:
 
 
 def value_of(raw: msgspec.Raw) -> Any:
-    """JSON that was kept as it was sent, decoded; None for what is none."""
+    """JSON that was kept as it was sent, decoded; None for what is none, or goes deeper than MAX_DEPTH."""
     try:
-        return msgspec.json.decode(raw)
+        value = msgspec.json.decode(raw)
     except (ValueError, RecursionError):
         pass
+    else:
+        return None if _is_deep(value, bytes(raw)) else value
     try:
         return cleaned(bytes(raw))
     except (ValueError, RecursionError):
@@ -69,11 +73,30 @@ def value_of(raw: msgspec.Raw) -> Any:
 
 
 def document(data: bytes) -> Any:
-    """`data` as Python has it. Raises ValueError where it is no JSON or has more than MAX_NODES values."""
+    """`data` as Python has it. Raises ValueError where it is no JSON, has more than MAX_NODES values or goes deeper than MAX_DEPTH."""
     value, end = _decoder.raw_decode(text := text_of_json(data))
     if text[end:].strip():
         raise Unfit("more than one JSON document")
+    if _is_deep(value, data):
+        raise Unfit(f"JSON of more than {MAX_DEPTH} levels")
     return value
+
+
+def _is_deep(value: Any, data: bytes) -> bool:
+    """Whether `value`, which was `data`, goes deeper than MAX_DEPTH."""
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return False
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            one
+            for holder in level
+            for one in (holder.values() if type(holder) is dict else holder if type(holder) is list else ())
+            if type(one) is dict or type(one) is list
+        ]
+        if not level:
+            return False
+    return True
 
 
 def documents(data: bytes) -> list[bytes]:
@@ -120,7 +143,16 @@ def raw_text(raw: msgspec.Raw) -> str:
 
 
 def text_of(value: Any) -> str:
-    """The text of a text, a number, a part (`{"text": ...}`) or a list of them; "" where there is none."""
+    """The text of a text, a number, a part (`{"text": ...}`) or a list of them; "" where there is none, or too deep."""
+    if isinstance(value, str):
+        return value
+    try:
+        return _text_within(value)
+    except RecursionError:
+        return ""
+
+
+def _text_within(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or value is None:
@@ -128,10 +160,21 @@ def text_of(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, list):
-        return "".join(map(text_of, value))
+        return "".join(map(_text_within, value))
     if isinstance(value, dict):
-        return next((found for name in TEXT_FIELDS if (found := text_of(value.get(name)))), "")
+        return next((found for name in TEXT_FIELDS if (found := _text_within(value.get(name)))), "")
     return ""
+
+
+def float_of(value: Any) -> float:
+    """A number as a float that JSON has; 0 for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0.0
+    try:
+        number = float(value)
+    except OverflowError:
+        return 0.0
+    return number if isfinite(number) else 0.0
 
 
 @lru_cache(maxsize=64)
@@ -251,9 +294,11 @@ def _text(value: Any, kind: inspect.StrType) -> str:
 def _number(value: Any, kind: inspect.IntType | inspect.FloatType) -> int | float:
     """A number, also one that came as text."""
     number = _number_of(value) if isinstance(value, str) else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not isfinite(number):
+    if isinstance(number, bool) or not isinstance(number, int | float) or not (isinstance(number, int) or isfinite(number)):
         raise Unfit
     if isinstance(kind, inspect.FloatType):
+        if abs(number) > sys.float_info.max:
+            raise Unfit
         return float(number)
     if number != int(number) or abs(number) >= 2**63:
         raise Unfit

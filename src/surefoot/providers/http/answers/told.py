@@ -89,7 +89,7 @@ def is_error(value: Any) -> bool:
         return says_something(inner)
     base = value.get("base_resp")
     if isinstance(base, dict):
-        return base.get("status_code") not in {None, 0, "0"}
+        return base.get("status_code") not in (None, 0, "0")
     if value.get("detail") or value.get("type") == "error" or value.get("object") == "error" or value.get("success") is False:
         return True
     message = any(isinstance(value.get(name), str) and value[name] for name in MESSAGES)

@@ -16,9 +16,10 @@ from msgspec import Raw, Struct
 from surefoot.core._tool_calls import checked_tool_call, is_runnable
 from surefoot.providers.http.answers import lenient
 from surefoot.providers.http.answers.counts import count
+from surefoot.providers.http.answers.lenient import text_of
 from surefoot.providers.http.body import sound_type
 from surefoot.providers.http.faults import malformed
-from surefoot.providers.http.reading import ReadingContext, check_not_empty, decoded, failed, new_call_id
+from surefoot.providers.http.reading import ReadingContext, apart, check_not_empty, decoded, failed, new_call_id
 from surefoot.providers.http.redact import snippet
 from surefoot.providers.openai.responses_api.requests import INPUT
 from surefoot.text import json_text
@@ -102,19 +103,19 @@ class Output:
         for part in parts_of(item.content):
             kind = part.get("type", "output_text")
             if kind == "refusal":
-                self.refusal += str(part.get("refusal") or "")
+                self.refusal += text_of(part.get("refusal"))
             elif kind == "output_audio":
                 self._sound(part)
-            elif kind in {"output_text", "text"}:
+            elif kind in ("output_text", "text"):
                 self._text(part, about)
 
     def _text(self, part: dict[str, Any], about: dict[str, Any]) -> None:
-        text = str(part.get("text") or "")
+        text = text_of(part.get("text"))
         annotations = part.get("annotations")
         annotations = annotations if isinstance(annotations, list) else []
         for one in annotations:
             self.citations += cited(one, len(self.text))
-        self.logprobs += [logprob_of(one) for one in part.get("logprobs") or () if isinstance(one, dict)]
+        self.logprobs += [logprob_of(one) for one in dicts(part.get("logprobs"))]
         self.is_unusual = self.is_unusual or bool(annotations)
         self.text += text
         extra = about | ({"annotations": annotations} if annotations else {})
@@ -122,7 +123,7 @@ class Output:
 
     def _sound(self, part: dict[str, Any]) -> None:
         self.is_unusual = True
-        self.text += str(part.get("transcript") or "")
+        self.text += text_of(part.get("transcript"))
         data = _bytes(part.get("data"))
         self.parts.append(File(data=data, media_type=sound_type(data), vendor=self.vendor))
 
@@ -149,7 +150,7 @@ class Output:
 
 def thoughts_of(item: Item) -> str:
     """The text of a reasoning item: its summary, or the thoughts themselves where the server shows them."""
-    texts = [str(part.get("text") or "") for part in parts_of(item.summary) or parts_of(item.content)]
+    texts = [text_of(part.get("text")) for part in parts_of(item.summary) or parts_of(item.content)]
     return BETWEEN.join(text for text in texts if text)
 
 
@@ -157,7 +158,12 @@ def parts_of(content: Any) -> list[dict[str, Any]]:
     """The parts of a message or of thoughts; some servers send the text itself."""
     if isinstance(content, str):
         return [{"text": content}]
-    return [part if isinstance(part, dict) else {"text": str(part)} for part in content] if isinstance(content, list) else []
+    return [part if isinstance(part, dict) else {"text": part} for part in content] if isinstance(content, list) else []
+
+
+def dicts(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list; none where there is no list."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _read(raw: Raw) -> Item:
@@ -191,17 +197,16 @@ def cited(annotation: Any, offset: int) -> list[CitedSource]:
         "end": end + offset if isinstance(end, int) else None,
     }
     if kind == "url_citation":
-        return [CitedSource(url=str(annotation.get("url") or ""), title=str(annotation.get("title") or ""), **about)]
-    if kind in {"file_citation", "container_file_citation", "file_path"}:
-        return [CitedSource(source=str(annotation.get("file_id") or ""), title=str(annotation.get("filename") or ""), **about)]
+        return [CitedSource(url=text_of(annotation.get("url")), title=text_of(annotation.get("title")), **about)]
+    if kind in ("file_citation", "container_file_citation", "file_path"):
+        return [CitedSource(source=text_of(annotation.get("file_id")), title=text_of(annotation.get("filename")), **about)]
     return []
 
 
 def logprob_of(one: dict[str, Any]) -> TokenLogprob:
     """How likely one token was."""
-    others = one.get("top_logprobs")
-    top = tuple((str(other.get("token") or ""), float(other.get("logprob") or 0)) for other in (others if isinstance(others, list) else ()))
-    return TokenLogprob(token=str(one.get("token") or ""), logprob=float(one.get("logprob") or 0), top=top)
+    top = tuple((text_of(other.get("token")), lenient.float_of(other.get("logprob"))) for other in dicts(one.get("top_logprobs")))
+    return TokenLogprob(token=text_of(one.get("token")), logprob=lenient.float_of(one.get("logprob")), top=top)
 
 
 def usage_of(usage: dict[str, Any] | None) -> Usage:
@@ -256,7 +261,7 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
         check_not_empty(finish, found.refusal, asked, usage=usage_of(answer.usage), model=answer.model or "")
     return ChatReply(
         text=found.text,
-        tool_calls=tuple(found.calls),
+        tool_calls=apart(tuple(found.calls)),
         reasoning=found.reasoning,
         finish_reason=finish,
         usage=usage_of(answer.usage),

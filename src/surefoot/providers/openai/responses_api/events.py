@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from surefoot.providers.http.answers.lenient import Halves
+from surefoot.providers.http.answers.lenient import Halves, text_of
 from surefoot.providers.http.faults import malformed
-from surefoot.providers.http.reading import ReadingContext, check_not_empty, failed, read_event
+from surefoot.providers.http.reading import ReadingContext, apart, check_not_empty, failed, own_id, read_event
 from surefoot.providers.http.sse import is_end_mark
 from surefoot.providers.openai.responses_api.answers import (
     BETWEEN,
@@ -53,11 +53,14 @@ _begun = msgspec.json.Decoder(_BegunItem)
 class ResponsesReader:
     """Reads the events of one streamed answer. The last delta waits for the event that ends it."""
 
-    __slots__ = ("_asked", "_calls", "_end", "_halves", "_items", "_model", "_output", "_refusal", "_seen", "_spoke", "done", "finished")
+    __slots__ = (
+        "_asked", "_calls", "_end", "_halves", "_ids", "_items", "_model", "_output", "_refusal", "_seen", "_spoke", "done", "finished",
+    )  # fmt: skip
 
     def __init__(self, asked: ReadingContext) -> None:
         self._asked = asked
         self._calls: dict[int, int] = {}  # the server's index of an item -> ours of the call
+        self._ids: set[str] = set()
         self._seen: dict[int, str] = {}  # arguments of each call so far
         self._items: dict[int, Raw] = {}  # whole items, for a server whose last event does not repeat them
         self._output = Output(asked.vendor)
@@ -90,7 +93,7 @@ class ResponsesReader:
             self._model = self._body(event.response).model or self._model
 
     def _thought(self, event: ResponseEvent, out: list[Delta]) -> None:
-        out.append(Delta(reasoning=str(event.delta or "")))
+        out.append(Delta(reasoning=text_of(event.delta)))
 
     def _paragraph(self, event: ResponseEvent, out: list[Delta]) -> None:
         if event.summary_index or self._output.reasoning:
@@ -98,33 +101,39 @@ class ResponsesReader:
 
     def _refuse(self, event: ResponseEvent, out: list[Delta]) -> None:
         del out
-        self._refusal += str(event.delta or "")
+        self._refusal += text_of(event.delta)
 
     def _text(self, event: ResponseEvent, out: list[Delta]) -> None:
-        if event.delta:
+        if text := text_of(event.delta):
             self._spoke = True
-            out.append(Delta(text=str(event.delta)))
+            out.append(Delta(text=text))
 
     def _begin(self, event: ResponseEvent, out: list[Delta]) -> None:
         """A call has begun: its name and id come first, so that it can be shown. Or thoughts, a search: a sign of life, and no more."""
         at = event.output_index or 0
-        item = _begun.decode(event.item or b"{}")
+        item = self._begun(event.item) if bytes(event.item) else _BegunItem()
         if item.type == "function_call" and at not in self._calls:
             out.append(Delta(tool_calls=(self._open(at, item.call_id or item.id or "", item.name or ""),)))
         elif item.type not in {"message", "function_call", None}:
             out.append(THINKS)
 
+    def _begun(self, raw: Raw) -> _BegunItem:
+        try:
+            return _begun.decode(raw)
+        except (ValueError, RecursionError):
+            return read_event(bytes(raw), _BegunItem, self._asked, self._halves)
+
     def _open(self, at: int, call_id: str, name: str) -> ToolCallDelta:
         number = self._calls[at] = len(self._calls)
         self._seen[at] = ""
         self._spoke = True
-        return ToolCallDelta(index=number, id=call_id, name=name, after=len(self._output.parts))
+        return ToolCallDelta(index=number, id=own_id(call_id, self._ids), name=name, after=len(self._output.parts))
 
     def _piece(self, event: ResponseEvent, out: list[Delta]) -> None:
         at = event.output_index or 0
-        if at in self._calls and event.delta:
-            self._seen[at] += str(event.delta)
-            out.append(Delta(tool_calls=(ToolCallDelta(index=self._calls[at], arguments=str(event.delta)),)))
+        if at in self._calls and (piece := text_of(event.delta)):
+            self._seen[at] += piece
+            out.append(Delta(tool_calls=(ToolCallDelta(index=self._calls[at], arguments=piece),)))
 
     def _whole(self, event: ResponseEvent, out: list[Delta]) -> None:
         """An item is whole: of a call what has not come in pieces, of what a server did on its own all of it."""
@@ -208,7 +217,7 @@ def _all_at_once(found: Output) -> list[Delta]:
         ToolCallDelta(
             index=at, id=call.id, name=call.name, arguments=call.arguments, extra=call.extra, vendor=call.vendor, after=call.after
         )
-        for at, call in enumerate(found.calls)
+        for at, call in enumerate(apart(tuple(found.calls)))
     )
     return [Delta(text=found.text, reasoning=found.reasoning, tool_calls=calls)]
 
