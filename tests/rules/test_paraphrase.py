@@ -25,6 +25,7 @@ SAME = [
     ("Banka şifresi nasıl sıfırlanır?", "Lütfen banka şifresi nasıl sıfırlanır, söyler misiniz?"),
     ("İpotek ne demek?", "ipotek ne anlama gelir?"),
     ("Fatura niçin gönderildi?", "fatura neden gönderildi?"),
+    ("Fatura neden gönderildi?", "Fatura neden gönderildi"),
     ("1990 yılında Bursa'da kaç kişi yaşıyordu?", "1990'da Bursa'da kaç insan yaşıyordu?"),
 ]
 
@@ -32,6 +33,7 @@ DIFFERENT = {
     "direction": ("How do I get from Oslo to Bergen?", "How do I get from Bergen to Oslo?"),
     "argument order": ("Does Alice report to Bob?", "Does Bob report to Alice?"),
     "active and passive": ("Did Rome defeat Carthage?", "Was Rome defeated by Carthage?"),
+    "asked and told": ("İstanbul'da yağmur yağıyor?", "İstanbul'da yağmur yağıyor."),
     "number": ("Can I return it within 14 days?", "Can I return it within 41 days?"),
     "number word": ("How long do I boil two eggs?", "How long do I boil ten eggs?"),
     "decimal point": ("How much is 1.5 litres?", "How much is 15 litres?"),
