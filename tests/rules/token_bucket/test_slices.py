@@ -96,6 +96,19 @@ def test_interactive_calls_of_all_processes_go_before_batch_calls_of_any():
     assert fleet.turn("job", want_low_r=50.0, head_r=1.0).r <= 5.0
 
 
+@pytest.mark.parametrize(("want", "other", "share"), [(40.0, 40.0, 1 / 2), (40.0, 80.0, 1 / 3), (40.0, 10.0, 4 / 5)])
+def test_what_is_too_little_for_all_is_divided_by_what_each_wants(want, other, share):
+    """Nobody has to know how many processes there are."""
+    fleet = Fleet(limit_t=6000)
+    fleet.turn("other", want_t=other, head_t=1.0)
+    fleet.state.members["other"].want_t = other
+    fleet.now += 0.2
+    fleet.turn("idle")
+    there = fleet.state.t
+    assert there < want
+    assert fleet.turn("one", want_t=want, head_t=1.0).t == pytest.approx(there * share)
+
+
 def test_a_large_request_is_not_starved_by_small_ones():
     """Denied for longer than its fair turn, it has what it needs kept for it."""
     fleet = Fleet(limit_t=60_000)
