@@ -56,7 +56,6 @@ TOGETHER = {  # modules whose promises stand in the tests of a neighbour
     "providers/http/direct.py": "providers/http/test_session.py",
     "providers/http/exchange.py": "providers/http/test_session.py",
     "providers/http/redact.py": "providers/http/test_faults.py",
-    "rules/token_bucket/leased.py": "shared/test_sharing.py",
     "rules/token_bucket/queue.py": "rules/token_bucket/test_fixed.py",
     "runtime/clock.py": "cache/test_envelope.py",
     "usage/accounts.py": "layers/guards/test_budget.py",

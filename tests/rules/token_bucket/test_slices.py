@@ -172,21 +172,34 @@ def test_a_limit_that_headers_name_to_one_holds_for_all():
     assert fleet.turn("c", limit_r=60.0).limit_r == 60.0
 
 
-def test_a_refusal_without_a_limit_makes_one_of_what_all_had_sent():
-    """Which grows slowly while calls wait, and shrinks with the next refusal."""
+@pytest.mark.parametrize("kind", ["r", "t"])
+def test_a_refusal_without_a_limit_makes_one_of_what_all_had_sent(kind):
+    """Of requests or of tokens; it grows slowly while calls wait, and the next refusal never raises it."""
     fleet = Fleet()
-    for _ in range(100):
-        fleet.now += 0.1
-        for name in "ab":
-            fleet.turn(name, sent_r=2.0)
-    learned = fleet.turn("a", refused_r=1).limit_r
+
+    def limit(name, **said):
+        return getattr(fleet.turn(name, **said), f"limit_{kind}")
+
+    def send(each):
+        for _ in range(100):
+            fleet.now += 0.1
+            for name in "ab":
+                fleet.turn(name, **{f"sent_{kind}": each})
+
+    send(2.0)
+    learned = limit("a", **{f"refused_{kind}": 1})
     assert learned == pytest.approx(0.9 * 40 * 60, rel=0.15)
-    assert fleet.turn("b", refused_r=1).limit_r == learned  # too soon to say anything new
-    before = learned
+    assert limit("b", **{f"refused_{kind}": 1}) == learned  # too soon to say anything new
     for _ in range(50):
         fleet.now += 0.5
-        fleet.turn("a", want_r=1000.0, head_r=1000.0)
-    assert before < fleet.turn("b").limit_r < 1.2 * before
+        fleet.turn("a", **{f"want_{kind}": 1000.0, f"head_{kind}": 1000.0})
+    grown = limit("b")
+    assert learned < grown < 1.2 * learned
+    send(20.0)
+    assert limit("a", **{f"refused_{kind}": 1}) == grown
+    fleet.now += 60
+    send(0.2)
+    assert limit("a", **{f"refused_{kind}": 1}) == pytest.approx(0.9 * 4 * 60, rel=0.15)
 
 
 def test_a_pause_that_one_was_told_holds_for_all():
