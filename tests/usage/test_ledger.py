@@ -400,6 +400,15 @@ def test_the_writers_thread_ends_when_there_is_nothing_to_write(ledger, monkeypa
     until(lambda: gc.collect() is not None and gone() is None)
 
 
+def test_closing_writes_what_the_thread_has_not_come_to(ledger, monkeypatch):
+    """When it returns the rows are in the file, whatever becomes of the thread."""
+    monkeypatch.setattr(ledger, "_start", lambda: None)
+    ledger(ended("acme", input_tokens=1))
+    ledger.close()
+    with closing(sqlite3.connect(ledger.path)) as database:
+        assert database.execute("SELECT count(*) FROM usage").fetchone() == (1,)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_forked_child_writes_no_row_of_its_parents(ledger, monkeypatch):
     """Else every worker of a server that preloads its application would book them once more."""
