@@ -19,6 +19,7 @@ from surefoot.errors import ContentRefused, Misconfigured
 from surefoot.jobs import claims
 from surefoot.jobs.ledger import JOBS
 from surefoot.jobs.records import ItemRow
+from surefoot.jobs.worker import JobWorker
 from surefoot.storage.sql import open_database
 from surefoot.testing import STALL, Scripted
 from surefoot.testing.wire import OpenAISim
@@ -131,6 +132,40 @@ def test_two_workers_share_a_job_and_no_item_is_asked_twice(store):
     assert queues[0].status(job).state == "done"
     for q in queues:
         q.close()
+
+
+def test_a_chunk_handed_out_twice_to_one_worker_is_asked_once(store):
+    """A resumed job's chunk is handed out once more, and the first message may still be on its way."""
+    provider = Scripted("ok", latency_s=0.05)
+    with jobs.open(store, models=ChatModel(provider)) as q:
+        job = q.submit("chat", [f"q{n}" for n in range(4)])
+
+        async def twice():
+            worker = JobWorker(q._database, q._models)
+            await asyncio.gather(worker._handed(job, 0), worker._handed(job, 0))
+            await worker._holder.close(0.0)
+
+        runtime.run(twice())
+        assert (provider.calls, q.status(job).state) == (4, "done")
+
+
+def test_who_stood_still_beyond_its_own_lease_asks_nothing_twice(store):
+    """A suspended machine wakes up with its lease run out and its calls still under way: taking the chunk again goes on with them."""
+    provider = Scripted("ok", latency_s=0.2)
+    with jobs.open(store, models=ChatModel(provider)) as q:
+        job = q.submit("chat", [f"q{n}" for n in range(4)])
+
+        async def suspended():
+            worker = JobWorker(q._database, q._models)
+            assert await worker._take()
+            await q._database.run(lambda sql: sql.change("UPDATE sf_chunk SET lease = 1.0"), JOBS)
+            assert await worker._take()
+            assert len(worker._holder) == 1
+            await worker._holder.wait(20)
+            await worker._holder.close(0.0)
+
+        runtime.run(suspended())
+        assert (provider.calls, q.status(job).state) == (4, "done")
 
 
 def test_a_cancelled_worker_gives_back_what_it_holds(store):

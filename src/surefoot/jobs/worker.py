@@ -49,7 +49,14 @@ class Holder:
         return len(self._tasks)
 
     def start(self, job: str, no: int) -> asyncio.Task[bool]:
-        """Do a chunk that was taken under our name, in a task of its own."""
+        """Do a chunk that was taken under our name, in a task of its own.
+
+        The same task where it is being done already: it was handed out twice (once more when its job was resumed), or our own lease of it
+        had run out while this machine stood still. No item is asked twice.
+        """
+        for task, chunk in self._tasks.items():
+            if chunk == (job, no):
+                return task
         task = asyncio.get_running_loop().create_task(do_chunk(self._database, self._runners, self.writer, self.name, job, no))
         self._tasks[task] = (job, no)
         task.add_done_callback(self._ended)
