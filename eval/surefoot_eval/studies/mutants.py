@@ -30,6 +30,7 @@ from msgspec import Struct
 
 from surefoot_eval.bench.crew import ROOT
 from surefoot_eval.studies.reach import ONLY, Reached, function_at, record, run
+from tests.test_house import TOGETHER
 
 FOLDERS = ("rules", "layers", "models", "usage")
 SOURCE = "src/surefoot"
@@ -211,6 +212,8 @@ def nearest(root: Path, file: str) -> list[list[str]]:
     tests = sorted((root / "tests").rglob("test_*.py"))
     imports = re.compile(rf"\b{re.escape(dotted)}\b|from {re.escape(dotted.rpartition('.')[0])} import .*\b{re.escape(module.stem)}\b")
     named = [one for one in tests if stem in one.stem and _is_near(one, root, module)]
+    together = root / "tests" / TOGETHER.get(module.as_posix(), "nowhere")
+    named += [together] if together.exists() and together not in named else []
     importing = [one for one in tests if one not in named and imports.search(one.read_text(encoding="utf-8"))]
     beside = [one for one in tests if one not in named + importing and _is_near(one, root, module)]
     return [[one.relative_to(root).as_posix() for one in some] for some in (named, importing, beside)]
