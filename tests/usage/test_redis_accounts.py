@@ -306,6 +306,18 @@ async def test_a_settlement_sent_twice_counts_once(spend_store):
     assert (await spend_store.reserve("all|", usd(8.5), limit_usd=10, force=False)).total_usd == 10.0
 
 
+async def test_who_waits_for_room_is_told_as_soon_as_a_call_is_booked(spend_store):
+    """It looks by itself four times a second; money of its own process need not be looked for."""
+    hold = await spend_store.reserve("a", usd(1), limit_usd=1, force=False)
+    assert await spend_store.reserve("a", usd(1), limit_usd=1, force=False) is BUSY
+    place = spend_store.waiters.join("a")
+    spend_store.settle(hold, 0.0)
+    async with asyncio.timeout(PATIENCE_S):
+        await place.turn(10 * PATIENCE_S)  # without looking by itself
+    place.leave()
+    assert isinstance(await spend_store.reserve("a", usd(1), limit_usd=1, force=False), Hold)
+
+
 async def test_a_reservation_sent_twice_counts_once(spend_store):
     """Its connection was cut after the server had run it: the second run finds it there."""
     numbers = ("an-id", *[nano(one) for one in (3.0, 2.0, 2.0, 2.0)], 0, 60_000, 0)
