@@ -29,14 +29,12 @@ from random import Random
 from msgspec import Struct
 
 from surefoot_eval.bench.crew import ROOT
-from surefoot_eval.studies.reach import ONLY, Reached, function_at, record, run
-from tests.test_house import TOGETHER
+from surefoot_eval.studies.reach import ONLY, Reached, function_at, has_passed, record
 
 FOLDERS = ("rules", "layers", "models", "usage")
 SOURCE = "src/surefoot"
 KEPT = ".surefoot/reached.json"  # which test runs which function; delete it where the code has changed much
 OF_TEXT = {"tests/test_house.py", "tests/test_imports.py", "tests/test_architecture.py"}  # read the code, do not run it
-PASSED = (0, 5)  # pytest's codes for no failure, and for no test
 TESTS_S = 60.0  # of tests a change, as long as they took when they were noted
 FORGIVEN = {"describe", "__repr__", "__str__", "__rich_repr__"}  # nothing depends on what they say
 SAYS = {"warning", "info", "debug", "error", "exception"}  # of a logger
@@ -212,11 +210,20 @@ def nearest(root: Path, file: str) -> list[list[str]]:
     tests = sorted((root / "tests").rglob("test_*.py"))
     imports = re.compile(rf"\b{re.escape(dotted)}\b|from {re.escape(dotted.rpartition('.')[0])} import .*\b{re.escape(module.stem)}\b")
     named = [one for one in tests if stem in one.stem and _is_near(one, root, module)]
-    together = root / "tests" / TOGETHER.get(module.as_posix(), "nowhere")
+    together = root / "tests" / _together(root).get(module.as_posix(), "nowhere")
     named += [together] if together.exists() and together not in named else []
     importing = [one for one in tests if one not in named and imports.search(one.read_text(encoding="utf-8"))]
     beside = [one for one in tests if one not in named + importing and _is_near(one, root, module)]
     return [[one.relative_to(root).as_posix() for one in some] for some in (named, importing, beside)]
+
+
+def _together(root: Path) -> dict[str, str]:
+    """Modules whose tests stand in a neighbour's, as the house rules list them. They are read, not imported: tests are imported in a copy."""
+    house = root / "tests/test_house.py"
+    for node in ast.parse(house.read_text(encoding="utf-8")).body if house.exists() else ():
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "TOGETHER":
+            return ast.literal_eval(node.value)  # type: ignore[no-any-return]
+    return {}
 
 
 def _is_near(test: Path, root: Path, module: Path) -> bool:
@@ -257,7 +264,7 @@ def _is_noticed(copy: Path, change: Change, reached: Reached | None) -> bool:
     later_s = next(_later)
     os.utime(path, (later_s, later_s))  # compiled modules are told apart by whole seconds
     try:
-        return run(copy, tests, **environment) not in PASSED
+        return not has_passed(copy, tests, **environment)
     finally:
         path.write_text(original, encoding="utf-8")
         os.utime(path, ns=times_ns)

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from multiprocessing import get_context
@@ -35,6 +36,8 @@ PRELOADED = (
     "sqlite3",
 )
 OUTPUT = "pytest.txt"  # what it said last, in the copy
+PASSED = (0, 5)  # pytest's codes for no failure, and for no test
+NOT_RUN = 70
 USAGE_ERROR = 4  # of pytest
 UNUSED = (
     "langsmith_plugin",
@@ -114,12 +117,29 @@ def run(copy: Path, files: Sequence[str], **environment: str) -> int:
     process = processes.Process(target=_pytest, args=(str(copy), tuple(files), environment))
     process.start()
     process.join()
-    if process.exitcode == USAGE_ERROR:
+    code = process.exitcode or 0
+    if code in {USAGE_ERROR, NOT_RUN}:
         raise RuntimeError(f"pytest {' '.join(files)}: {(copy / OUTPUT).read_text(encoding='utf-8')[-500:]}")
-    return process.exitcode or 0
+    return code
+
+
+def has_passed(copy: Path, files: Sequence[str], **environment: str) -> bool:
+    """Whether all tests of those files pass. Raises RuntimeError where they could not be run."""
+    return run(copy, files, **environment) in PASSED
 
 
 def _pytest(copy: str, files: Sequence[str], environment: dict[str, str]) -> None:
+    """Run them and end the process with pytest's code; NOT_RUN where it does not come to that, which is no failed test."""
+    code = NOT_RUN
+    try:
+        code = _run_here(copy, files, environment)
+    except BaseException:
+        (Path(copy) / OUTPUT).write_text(traceback.format_exc(), encoding="utf-8")
+    finally:
+        os._exit(code)
+
+
+def _run_here(copy: str, files: Sequence[str], environment: dict[str, str]) -> int:
     folders = [str(Path(copy) / one) for one in ("src", "integrations", "pipelines", "eval", "")]
     ours = [name for name in sys.modules if name.partition(".")[0] in {"surefoot", "tests"}]
     if ours:
@@ -136,8 +156,7 @@ def _pytest(copy: str, files: Sequence[str], environment: dict[str, str]) -> Non
 
     stop = () if WRITE in environment else ("-x",)
     without = [f"-pno:{one}" for one in UNUSED]
-    code = pytest.main(["-q", *stop, *without, "-m", "not heavy", f"--timeout={ONE_TEST_S}", "-p", __name__, *files])
-    os._exit(int(code))
+    return int(pytest.main(["-q", *stop, *without, "-m", "not heavy", f"--timeout={ONE_TEST_S}", "-p", __name__, *files]))
 
 
 def digest(path: Path) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import os
 
+import pytest
+
 from surefoot_eval.bench.crew import ROOT
 from surefoot_eval.studies.mutants import SOURCE, Change, changes, draw, nearest, reaching
-from surefoot_eval.studies.reach import ONLY, function_at, record, run
+from surefoot_eval.studies.reach import ONLY, function_at, has_passed, record, run
 
 TEXT = '''"""A module."""
 LIMIT = 3
@@ -70,6 +72,7 @@ def test_the_tests_of_its_own_name_come_first():
     assert "tests/layers/guards/test_budget.py" in others[0]
     assert "tests/usage/test_tokens.py" in others[1]
     assert nearest(ROOT, f"{SOURCE}/layers/guards/rate.py")[0] == ["tests/layers/guards/test_rate.py"]
+    assert nearest(ROOT, f"{SOURCE}/rules/token_bucket/queue.py")[0] == ["tests/rules/token_bucket/test_fixed.py"]
 
 
 COUNTER = '''from __future__ import annotations
@@ -142,6 +145,10 @@ def test_only_tests_that_run_the_changed_function_are_run(tmp_path):
     asked = tmp_path / "asked.json"
     asked.write_text(f'["{test}::test_nothing"]')
     assert run(copy, [test], **{ONLY: os.fspath(asked)}) == 0
+    assert has_passed(copy, [test])
     (copy / file).write_text(COUNTER.replace("return 1", "return 3"))
     assert run(copy, [test], **{ONLY: os.fspath(asked)}) == 0
     assert run(copy, [test]) == 1
+    assert not has_passed(copy, [test])
+    with pytest.raises(RuntimeError, match="no/such/place"):
+        run(tmp_path / "no/such/place", [test])
