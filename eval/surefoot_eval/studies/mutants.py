@@ -218,7 +218,7 @@ def nearest(root: Path, file: str) -> list[list[str]]:
 
 
 def _together(root: Path) -> dict[str, str]:
-    """Modules whose tests stand in a neighbour's, as the house rules list them. They are read, not imported: tests are imported in a copy."""
+    """Modules whose tests stand in a neighbour's, as the house rules list them; read, not imported, as tests are imported in a copy."""
     house = root / "tests/test_house.py"
     for node in ast.parse(house.read_text(encoding="utf-8")).body if house.exists() else ():
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "TOGETHER":

@@ -133,7 +133,7 @@ def _pytest(copy: str, files: Sequence[str], environment: dict[str, str]) -> Non
     code = NOT_RUN
     try:
         code = _run_here(copy, files, environment)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - told by who waits for this process
         (Path(copy) / OUTPUT).write_text(traceback.format_exc(), encoding="utf-8")
     finally:
         os._exit(code)

@@ -150,5 +150,5 @@ def test_only_tests_that_run_the_changed_function_are_run(tmp_path):
     assert run(copy, [test], **{ONLY: os.fspath(asked)}) == 0
     assert run(copy, [test]) == 1
     assert not has_passed(copy, [test])
-    with pytest.raises(RuntimeError, match="no/such/place"):
-        run(tmp_path / "no/such/place", [test])
+    with pytest.raises(RuntimeError, match="test_missing"):
+        run(copy, ["tests/rules/test_missing.py"])
