@@ -60,7 +60,7 @@ async def test_no_fault_of_the_catalogue_is_ever_served_from_the_cache(vendor, s
                 assert first.text == RIGHT, f"{fault.name}: {first.text!r} was kept"
             assert (await ask(chat, prompt, stream=not stream)).cached, fault.name
         await chat.aclose()
-    for kept, _, _ in store._rows.values():
+    for kept in (row.value for row in store._rows.values()):
         assert (kept.reply.text, kept.reply.finish_reason) == (RIGHT, "stop")
         assert kept.reply.usage != Usage()
     print(f"{vendor}, {'stream' if stream else 'plain'}: {len(faults)} faults, {failed} told as errors, none kept")

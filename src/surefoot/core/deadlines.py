@@ -12,6 +12,8 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from msgspec import Struct
+
 from surefoot.core.stream import READ_FIRST_S, STOOD_STILL_S, Outcome, Stream
 from surefoot.errors import SurefootError
 from surefoot.runtime.timers import TimerQueue
@@ -33,47 +35,37 @@ def deadline_of(call: Call[Any]) -> float | None:
     return None if expires_at == math.inf else expires_at
 
 
-class CancelScope:
+class CancelScope(Struct, eq=False):
     """A timer that cancels the task that waits for the answer or, once there is a stream, fails the stream.
 
     The failure is `why(call, delay_s, target)`, made when it happens: its message may tell what happened meanwhile.
     """
 
-    __slots__ = (
-        "_call",
-        "_cancels",
-        "_context",
-        "_handle",
-        "_queue",
-        "_stream",
-        "_target",
-        "_task",
-        "_why",
-        "delay_s",
-        "expires_at",
-        "fired",
-        "is_over", "reads_first",
-    )  # fmt: skip
+    expires_at: float
+    """When it fires: a moment of the loop's clock."""
+    delay_s: float
+    """From when it was set until then, in seconds."""
+    _why: Callable[[Any, float, str], SurefootError]
+    _call: Any = None
+    _target: str = ""
+    reads_first: bool = False
+    """Whether what has arrived is read before it fires, should this process have stood still."""
+    fired: bool = False
+    """Whether it has cancelled its task."""
+    is_over: bool = False
+    """Whether it need not fire any more."""
+    _task: asyncio.Task[Any] | None = None
+    _cancels: int = 0
+    _stream: Stream | None = None
+    _context: contextvars.Context | None = None  # the caller's, in which the stream is ended
+    _handle: asyncio.TimerHandle | None = None
+    _queue: TimerQueue | None = None
 
-    def __init__(
-        self, expires_at: float, delay_s: float, why: Callable[[Any, float, str], SurefootError], call: Any = None, target: str = ""
-    ) -> None:
-        task = asyncio.current_task()
+    def __post_init__(self) -> None:
+        """It is about the running task."""
+        task = self._task = asyncio.current_task()
         assert task is not None
-        self.expires_at = expires_at
-        self.delay_s = delay_s
-        self._why = why
-        self._call = call
-        self._target = target
-        self._task: asyncio.Task[Any] | None = task
         self._cancels = task.cancelling()
-        self._stream: Stream | None = None
-        self._context: contextvars.Context | None = None  # the caller's, in which the stream is ended
-        self._handle: asyncio.TimerHandle | None = None
-        self._queue: TimerQueue | None = None
-        self.fired = False
-        self.is_over = False
-        self.reads_first = False  # what has arrived is read before it fires, should this process have stood still
 
     def own_timer(self, loop: asyncio.AbstractEventLoop) -> CancelScope:
         """Set with a timer of its own."""

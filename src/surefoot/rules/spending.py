@@ -9,7 +9,9 @@ day.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from msgspec import Struct
 
 Period = Literal["ever", "day", "month"]
 
@@ -31,7 +33,7 @@ def period_key(period: Period, *, now_epoch_s: float) -> str:
     return datetime.fromtimestamp(now_epoch_s, UTC).strftime("%Y-%m-%d" if period == "day" else "%Y-%m")
 
 
-class Claim(NamedTuple):
+class Claim(Struct, frozen=True, gc=False):
     """What a call asks of a spend limit, in billionths of a dollar: `least` <= `bounded` <= `worst`, equal if it cannot be bounded."""
 
     worst: int

@@ -15,6 +15,7 @@ import secrets
 import time
 from contextlib import suppress
 from typing import Any, Protocol
+from weakref import ref
 
 from surefoot.rules.failure_log import FailureLog
 from surefoot.rules.token_bucket import LeasedBucket
@@ -270,8 +271,8 @@ class SharedLimits:
         """Those who wait look again."""
         for bucket in (self.tokens, self.requests):
             head = bucket.head
-            if head is not None and isinstance(head.waiter, asyncio.Future) and not head.waiter.done():
-                head.waiter.set_result(None)
+            if head is not None and isinstance(head.waiter, ref) and (waiter := head.waiter()) is not None and not waiter.done():
+                waiter.set_result(None)
 
     async def _leave(self) -> None:
         """Give everything back: nobody has called for a while."""

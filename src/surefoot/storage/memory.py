@@ -11,10 +11,20 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
+from msgspec import Struct
+
 from surefoot.errors import Misconfigured
 
 MAX_BYTES = 256 * 2**20  # some 40,000 vectors of 1,536 numbers, or 100,000 answers; a bound, not a reservation
 ROW_BYTES = 400  # what a row costs beside its value: key, tuple, two dictionary entries
+
+
+class _Row(Struct, gc=False):
+    """What is kept under a key: values that point to nothing but their own parts, so that the garbage collector need not look in."""
+
+    value: object
+    size_bytes: int
+    expires_at: float
 
 
 class MemoryStore:
@@ -28,7 +38,7 @@ class MemoryStore:
             raise Misconfigured(f"memory cache: max_bytes = {max_bytes} must be above 0")
         self.max_bytes = max_bytes
         self.size_bytes = 0
-        self._rows: OrderedDict[str, tuple[object, int, float]] = OrderedDict()  # value, size, the moment it expires
+        self._rows: OrderedDict[str, _Row] = OrderedDict()
 
     def __len__(self) -> int:
         """Rows held, expired ones included until they are asked for or pushed out."""
@@ -43,11 +53,11 @@ class MemoryStore:
         row = self._rows.get(key)
         if row is None:
             return None
-        if row[2] != math.inf and row[2] <= asyncio.get_running_loop().time():
+        if row.expires_at != math.inf and row.expires_at <= asyncio.get_running_loop().time():
             self._drop(key)
             return None
         self._rows.move_to_end(key)
-        return row[0]
+        return row.value
 
     def held(self, keys: Sequence[str]) -> list[str]:
         """Those of `keys` under which there is something, expired or not: a quick look before `recall`."""
@@ -62,11 +72,10 @@ class MemoryStore:
         size = size_bytes + ROW_BYTES
         if size > self.max_bytes or (ttl_s is not None and ttl_s <= 0):
             return
-        rows[key] = (value, size, math.inf if ttl_s is None else asyncio.get_running_loop().time() + ttl_s)
+        rows[key] = _Row(value, size, math.inf if ttl_s is None else asyncio.get_running_loop().time() + ttl_s)
         self.size_bytes += size
         while self.size_bytes > self.max_bytes:
-            _, (_, old_size, _) = rows.popitem(last=False)
-            self.size_bytes -= old_size
+            self.size_bytes -= rows.popitem(last=False)[1].size_bytes
 
     async def get(self, key: str) -> bytes | None:
         """The bytes under `key`, or None; an object is not bytes."""
@@ -95,4 +104,4 @@ class MemoryStore:
         """Nothing to close; what is held stays for whoever else uses this store."""
 
     def _drop(self, key: str) -> None:
-        self.size_bytes -= self._rows.pop(key)[1]
+        self.size_bytes -= self._rows.pop(key).size_bytes

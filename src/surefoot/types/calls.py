@@ -38,55 +38,49 @@ class VectorParts:
         self._keep(texts, matrix, reply)
 
 
-class CallState:
+class CallState(Struct, Documented, eq=False):
     """The one mutable record of a call, shared by all copies of it. Layers hand each other what they know by these fields."""
 
-    __slots__ = (
-        "asked_s", "attempts", "begun_at", "broken_targets", "call_id", "deadline_at", "digest", "hedges", "is_cached", "is_partly_sent",
-        "is_refresh", "listeners", "next_kind", "next_wait_s", "on_dispatch", "parts", "rate_headers", "reply", "trail", "whole",
-    )  # fmt: skip
-
-    def __init__(self, listeners: tuple[Callable[[Any], None], ...] = (), call_id: str = "") -> None:
-        self.asked_s: float | None = None
-        """When the caller asked, by time.monotonic(); None where that is when the call begins."""
-        self.attempts = 0
-        """Attempts made so far, hedges not counted, over all targets."""
-        self.whole: CallState | None = None
-        """The call of which this one is a part; None for a call that its caller made."""
-        self.is_partly_sent = False
-        """A part of it had been sent when its model was closed."""
-        self.hedges = 0
-        """Second requests sent beside slow first ones."""
-        self.trail: list[AttemptRecord] = []
-        """A record an attempt, in the order in which they began."""
-        self.listeners = listeners
-        """Who hears the call's events."""
-        self.call_id = call_id
-        """Names the call in events and logs."""
-        self.digest = ""
-        """The digest of the request, computed once by whoever needs it first."""
-        self.next_kind: Literal["first", "retry", "fallback", "resume"] = "first"
-        """Why the next attempt is made."""
-        self.next_wait_s = 0.0
-        """Seconds that were waited for the next attempt."""
-        self.begun_at: float | None = None
-        """When the call began: a moment of the background loop's clock. Set by trace."""
-        self.deadline_at: float | None = None
-        """A later deadline than the call's own, since callers with more time joined it; infinity: none. Set by coalesce."""
-        self.rate_headers: Mapping[str, str] | None = None
-        """The rate-limit headers of the latest answer. Set by the provider, taken once by rate: they age."""
-        self.reply: ChatReply | EmbedReply | None = None
-        """A stream's whole reply, once the stream has ended well. Set by trace."""
-        self.is_cached = False
-        """True if the answer came out of a cache."""
-        self.is_refresh = False
-        """True for the call that renews a cache entry: another wording's answer would not renew this one."""
-        self.broken_targets: tuple[str, ...] = ()
-        """Targets whose stream broke in this call; others are asked first. Set by resume."""
-        self.on_dispatch: dict[asyncio.Task[Any] | None, Callable[[], None]] | None = None
-        """Called once, under the task in which the attempt runs, when its request is really sent. Set by hedge, called by attempt."""
-        self.parts: VectorParts | None = None
-        """Who takes the vectors of a batch as they come. Set by the vector cache."""
+    listeners: tuple[Callable[[Any], None], ...] = ()
+    """Who hears the call's events."""
+    call_id: str = ""
+    """Names the call in events and logs."""
+    asked_s: float | None = None
+    """When the caller asked, by time.monotonic(); None where that is when the call begins."""
+    attempts: int = 0
+    """Attempts made so far, hedges not counted, over all targets."""
+    whole: CallState | None = None
+    """The call of which this one is a part; None for a call that its caller made."""
+    is_partly_sent: bool = False
+    """A part of it had been sent when its model was closed."""
+    hedges: int = 0
+    """Second requests sent beside slow first ones."""
+    trail: list[AttemptRecord] = []
+    """A record an attempt, in the order in which they began."""
+    digest: str = ""
+    """The digest of the request, computed once by whoever needs it first."""
+    next_kind: Literal["first", "retry", "fallback", "resume"] = "first"
+    """Why the next attempt is made."""
+    next_wait_s: float = 0.0
+    """Seconds that were waited for the next attempt."""
+    begun_at: float | None = None
+    """When the call began: a moment of the background loop's clock. Set by trace."""
+    deadline_at: float | None = None
+    """A later deadline than the call's own, since callers with more time joined it; infinity: none. Set by coalesce."""
+    rate_headers: Mapping[str, str] | None = None
+    """The rate-limit headers of the latest answer. Set by the provider, taken once by rate: they age."""
+    reply: ChatReply | EmbedReply | None = None
+    """A stream's whole reply, once the stream has ended well. Set by trace."""
+    is_cached: bool = False
+    """True if the answer came out of a cache."""
+    is_refresh: bool = False
+    """True for the call that renews a cache entry: another wording's answer would not renew this one."""
+    broken_targets: tuple[str, ...] = ()
+    """Targets whose stream broke in this call; others are asked first. Set by resume."""
+    on_dispatch: dict[asyncio.Task[Any] | None, Callable[[], None]] | None = None
+    """Called once, under the task in which the attempt runs, when its request is really sent. Set by hedge, called by attempt."""
+    parts: VectorParts | None = None
+    """Who takes the vectors of a batch as they come. Set by the vector cache."""
 
 
 class Call(Struct, Documented, Generic[Q], frozen=True, kw_only=True):

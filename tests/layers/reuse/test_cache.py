@@ -446,4 +446,4 @@ async def test_kept_answers_are_nothing_to_the_garbage_collector():
         await ask(make_call(question))
     gc.collect()
     for row in store._rows.values():
-        assert not any(map(gc.is_tracked, (row, row[0], row[0].reply)))
+        assert not any(map(gc.is_tracked, (row, row.value, row.value.reply)))

@@ -21,6 +21,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from msgspec import Struct
+
 from surefoot.core.deadlines import deadline_of
 from surefoot.core.stack import Guard
 from surefoot.core.stream import Outcome
@@ -37,6 +39,14 @@ from surefoot.types import Call
 OVERLOADS = (RateLimited, Overloaded, AttemptTimedOut)  # 429, 529 and 5xx, timeouts
 CUTS = 6  # of a quarter each, with growth between: after as many it is looked at whether they changed anything
 SUNK = 0.6  # a limit that has found its capacity is refused within a tenth of it; one that is refused at random, anywhere
+
+
+class _Place(Struct, gc=False):
+    """A place that a call has, in the `life` of a loop, since `started_s`."""
+
+    life: object
+    started_s: float
+    has_waited: bool = False
 
 
 class _Waiter:
@@ -123,12 +133,12 @@ class Concurrency(Guard):
             self._move(loop)
         if self.in_flight < self.limit and not self._urgent and not self._low_priority:
             self.in_flight += 1
-            return (self._life, now, False)
+            return _Place(self._life, now)
         if call.others and call.priority != "batch" and self.failing is not None and self.failing():
             raise QueueFull(f"{self.target}: nothing but failures, no place free, and another target at hand; nothing was sent")
         return self._wait(call, loop)
 
-    async def _wait(self, call: Call[Any], loop: asyncio.AbstractEventLoop) -> tuple[object, float, bool]:
+    async def _wait(self, call: Call[Any], loop: asyncio.AbstractEventLoop) -> _Place:
         """Queue until a place is given; whoever gives it has counted it already."""
         if self.waiting >= self.queue_size:
             raise QueueFull(f"{self.target}: {self.waiting} calls are waiting for {self.limit:g} places; ask again later or elsewhere")
@@ -159,17 +169,17 @@ class Concurrency(Guard):
         emit(call, Waited, target=self.target, layer="concurrency", wait_s=wait_s)
         if not has_place:
             raise DeadlineTooNear(f"{self.target}: after {wait_s:.1f} s in the queue too little is left for an answer; nothing was sent")
-        return (life, now + wait_s, True)
+        return _Place(life, now + wait_s, True)
 
     def _is_late(self, waiter: _Waiter, turn_s: float) -> bool:
         """Whether a turn at `turn_s` comes too late for its deadline."""
         deadline, since_s = deadline_of(waiter.call), waiter.since_s
         return deadline is not None and not self._admission.may_wait(turn_s - since_s, deadline - since_s, turn_s)
 
-    def release(self, call: Call[Any], held: tuple[object, float, bool], outcome: Outcome, now: float) -> None:
+    def release(self, call: Call[Any], held: _Place, outcome: Outcome, now: float) -> None:
         """The call has finished: its place goes to the next, and if it had to wait, those who wait now are judged by it."""
-        life, started_s, has_waited = held
-        if has_waited:
+        life, started_s = held.life, held.started_s
+        if held.has_waited:
             self._admission.note(now - started_s, now, answered=outcome.complete, cut_off=_is_cut_off(call, outcome, now))
         rule = self.adaptive
         if rule is not None and life is self._life:

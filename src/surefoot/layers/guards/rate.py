@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any, TypeAlias
+from weakref import ref
 
 from surefoot.core.deadlines import deadline_of
 from surefoot.core.stack import Guard
@@ -296,7 +297,8 @@ async def _turn(bucket: _Bucket, reservation: Reservation, loop: asyncio.Abstrac
     """Wait until `bucket` lets `reservation` go; woken early when it becomes the first."""
     wait_s = bucket.ready(reservation, loop.time())  # never the whole wait: limits, pauses and those ahead may change meanwhile
     while wait_s:
-        waiter = reservation.waiter = loop.create_future()
+        waiter = loop.create_future()
+        reservation.waiter = ref(waiter)
         timer = loop.call_later(wait_s, _wake, waiter)
         try:
             await waiter
@@ -310,8 +312,8 @@ async def _turn(bucket: _Bucket, reservation: Reservation, loop: asyncio.Abstrac
 def _rouse(bucket: _Bucket) -> None:
     """Whoever is first now may look again."""
     head = bucket.head
-    if head is not None and isinstance(head.waiter, asyncio.Future):
-        _wake(head.waiter)
+    if head is not None and isinstance(head.waiter, ref) and (waiter := head.waiter()) is not None:
+        _wake(waiter)
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

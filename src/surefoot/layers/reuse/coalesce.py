@@ -19,7 +19,7 @@ import asyncio
 import copy
 import math
 from collections.abc import Awaitable
-from typing import Any, TypeAlias
+from typing import Any
 
 from surefoot.cache.keys import digest
 from surefoot.core.stack import Handler
@@ -30,7 +30,6 @@ from surefoot.runtime.timers import TimerQueue, TimerQueues
 from surefoot.types import Call, ChatReply, ChatRequest, Delta
 
 LINGER_S = 1.0  # a look into a store of bytes takes a millisecond, on a machine that is busy a good part of a second
-Key: TypeAlias = tuple[str, str, str, bool]  # digest, tenant, priority, whether a stream
 WHOLE = ("stop", "tool_calls")  # what a cache would keep; a cut or refused answer serves only those who waited for it
 
 
@@ -43,7 +42,7 @@ class Coalesce:
     def __init__(self, *, always: bool = False, cached: bool = False) -> None:
         self.always = always
         self.cached = cached
-        self._shared_calls: dict[Key, SharedCall] = {}
+        self._shared_calls: dict[str, SharedCall] = {}  # by digest, priority, whether a stream, tenant
         self._timers = TimerQueues()
 
     def idle(self) -> bool:
@@ -63,7 +62,9 @@ class Coalesce:
         state = call.state
         if not state.digest:
             state.digest = digest(call.request)
-        key = (state.digest, call.tenant, call.priority, call.stream)
+        key = (
+            f"{state.digest} {call.priority} {call.stream} {call.tenant}"  # one text: it is kept for a while, and a tuple is looked through
+        )
         loop = asyncio.get_running_loop()
         shared = self._shared_calls.get(key)
         is_first = shared is None or shared.loop is not loop  # a shared call of a closed loop never finishes
@@ -101,7 +102,7 @@ class SharedCall:
         "loop",
     )  # fmt: skip
 
-    def __init__(self, shared_calls: dict[Key, SharedCall], key: Key, loop: asyncio.AbstractEventLoop, timers: TimerQueues | None) -> None:
+    def __init__(self, shared_calls: dict[str, SharedCall], key: str, loop: asyncio.AbstractEventLoop, timers: TimerQueues | None) -> None:
         self.loop = loop
         self.expires_at = 0.0
         self.delay_s = LINGER_S
@@ -113,7 +114,7 @@ class SharedCall:
         self._call: Call[Any] | None = None
         self._task: asyncio.Task[None] | None = None
         self._waiters = 0
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: list[asyncio.Future[None]] | None = None
         self._answer: Any = None
         self._error: BaseException | None = None
 
@@ -144,7 +145,10 @@ class SharedCall:
     def progress(self) -> asyncio.Future[None]:
         """What to await until the answer, the next delta or the end has come."""
         future = self.loop.create_future()
-        self._waiting.append(future)
+        if self._waiting is None:
+            self._waiting = [future]
+        else:
+            self._waiting.append(future)
         return future
 
     def leave(self) -> None:
@@ -207,7 +211,7 @@ class SharedCall:
 
     def _notify(self) -> None:
         if self._waiting:
-            waiting, self._waiting = self._waiting, []
+            waiting, self._waiting = self._waiting, None
             for future in waiting:
                 if not future.done():
                     future.set_result(None)

@@ -55,8 +55,7 @@ class Timeout:
         if limit_s is None or (deadline is not None and deadline <= now + limit_s):
             answer = await inner(call)  # the deadline comes first and has its own timer
         else:
-            scope = CancelScope(now + limit_s, limit_s, _late, call, self.target)
-            scope.reads_first = True
+            scope = CancelScope(now + limit_s, limit_s, _late, call, self.target, True)
             self._timers.put(scope, loop)
             try:
                 answer = await inner(call)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -40,19 +40,19 @@ class DirectLane:
         self._sender = Sender(transport)
         self._known: dict[str, tuple[Secret | None, Any, Any]] = {}  # by path: the key it was made with, the address, the signed headers
 
-    async def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> SessionAnswer:
+    def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> Awaitable[SessionAnswer]:
         """Send `body` once. An answer with any status is an answer.
 
         What the transport raises passes through (call it inside an ErrorBoundary).
         """
         if extra.headers or extra.query:
-            return await self._sender.send(*self._ready(path, key, extra), body)
+            return self._sender.send(*self._ready(path, key, extra), body)
         known = self._known.get(path)
         if known is None or known[0] is not key:
             if len(self._known) >= PATHS:
                 self._known.clear()
             known = self._known[path] = (key, *self._ready(path, key, extra))
-        return await self._sender.send(known[1], known[2], body)
+        return self._sender.send(known[1], known[2], body)
 
     def _ready(self, path: str, key: Secret | None, extra: Extra) -> tuple[Any, Any]:
         from multidict import CIMultiDict

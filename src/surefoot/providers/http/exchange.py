@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -32,7 +32,7 @@ LOUD = ("anthropic._base_client", "openai._base_client", "httpx", "httpx2", "htt
 class Lane(Protocol):
     """How bytes travel: as the SDK writes them, or directly."""
 
-    async def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> UnreadBody:
+    def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> Awaitable[UnreadBody]:
         """Send once, with the headers and the query of `extra`; an answer with any status is an answer."""
 
     async def connect(self) -> None:
@@ -80,8 +80,8 @@ class Exchange:
         in_use(key)
         return key
 
-    async def send(self, path: str, body: bytes, call: Call[Any]) -> tuple[UnreadBody, ErrorBoundary]:
-        """Send once; an answer with a good status comes back unread, with the error boundary to read it through.
+    async def _send(self, path: str, body: bytes, call: Call[Any], *, reads: bool) -> tuple[bytes, UnreadBody, ErrorBoundary]:
+        """Send once; an answer with a good status comes back with the error boundary to read it through, and if `reads` with its body.
 
         Raises a Fault otherwise.
         """
@@ -91,7 +91,7 @@ class Exchange:
             answer = await self._lane.post(path, body, key, extra_of(call.request.extra) if call.request.extra else NO_EXTRA)
         call.state.rate_headers = rate_headers(answer.headers)
         if 200 <= answer.status < 300:
-            return answer, boundary
+            return await self._read(answer, boundary) if reads else b"", answer, boundary
         body, note = await self._refusal(answer, boundary)
         refused = fault(self.target, answer.status, answer.headers, body, key=key, private=texts(call.request), note=note)
         if isinstance(refused, AuthFailed) and key is not None:
@@ -132,10 +132,9 @@ class Exchange:
                 await answer.aclose()
             raise
 
-    async def whole(self, path: str, body: bytes, call: Call[Any]) -> tuple[bytes, UnreadBody, ErrorBoundary]:
-        """Send once and read the whole answer."""
-        answer, boundary = await self.send(path, body, call)
-        return await self._read(answer, boundary), answer, boundary
+    def whole(self, path: str, body: bytes, call: Call[Any]) -> Awaitable[tuple[bytes, UnreadBody, ErrorBoundary]]:
+        """Send once and read the whole answer. Raises a Fault for one with a bad status."""
+        return self._send(path, body, call, reads=True)
 
     async def stream(
         self,
@@ -150,7 +149,7 @@ class Exchange:
 
         What an answer begins with tells a stream of events, for some servers call theirs text or JSON.
         """
-        answer, boundary = await self.send(path, body, call)
+        _, answer, boundary = await self._send(path, body, call, reads=False)
         end = EndOfStream(call.request, self.target)
         content_type = answer.headers.get("content-type", "").lower()
         if content_type.startswith(aws_events.CONTENT_TYPE):

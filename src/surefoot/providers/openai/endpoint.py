@@ -98,27 +98,8 @@ class OpenAIProvider:
         self._deployments = is_azure and urlsplit(address).path.rstrip("/") == "/openai"  # Azure's dated API has the model in the path
         self._notes = LeftOutNotes(target.name, logger)
         netloc = urlsplit(address).netloc.rpartition("@")[2]
-        self._netloc = netloc
-        self.dialect = OpenAIDialect(
-            target=target.name,
-            is_openai=is_openai,
-            host=netloc,
-            rows="" if target.provider in {"openai", "azure"} else target.provider,
-            max_tokens_field=options["max_tokens_field"] or "",
-            stream_usage=options["stream_usage"],
-            sampling=options["sampling"],
-            refused=refused_of(target, options["refused"]),
-            base_model=options["base_model"],
-            api=options["api"] or "",
-            seed_field=options["seed_field"],
-            names=options["names"],
-            strict_tools=options["strict_tools"],
-            schemas=options["schemas"],
-            thinking=options["thinking"],
-            tools=options["tools"],
-            document_prefix=options["document_prefix"],
-            query_prefix=options["query_prefix"],
-        )
+        self._vendors: dict[Api, str] = {"chat": f"openai/{netloc}", "responses": f"{RESPONSES}/{netloc}"}
+        self.dialect = _dialect(target, options, is_openai=is_openai, host=netloc)
         embedder = self._embedder = model_of(target.provider, target.model) or UNKNOWN
         self.traits = Traits(
             tools=options["tools"],
@@ -151,8 +132,14 @@ class OpenAIProvider:
         body = write(call.request, self.target.model, stream=call.stream, dialect=self.dialect, left_out=left_out)
         if left_out:
             self._notes.emit(call, model, left_out)
+        path = self._path("/chat/completions", model) if api == "chat" else "/responses"
         try:
-            return await self._chat(call, body, api, self._path("/chat/completions", model) if api == "chat" else "/responses")
+            if call.stream:
+                return await self._streamed(call, body, api, path)
+            data, answer, endpoint = await self._exchange.whole(path, body, call)
+            read = chat_reply if api == "chat" else responses_reply
+            reply = read(data, answer.headers.get("content-type", ""), self._asked(call, answer, endpoint, self._vendors[api]))
+            return with_usage(reply, call.request)
         except (BadRequest, NotFound) as refused:
             advised = with_remedy(refused, self.target.name)
             if advised is refused:
@@ -163,13 +150,9 @@ class OpenAIProvider:
         """Where a request goes, below the target's address."""
         return f"/deployments/{quote(checked_name(model, self.target.name), safe='')}{path}" if self._deployments else path
 
-    async def _chat(self, call: Call[ChatRequest], body: bytes, api: Api, path: str) -> ChatReply | Stream:
+    async def _streamed(self, call: Call[ChatRequest], body: bytes, api: Api, path: str) -> Stream:
         read_whole, read_events = (chat_reply, OpenAIChatReader) if api == "chat" else (responses_reply, ResponsesReader)
-        vendor = f"{'openai' if api == 'chat' else RESPONSES}/{self._netloc}"
-        if not call.stream:
-            data, answer, endpoint = await self._exchange.whole(path, body, call)
-            reply = read_whole(data, answer.headers.get("content-type", ""), self._asked(call, answer, endpoint, vendor))
-            return with_usage(reply, call.request)
+        vendor = self._vendors[api]
 
         def reader(answer: UnreadBody, endpoint: ErrorBoundary) -> EventReader:
             return read_events(self._asked(call, answer, endpoint, vendor))
@@ -234,6 +217,21 @@ class OpenAIProvider:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._exchange.aclose()
+
+
+def _dialect(target: Target, options: dict[str, Any], *, is_openai: bool, host: str) -> OpenAIDialect:
+    """How this target wants to be spoken to."""
+    as_said = ("stream_usage", "sampling", "base_model", "seed_field", "names", "strict_tools", "schemas", "thinking", "tools")
+    return OpenAIDialect(
+        target=target.name,
+        is_openai=is_openai,
+        host=host,
+        rows="" if target.provider in {"openai", "azure"} else target.provider,
+        max_tokens_field=options["max_tokens_field"] or "",
+        refused=refused_of(target, options["refused"]),
+        api=options["api"] or "",
+        **{name: options[name] for name in (*as_said, "document_prefix", "query_prefix")},
+    )
 
 
 def _lane(target: Target, options: dict[str, Any], address: str) -> Lane:

@@ -102,7 +102,7 @@ class TokenBucket:
     def reserve(self, amount: float, now_s: float, *, low_priority: bool = False) -> Reservation:
         """Claim `amount` (an estimate, >= 0); it may go at once if its `wait_s` is 0.0. `low_priority`: others go first (`Queue`)."""
         now_s = self.refill(now_s)
-        reservation = Reservation(amount, now_s, low_priority=low_priority)
+        reservation = Reservation(amount, now_s, now_s, low_priority)
         if self._queue.head is None and not self._wait_s(amount, now_s):
             self._let_go(reservation, now_s)
             return reservation

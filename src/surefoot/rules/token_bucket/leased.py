@@ -58,7 +58,7 @@ class LeasedBucket:
         """As `TokenBucket.reserve`."""
         if not low_priority:  # a batch call can spare a turn
             self._asked += amount
-        reservation = Reservation(amount, now_s, low_priority=low_priority)
+        reservation = Reservation(amount, now_s, now_s, low_priority)
         if self._queue.head is None and self._has(amount, now_s):
             self._let_go(reservation, now_s)
             return reservation

@@ -7,28 +7,31 @@ there are two lines, and a batch call that has waited AGEING_S joins the end of 
 
 from collections import deque
 
+from msgspec import Struct
+
 AGEING_S = 10.0  # as where places are waited for: a nightly job can spare it; where interactive calls wait so long, first come is fairer
 QUEUED, GONE, OVER = 0, 1, 2
 
 
-class Reservation:
+class Reservation(Struct, eq=False, gc=False):
     """A place in the queue, then a claim on the limit.
 
     `wait_s` is how long until its turn, as of the last question (0.0: go), so that a deadline nearer than that can be told at once;
     `at_s` when it was let go, on the bucket's clock, `counts` how much it counts for among the peaks, and `recent` what counted then, with
-    it. `low_priority`: those who are not wait no longer for it. `waiter` is the acting layer's own, never read here.
+    it. `low_priority`: those who are not wait no longer for it. `waiter` is the acting layer's own, never read here: a weak reference,
+    for the garbage collector does not look in here. Thousands live for two seconds each, and it would visit them all.
     """
 
-    __slots__ = ("amount", "at_s", "before", "counts", "low_priority", "recent", "since_s", "state", "wait_s", "waiter")
-
-    def __init__(self, amount: float, since_s: float, *, low_priority: bool = False) -> None:
-        self.amount = amount
-        self.at_s = self.since_s = since_s
-        self.wait_s = 0.0
-        self.waiter: object = None
-        self.state = GONE
-        self.before = self.counts = self.recent = 0.0
-        self.low_priority = low_priority
+    amount: float
+    since_s: float
+    at_s: float
+    low_priority: bool = False
+    wait_s: float = 0.0
+    waiter: object = None
+    state: int = GONE
+    before: float = 0.0
+    counts: float = 0.0
+    recent: float = 0.0
 
 
 class _WaitQueue:
