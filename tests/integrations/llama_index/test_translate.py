@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 from types import SimpleNamespace
 
@@ -331,6 +332,10 @@ def test_raw_is_the_vendors_own_json_read_either_way():
     assert raw.usage.prompt_tokens_details.cached_tokens == 1
     assert raw.usage.completion_tokens_details.reasoning_tokens == 1
     assert json.loads(json.dumps(raw)) == raw
+    assert raw.get("usage").input_tokens == raw.get("usage")["input_tokens"] == 3
+    assert raw.get("nothing", 7) == 7
+    assert [one.index for one in dict(raw.items())["choices"]] == [0]
+    assert copy.deepcopy(raw) == raw
     assert response_out(ChatReply(text="x", usage=usage)).raw.usage.total_tokens == 5
     with pytest.raises(AttributeError):
         _ = raw.nothing

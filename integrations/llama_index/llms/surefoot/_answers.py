@@ -29,7 +29,10 @@ from surefoot.types import ChatReply, Delta, ToolCall, ToolCallDelta, Usage
 
 
 class Raw(dict[str, Any]):
-    """The answer's own JSON as a dict whose keys are attributes, too: `raw["usage"]` and `raw.usage.prompt_tokens`, as people read."""
+    """The answer's own JSON as a dict whose keys are attributes, too: `raw["usage"]` and `raw.usage.prompt_tokens`, as people read.
+
+    What is inside becomes one when it is looked at: most answers' is by nobody, and half of what `raw` cost went into that.
+    """
 
     def __getattr__(self, name: str) -> Any:
         """The value of a key; an AttributeError where there is none."""
@@ -38,11 +41,32 @@ class Raw(dict[str, Any]):
         except KeyError:
             raise AttributeError(name) from None
 
+    def __getitem__(self, name: str) -> Any:
+        """The value of a key; dicts in it, also those in lists, have attributes as well."""
+        value = super().__getitem__(name)
+        if type(value) is dict or type(value) is list:
+            value = self[name] = _raw(value)
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a key, or `default`."""
+        if name not in self:
+            return default
+        return self[name]
+
+    def values(self) -> Any:
+        """The values, as they are read by their keys."""
+        return [self[name] for name in self]
+
+    def items(self) -> Any:
+        """The keys and their values, as they are read by their keys."""
+        return [(name, self[name]) for name in self]
+
 
 def _raw(value: Any) -> Any:
-    if isinstance(value, dict):
-        return Raw({name: _raw(one) for name, one in value.items()})
-    return [_raw(one) for one in value] if isinstance(value, list) else value
+    if type(value) is dict:
+        return Raw(value)
+    return [_raw(one) for one in value] if type(value) is list else value
 
 
 def response_out(reply: ChatReply, *, refusal: str = "") -> ChatResponse:
@@ -104,8 +128,7 @@ def raw_out(reply: ChatReply) -> Raw:
         "request_id": reply.request_id,
         "response_id": reply.response_id,
     }
-    raw: Raw = _raw(found)
-    return raw
+    return Raw(found)
 
 
 def _media(reply: ChatReply) -> list[ContentBlock]:
