@@ -2,7 +2,9 @@
 
 Calls of one model wait equally long for their deadlines, so their timers fire in the order in which they were set, and most are over before
 that. A timer each would cost a handle, a context and a place in the loop's heap, where asyncio leaves a cancelled one until its time:
-minutes after the call has ended, for the garbage collector to visit again and again.
+minutes after the call has ended, for the garbage collector to visit again and again. Measured with `loop.call_at` for each instead: all
+layers around a provider that answers at once cost 8 % more CPU a call at 32 in flight and 6 % at 256 (least of 40 alternating runs in one
+process; by their lower quartiles 6 and 11 %).
 """
 
 from __future__ import annotations
