@@ -182,26 +182,12 @@ class World:
         if not texts:
             request = ChatRequest(messages=(Message.user(asked),), temperature=temperature)
         call: Call[Any] = Call(request=request, state=state, stream=stream, deadline_s=deadline_s, **fields)
-        expected = f"re: {asked} "
-        error: BaseException | None = None
-        target, is_right = "", True
         try:
-            answer = await (self._embed() if texts else self.handler)(call)
-            target = answer.target
-            if isinstance(answer, EmbedReply):
-                is_right = answer.vectors.tolist() == vectors(texts, DIMENSIONS).tolist()
-            else:
-                is_right = (await _read(answer) if isinstance(answer, Stream) else answer.text) == expected
-        except SurefootError as failure:
-            error = failure
-            partial = failure.partial if isinstance(failure, Interrupted) else ""
-            is_right = expected.startswith(partial)
+            target, error, is_right = await self._answered(call, f"re: {asked} ", texts)
         except asyncio.CancelledError:
             self.counts["CancelledError"] += 1
             self.attempts += state.attempts
             raise
-        except Exception as failure:  # noqa: BLE001 - an error that is none of ours is a call lost
-            error, is_right = failure, False
         seconds = loop.time() - begun
         allowed_s = self.policy.deadline_s if deadline_s is None else deadline_s
         late_s = float("-inf") if allowed_s is None else seconds - allowed_s
@@ -216,6 +202,23 @@ class World:
         )
         self._book(ended, is_lost=not is_right or late_s > SLACK_S)
         return ended
+
+    async def _answered(self, call: Call[Any], expected: str, texts: Sequence[str]) -> tuple[str, Exception | None, bool]:
+        """Who answered, what failed, and whether what came is right: the `expected` text, or the vectors of `texts`."""
+        target = ""
+        try:
+            answer = await (self._embed() if texts else self.handler)(call)
+            target = answer.target
+            if isinstance(answer, EmbedReply):
+                is_right = answer.vectors.tolist() == vectors(texts, DIMENSIONS).tolist()
+            else:
+                is_right = (await _read(answer) if isinstance(answer, Stream) else answer.text) == expected
+        except SurefootError as failure:
+            partial = failure.partial if isinstance(failure, Interrupted) else ""
+            return target, failure, expected.startswith(partial)
+        except Exception as failure:  # noqa: BLE001 - an error that is none of ours is a call lost
+            return target, failure, False
+        return target, None, is_right
 
     def _book(self, ended: Ended, *, is_lost: bool) -> None:
         self.counts[ended.kind] += 1

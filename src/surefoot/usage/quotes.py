@@ -100,16 +100,7 @@ class Quotes:
         estimated = estimate_input(request, model=self._name)
         tokens = self._habits.input_tokens(model, estimated)
         if isinstance(request, EmbedRequest):
-            likely_usd = self._cost(Usage(input_tokens=estimated), model)
-            worst_usd = self._cost(Usage(input_tokens=tokens), model)
-            return Quote(
-                worst_usd=worst_usd,
-                likely_usd=likely_usd,
-                least_usd=worst_usd,
-                bounded_usd=worst_usd,
-                lost_usd=likely_usd,
-                estimated_tokens=estimated,
-            )
+            return self._of_texts(model, estimated, tokens)
         written = tokens if request.prompt_cache else 0  # writing to a vendor's cache costs extra
         for message in request.messages:
             if message.cache:
@@ -143,6 +134,19 @@ class Quotes:
             bounded_usd=bounded_usd,
             input_usd=input_usd,
             token_usd=token_usd,
+            estimated_tokens=estimated,
+        )
+
+    def _of_texts(self, model: str, estimated: int, tokens: int) -> Quote:
+        """What embedding texts may cost, estimated at so many tokens and at most `tokens`."""
+        likely_usd = self._cost(Usage(input_tokens=estimated), model)
+        worst_usd = self._cost(Usage(input_tokens=tokens), model)
+        return Quote(
+            worst_usd=worst_usd,
+            likely_usd=likely_usd,
+            least_usd=worst_usd,
+            bounded_usd=worst_usd,
+            lost_usd=likely_usd,
             estimated_tokens=estimated,
         )
 

@@ -133,30 +133,15 @@ def settle(state: TargetState, turn: ShareTurn, now: float) -> Granted:
     counts = mine is None or turn.seq > mine.seq  # a turn that is sent again is answered again, and settled once
     _note(state, turn, now, counts=counts)
     limit_r, limit_t = turn.limit_r or state.limit_r, turn.limit_t or state.limit_t
-    state.peak_t = max(turn.head_t, state.peak_t * 0.5 ** (since_s / WINDOW_S))
-    large_t = min(PEAK_SLACK * state.peak_t, 0.5 * limit_t)
-    rate_r, rate_t = pace(limit_r), pace(limit_t, large_t)
-    cap_r, cap_t = max(1.0, rate_r * BURST_S), max(rate_t * BURST_S, large_t)
-    r, t = (1.0, min(cap_t, turn.head_t)) if is_new else (state.r, state.t)
-    if counts:
-        r, t = r + turn.back_r, t + turn.back_t
-    r, t = min(cap_r, r + rate_r * since_s), min(cap_t, t + rate_t * since_s)
-    if since_s > DEAD_S:  # after an outage, or idle: nothing was saved up
-        r = min(r, 1.0)
+    (rate_r, rate_t), cap_t, (r, t) = _filled(state, turn, since_s, (limit_r, limit_t), is_new=is_new, counts=counts)
     others = _others(state, turn.member, now)
     head_since = mine.head_since if mine is not None and mine.head_since else now
     is_low = not (turn.want_r or turn.want_t)
     kept_r, kept_t = _kept(others, head_since, now, (rate_r, rate_t), is_low=is_low)
     grant_r = grant_t = 0.0
-    if limit_r and now >= state.paused_until:
-        high, low = sum(one.want_r for one in others), sum(one.want_low_r for one in others)
-        grant_r = float(_granted(r - kept_r, (turn.want_r, turn.want_low_r), (high, low), turn.head_r, whole=True))
-    if limit_t and now >= state.paused_until:
-        high, low = sum(one.want_t for one in others), sum(one.want_low_t for one in others)
-        head_t = min(turn.head_t, cap_t)
-        grant_t = _granted(t - kept_t, (turn.want_t, turn.want_low_t), (high, low), head_t, whole=False)
-        if grant_t >= head_t > 0.0:
-            grant_t = max(grant_t, turn.head_t)  # larger than the bucket: as a debt
+    if now >= state.paused_until:
+        grant_r = _requests_granted(turn, others, r - kept_r) if limit_r else 0.0
+        grant_t = _tokens_granted(turn, others, t - kept_t, cap_t) if limit_t else 0.0
     slots = _slots(turn, others)
     state.r, state.t, state.at = r - grant_r, t - grant_t, now
     wait_s = 0.0
@@ -179,6 +164,38 @@ def settle(state: TargetState, turn: ShareTurn, now: float) -> Granted:
         float(grant_r), grant_t, slots, len(others) + 1, max(0.0, wait_s, state.paused_until - now), sum(ok for ok, _ in fleet),
         sum(bad for _, bad in fleet), limit_r, limit_t, max(0.0, state.paused_until - now),
     )  # fmt: skip
+
+
+def _filled(
+    state: TargetState, turn: ShareTurn, since_s: float, limits: tuple[float, float], *, is_new: bool, counts: bool
+) -> tuple[tuple[float, float], float, tuple[float, float]]:
+    """The rates, the most tokens that may be saved up, and what there is of requests and tokens by now."""
+    limit_r, limit_t = limits
+    state.peak_t = max(turn.head_t, state.peak_t * 0.5 ** (since_s / WINDOW_S))
+    large_t = min(PEAK_SLACK * state.peak_t, 0.5 * limit_t)
+    rate_r, rate_t = pace(limit_r), pace(limit_t, large_t)
+    cap_r, cap_t = max(1.0, rate_r * BURST_S), max(rate_t * BURST_S, large_t)
+    r, t = (1.0, min(cap_t, turn.head_t)) if is_new else (state.r, state.t)
+    if counts:
+        r, t = r + turn.back_r, t + turn.back_t
+    r, t = min(cap_r, r + rate_r * since_s), min(cap_t, t + rate_t * since_s)
+    if since_s > DEAD_S:  # after an outage, or idle: nothing was saved up
+        r = min(r, 1.0)
+    return (rate_r, rate_t), cap_t, (r, t)
+
+
+def _requests_granted(turn: ShareTurn, others: list[Member], free: float) -> float:
+    """Requests for this turn, out of `free`."""
+    wanted = sum(one.want_r for one in others), sum(one.want_low_r for one in others)
+    return float(_granted(free, (turn.want_r, turn.want_low_r), wanted, turn.head_r, whole=True))
+
+
+def _tokens_granted(turn: ShareTurn, others: list[Member], free: float, most: float) -> float:
+    """Tokens for this turn, out of `free`; at least what its first call needs, though it is larger than the bucket: as a debt."""
+    wanted = sum(one.want_t for one in others), sum(one.want_low_t for one in others)
+    head = min(turn.head_t, most)
+    granted = _granted(free, (turn.want_t, turn.want_low_t), wanted, head, whole=False)
+    return max(granted, turn.head_t) if granted >= head > 0.0 else granted
 
 
 def _note(state: TargetState, turn: ShareTurn, now: float, *, counts: bool) -> None:
