@@ -21,7 +21,7 @@ from langchain_surefoot._structured import Method, structured
 from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_out, outputs_joined, result_out, wire_of
 from langchain_surefoot.errors import translated
 from surefoot import ChatModel
-from surefoot.adapter import chat_model, context_size_of, key_variable, normalise_kwargs, request_of, stored
+from surefoot.adapter import chat_model, context_size_of, key_variable, normalise_kwargs, request_of, said_by, stored
 from surefoot.adapter.answers import withheld
 from surefoot.adapter.fields import AdapterFields, key_field, policy_of
 from surefoot.adapter.words import CUSTOMARY
@@ -125,23 +125,12 @@ class ChatSurefoot(Guarded, AdapterFields, BaseChatModel):
     ) -> tuple[ChatModel, ChatRequest, dict[str, Any]]:
         model = self.surefoot
         target = model.targets[0]
-        defaults = {
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
-            "top_p": self.top_p,
-            "stop": self.stop,
-            "seed": self.seed,
-            "reasoning_effort": self.reasoning_effort,
-            "prompt_cache": self.prompt_cache,
-            "extra": self.extra,
-            "model": None if self.model == target else self.model,
-        }
         if stop is not None:
             options["stop"] = stop
         found = messages_in(messages, target)
         return model, *request_of(
             found,
-            defaults,
+            {**said_by(self), "model": None if self.model == target else self.model},
             options,
             target=target,
             conversions=CONVERSIONS,
@@ -278,20 +267,8 @@ class ChatSurefoot(Guarded, AdapterFields, BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """The settings that shape an answer; no secrets."""
-        names = (
-            "model",
-            "base_url",
-            "temperature",
-            "max_tokens",
-            "top_p",
-            "stop",
-            "seed",
-            "reasoning_effort",
-            "extra",
-            "attempts",
-            "deadline_s",
-        )
-        return {**{name: getattr(self, name) for name in names}, "fallbacks": [getattr(one, "name", one) for one in self.fallbacks]}
+        said = {name: getattr(self, name) for name in ("model", "base_url", "attempts", "deadline_s")}
+        return {**said, **said_by(self), "fallbacks": [getattr(one, "name", one) for one in self.fallbacks]}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         """LangSmith's words for this call; per-call options win."""

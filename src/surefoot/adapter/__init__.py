@@ -6,7 +6,7 @@ An adapter translates in, calls the model, translates out. What differs between 
 adapters alone), `stored_fields` and `pickling`.
 """
 
-from surefoot.adapter.requests import embed_words, request_of
+from surefoot.adapter.requests import embed_words, request_of, said_by
 from surefoot.adapter.settings import (
     PLAIN,
     Settings,
@@ -33,6 +33,7 @@ __all__ = [
     "key_variable",
     "normalise_kwargs",
     "request_of",
+    "said_by",
     "sharing",
     "stored",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from surefoot.adapter.vendor_fields import merged, placed, unfolded
@@ -63,6 +64,17 @@ def request_of(
     if asked and is_empty(asked[-1]) and protocol_of(target) != "openai":
         raise BadRequest(f"the last message is empty, which {target} does not take: nothing was sent; pass some text")
     return ChatRequest(messages=asked, **fields), said
+
+
+def said_by(fields: Any) -> dict[str, Any]:
+    """What a framework's class says of every request: its fields that are named as ChatRequest's, but for the model."""
+    owner: Any = type(fields)
+    return {name: getattr(fields, name) for name in _request_fields(owner)}
+
+
+@lru_cache(maxsize=64)
+def _request_fields(owner: Any) -> tuple[str, ...]:
+    return tuple(name for name in owner.model_fields if name in REQUEST_FIELDS and name != "model")
 
 
 def _foreign(name: str, value: Any, target: str, *, is_elsewhere: bool) -> Mapping[str, Any]:

@@ -23,9 +23,10 @@ from surefoot.types import Call, CallState, ChatRequest, EmbedRequest, EmbedRole
 CALL_OPTIONS = frozenset({"deadline_s", "tenant", "priority", "tags"})
 CHAT_OPTIONS = frozenset(ChatRequest.__struct_fields__) - {"messages"}
 EMBED_OPTIONS = frozenset(EmbedRequest.__struct_fields__) - {"texts", "role"}
-FRACTIONS = frozenset({"temperature", "top_p"})
+_KINDS = {**EmbedRequest.__annotations__, **ChatRequest.__annotations__}
+FRACTIONS = frozenset(name for name, kind in _KINDS.items() if kind == "float | None")
+COUNTS = frozenset(name for name, kind in _KINDS.items() if kind == "int | None")
 LIFETIMES = ("auto", "5m", "1h")  # in a vendor's prompt cache
-COUNTS = frozenset({"max_tokens", "seed", "dimensions"})
 
 _numbers = itertools.count(1)
 

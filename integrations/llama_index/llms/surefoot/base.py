@@ -40,7 +40,7 @@ from llama_index.llms.surefoot._messages import messages_in
 from llama_index.llms.surefoot._translate import CONVERSIONS, strictly, tool_in
 from llama_index.llms.surefoot._typed import SurefootWords
 from surefoot import ChatModel
-from surefoot.adapter import chat_model, context_size_of, normalise_kwargs, request_of
+from surefoot.adapter import chat_model, context_size_of, normalise_kwargs, request_of, said_by
 from surefoot.adapter.answers import withheld
 from surefoot.adapter.fields import key_field
 from surefoot.adapter.stored_fields import StoredFields
@@ -151,21 +151,10 @@ class Surefoot(StoredFields, FunctionCallingLLM):
     def _asked(self, messages: Sequence[ChatMessage], options: Mapping[str, Any]) -> tuple[ChatModel, ChatRequest, dict[str, Any]]:
         model = self.surefoot
         target = model.targets[0]
-        defaults = {
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
-            "top_p": self.top_p,
-            "stop": self.stop,
-            "seed": self.seed,
-            "reasoning_effort": self.reasoning_effort,
-            "prompt_cache": self.prompt_cache,
-            "extra": self.extra,
-            "model": None if self.model == target else self.model,
-        }
         found = messages_in(messages, target)
         return model, *request_of(
             found,
-            defaults,
+            {**said_by(self), "model": None if self.model == target else self.model},
             options,
             target=target,
             conversions=CONVERSIONS,
