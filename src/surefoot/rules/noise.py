@@ -10,6 +10,11 @@ Never background: refusals rarer than one in 500 calls (what growing back costs 
 just so until it is reached; that many no retry makes good). Only news counts: calls begun after the last lesson, or fifty that were
 refused together would be fifty witnesses of one event.
 
+What it is worth, in virtual time at 10 calls a second (`tests/torture/scenarios/pace.py`, and a provider that refuses at random): where 2 %
+and 5 % of all calls are refused whatever is asked, 92 and 99 % are answered, without this 31 and 9 %. Limits learned from headers or from
+refusals of windows come to the same with and without. It has a price: a provider that saves up a minute's worth and names no limit refuses
+9.8 % of twice its limit instead of 0.4 %, since while it has some left its refusals do not follow the pace.
+
 Sources: E. S. Page, "Continuous Inspection Schemes", Biometrika 41, 1954 (the cumulative sum); R. Jain, "A Delay-Based Approach for
 Congestion Avoidance", 1989 (ask whether a lower load changed anything). All operations are O(1).
 """
