@@ -198,8 +198,17 @@ def _another(reply: ChatReply, first: AIMessage) -> AIMessage:
 
 
 def output_out(model_name: str, usage: Usage) -> dict[str, Any]:
-    """Token counts in OpenAI's words, as `llm_output` and `response_metadata["token_usage"]` of the customary classes have them."""
-    counts = {"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens, "total_tokens": usage.total_tokens}
+    """Token counts in OpenAI's words, as `llm_output` and `response_metadata["token_usage"]` of the customary classes have them.
+
+    Tracers and counters of cost that find them there look nowhere else, so the details stand here, too.
+    """
+    counts = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": usage.audio_input_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens, "audio_tokens": usage.audio_output_tokens},
+    }
     return {"token_usage": counts, "model_name": model_name}
 
 
@@ -208,8 +217,15 @@ def outputs_joined(outputs: Sequence[Mapping[str, Any] | None]) -> dict[str, Any
     told = [output for output in outputs if output]
     if not told:
         return {}
-    names = told[0]["token_usage"]
-    return {"token_usage": {name: sum(one["token_usage"][name] for one in told) for name in names}, "model_name": told[0]["model_name"]}
+    return {"token_usage": _added([one["token_usage"] for one in told]), "model_name": told[0]["model_name"]}
+
+
+def _added(counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts added up, name by name, details as well."""
+    return {
+        name: _added([one[name] for one in counts]) if isinstance(first, dict) else sum(one[name] for one in counts)
+        for name, first in counts[0].items()
+    }
 
 
 def chunks_out(delta: Delta) -> Iterator[ChatGenerationChunk]:

@@ -14,6 +14,7 @@ from langchain_surefoot import ChatSurefoot
 from surefoot import ChatModel
 from surefoot.errors import BadRequest
 from surefoot.testing import Scripted
+from surefoot.types import ChatReply, Usage
 from surefoot.usage.tokens import estimate_input
 from surefoot.usage.vocabulary import count_text
 
@@ -61,19 +62,32 @@ def test_messages_are_trimmed_by_the_model(llm):
 
 
 def test_older_callbacks_find_token_counts_where_they_look():
-    """`llm_output["token_usage"]` is what handlers written for OpenAI's class read; `generate` adds up."""
+    """`llm_output["token_usage"]` is what handlers written for OpenAI's class read, and tracers read nothing else; `generate` adds up."""
     told: list[Any] = []
 
     class Handler(BaseCallbackHandler):
         def on_llm_end(self, response: LLMResult, **_: Any) -> None:
             told.append(response.llm_output)
 
-    llm = ChatSurefoot(chat=ChatModel(Scripted()), callbacks=[Handler()])
-    counts = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    usage = Usage(input_tokens=10, output_tokens=5, cached_tokens=4, reasoning_tokens=3, audio_input_tokens=2, audio_output_tokens=1)
+    llm = ChatSurefoot(chat=ChatModel(Scripted(lambda _: ChatReply(text="hi", usage=usage, model="scripted:model"))), callbacks=[Handler()])
+    counts = {
+        "prompt_tokens": 10,
+        "completion_tokens": 5,
+        "total_tokens": 15,
+        "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 2},
+        "completion_tokens_details": {"reasoning_tokens": 3, "audio_tokens": 1},
+    }
     assert llm.invoke("hi").response_metadata["token_usage"] == counts
     assert told == [{"token_usage": counts, "model_name": "scripted:model"}]
     both = llm.generate([[HumanMessage("a")], [HumanMessage("b")]])
-    assert both.llm_output["token_usage"] == {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
+    assert both.llm_output["token_usage"] == {
+        "prompt_tokens": 20,
+        "completion_tokens": 10,
+        "total_tokens": 30,
+        "prompt_tokens_details": {"cached_tokens": 8, "audio_tokens": 4},
+        "completion_tokens_details": {"reasoning_tokens": 6, "audio_tokens": 2},
+    }
     assert llm.generate([]).llm_output == {}
 
 
