@@ -21,7 +21,17 @@ from langchain_surefoot._structured import Method, structured
 from langchain_surefoot._translate import CONVERSIONS, chunks_out, last_chunk_out, outputs_joined, result_out, wire_of
 from langchain_surefoot.errors import translated
 from surefoot import ChatModel
-from surefoot.adapter import chat_model, context_size_of, key_variable, normalise_kwargs, request_of, said_by, stored
+from surefoot.adapter import (
+    chat_model,
+    context_size_of,
+    efforts_of,
+    key_variable,
+    normalise_kwargs,
+    output_limit_of,
+    request_of,
+    said_by,
+    stored,
+)
 from surefoot.adapter.answers import withheld
 from surefoot.adapter.fields import AdapterFields, key_field, policy_of
 from surefoot.adapter.words import CUSTOMARY
@@ -279,18 +289,25 @@ class ChatSurefoot(Guarded, AdapterFields, BaseChatModel):
         return params
 
     def _resolve_model_profile(self) -> ModelProfile | None:
-        """Capabilities as far as the first target's provider knows them; no `max_input_tokens` where the model's window is unknown."""
+        """Capabilities as far as the first target's provider knows them; what nobody knows (a window, a limit) does not stand there."""
         traits, size = self.surefoot.traits, context_size_of(self.surefoot, self.model)
+        limit, efforts = output_limit_of(self.surefoot, self.model), efforts_of(self.surefoot, self.model)
         profile = ModelProfile(
             tool_calling=traits.tools,
             tool_choice=traits.tools,
             structured_output=traits.schema,
             text_inputs=True,
+            text_outputs=True,
             image_inputs=traits.vision,
             pdf_inputs=traits.pdf,
         )
         if size is not None:
             profile["max_input_tokens"] = size.question
+        if limit is not None:
+            profile["max_output_tokens"] = limit
+        if levels := [word for word in efforts or () if word != "none"]:
+            profile["reasoning_output"] = True
+            profile["reasoning_effort_levels"] = levels
         return profile
 
     def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:

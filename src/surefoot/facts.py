@@ -163,6 +163,13 @@ def output_limit(provider: str, model: str) -> int | None:
     return None if row is None else row.output
 
 
+def efforts_known(provider: str, model: str) -> tuple[str, ...] | None:
+    """The words that `model` knows for how much to think, none where it does not think by words; None where nobody knows."""
+    row = model_of(provider, model)
+    known: tuple[str, ...] | None = () if getattr(row, "thinking", "") == "no" else getattr(row, "efforts", None)
+    return known
+
+
 def provider_called(word: str) -> str:
     """The provider that others call `word` ("vertexai", "mistralai", "grok"); "" where there is none."""
     plain = word.lower()

@@ -11,6 +11,7 @@ import msgspec
 
 from surefoot._documented import Documented
 from surefoot.errors import Misconfigured
+from surefoot.facts import efforts_known, output_limit
 from surefoot.models.chat import ChatModel
 from surefoot.models.embed import EmbedModel
 from surefoot.providers.registry import PROVIDERS, provider
@@ -144,13 +145,29 @@ def _embed_model(settings: Settings) -> EmbedModel:
 
 def context_size_of(model: ChatModel, name: str) -> ContextSize | None:
     """What fits the window of `name`, a model of the provider of `model`'s first target; None if neither it nor the price list knows."""
+    name = _whole_name(model, name)
+    own = model.traits.context_tokens if name == model.targets[0] else None
+    return context_size(name) if own is None else ContextSize(total=own, question=own)
+
+
+def output_limit_of(model: ChatModel, name: str) -> int | None:
+    """The most tokens that `name`, as above, writes in one answer, thinking included; None where nobody knows."""
+    provider, _, own = _whole_name(model, name).partition(":")
+    return output_limit(provider, own)
+
+
+def efforts_of(model: ChatModel, name: str) -> tuple[str, ...] | None:
+    """The words that `name`, as above, knows for how much to think; None where nobody knows."""
+    provider, _, own = _whole_name(model, name).partition(":")
+    return efforts_known(provider, own)
+
+
+def _whole_name(model: ChatModel, name: str) -> str:
+    """`name`, or the first target's, as "provider:model"."""
     target = model.targets[0]
     provider = f"{target.partition(':')[0]}:"
     name = name or target
-    if name != target and not name.startswith(provider):
-        name = provider + name
-    own = model.traits.context_tokens if name == target else None
-    return context_size(name) if own is None else ContextSize(total=own, question=own)
+    return name if name == target or name.startswith(provider) else provider + name
 
 
 def stored(target: str | Target) -> str | dict[str, Any]:

@@ -376,6 +376,26 @@ def test_the_profile_holds_the_window_of_the_price_list(model, tokens):
     assert ChatSurefoot(model=model, api_key="k").profile.get("max_input_tokens") == tokens
 
 
+@pytest.mark.parametrize(
+    ("model", "limit", "efforts"),
+    [
+        ("openai:gpt-4o-mini", 16_384, None),
+        ("openai:gpt-5-mini", 128_000, ["minimal", "low", "medium", "high"]),
+        ("anthropic:claude-opus-4-6", 128_000, ["low", "medium", "high", "max"]),
+        ("anthropic:claude-3-haiku-20240307", 4096, None),
+        ("google:gemini-2.5-flash", 65_536, None),
+        ("google:gemini-3-flash", 65_536, ["minimal", "low", "medium", "high"]),
+        ("groq:qwen3-32b", None, None),
+        ("openai:a-model-of-our-own", None, None),
+    ],
+)
+def test_the_profile_holds_the_answers_limit_and_the_efforts(model, limit, efforts):
+    """As the official classes' profiles do; what nobody knows does not stand there."""
+    profile = ChatSurefoot(model=model, api_key="k").profile
+    assert (profile.get("max_output_tokens"), profile.get("reasoning_effort_levels")) == (limit, efforts)
+    assert profile.get("reasoning_output") is (True if efforts else None)
+
+
 def test_a_conversation_is_summed_up_at_a_share_of_the_window():
     """LangChain's middleware refuses a model whose profile names no window."""
     middleware = pytest.importorskip("langchain.agents.middleware")

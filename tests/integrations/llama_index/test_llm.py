@@ -139,6 +139,21 @@ def test_prompts_leave_room_for_what_a_vendor_sets_aside_for_the_answer():
     assert (data.context_window, data.context_window - data.num_output) == (400_000, 272_000)
 
 
+@pytest.mark.parametrize(
+    ("model", "asked", "kept"),
+    [
+        ("openai:gpt-4o-mini", 99_999, 16_384),
+        ("anthropic:claude-haiku-4-5", None, 8192),
+        ("anthropic:claude-haiku-4-5", 500, 500),
+        ("anthropic:claude-3-haiku-20240307", None, 4096),
+        ("openai:a-model-nobody-knows", 99_999, 99_999),
+    ],
+)
+def test_prompts_leave_room_for_what_the_provider_is_told_of_the_answer(model, asked, kept):
+    """Claude refuses a question without room for the limit of the answer, which is always told; no model writes more than its own."""
+    assert Surefoot(model=model, api_key="k", max_tokens=asked).metadata.num_output == kept
+
+
 def test_an_unknown_window_is_said_once(caplog):
     """LlamaIndex has no word for it, and takes 3900 tokens."""
     llm = Surefoot(model="openai:a-model-of-our-own", api_key="k")

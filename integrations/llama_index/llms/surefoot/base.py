@@ -40,7 +40,7 @@ from llama_index.llms.surefoot._messages import messages_in
 from llama_index.llms.surefoot._translate import CONVERSIONS, strictly, tool_in
 from llama_index.llms.surefoot._typed import SurefootWords
 from surefoot import ChatModel
-from surefoot.adapter import chat_model, context_size_of, normalise_kwargs, request_of, said_by
+from surefoot.adapter import chat_model, context_size_of, normalise_kwargs, output_limit_of, request_of, said_by
 from surefoot.adapter.answers import withheld
 from surefoot.adapter.fields import key_field
 from surefoot.adapter.stored_fields import StoredFields
@@ -128,7 +128,9 @@ class Surefoot(StoredFields, FunctionCallingLLM):
     def metadata(self) -> LLMMetadata:
         """What LlamaIndex sizes prompts by; the model's window as far as its provider or the price list knows it.
 
-        LlamaIndex has no word for an unknown window: its own default of 3900 tokens stands there, and a warning says so once a model.
+        What is kept free for the answer is what the provider is told, at most what the model writes; where it is told nothing, LlamaIndex's
+        256 tokens. LlamaIndex has no word for an unknown window: its own default of 3900 tokens stands there, and a warning says so once
+        a model.
         """
         model = self.surefoot
         traits = model.traits
@@ -136,10 +138,12 @@ class Surefoot(StoredFields, FunctionCallingLLM):
         if size is None and self.context_window is None and not traits.is_local:
             _warn_of_unknown_window(self.model)
         set_aside = size.total - size.question if size is not None else 0  # for the answer, whatever is asked of it
+        limit = output_limit_of(model, self.model)
+        told = self.max_tokens or traits.answer_tokens or DEFAULT_NUM_OUTPUTS  # and Anthropic's is told in any case
         calls_tools = traits.tools if self.is_function_calling_model is None else self.is_function_calling_model
         return LLMMetadata(
             context_window=self.context_window or (DEFAULT_CONTEXT_WINDOW if size is None else size.total),
-            num_output=max(self.max_tokens or DEFAULT_NUM_OUTPUTS, set_aside),
+            num_output=max(min(told, limit or told), set_aside),
             is_chat_model=True,
             is_function_calling_model=calls_tools,
             model_name=self.model.partition(":")[2],

@@ -39,6 +39,11 @@ class GoogleModelFacts(facts.ModelFacts, frozen=True, kw_only=True):
     is_older: bool = False
     """Older than Gemini 3: checks no signatures, takes no pictures in a tool's result."""
 
+    @property
+    def efforts(self) -> tuple[str, ...] | None:
+        """The words it knows for an effort; none where it does not think by words."""
+        return self.levels if self.thinking == "level" else ()
+
 
 def _rows(
     *names: str, limits: tuple[int | None, int | None] = (1_048_576, 65_536), sources: str = "", **given: Any
