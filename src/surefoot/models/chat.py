@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from surefoot import runtime
 from surefoot.errors import BadRequest, BatchFailed, Misconfigured, SurefootError
@@ -117,6 +117,30 @@ class ChatModel(_Model):
         call = self._call(prompt, options, stream=True)
         return ChatStream(lambda: runtime.pipe(self._handle(_asked(call))), call)
 
+    @overload
+    def batch(
+        self,
+        prompts: Iterable[ChatInput],
+        /,
+        *,
+        max_in_flight: int = 64,
+        return_exceptions: Literal[False] = False,
+        progress: bool = False,
+        **options: Unpack[ChatOptions],
+    ) -> list[ChatReply]: ...
+
+    @overload
+    def batch(
+        self,
+        prompts: Iterable[ChatInput],
+        /,
+        *,
+        max_in_flight: int = 64,
+        return_exceptions: bool,
+        progress: bool = False,
+        **options: Unpack[ChatOptions],
+    ) -> list[ChatReply | Exception]: ...
+
     def batch(
         self,
         prompts: Iterable[ChatInput],
@@ -126,9 +150,33 @@ class ChatModel(_Model):
         return_exceptions: bool = False,
         progress: bool = False,
         **options: Unpack[ChatOptions],
-    ) -> list[Any]:
+    ) -> Sequence[ChatReply | Exception]:
         """`abatch` for sync callers."""
         return runtime.run(self._batch(self._calls(prompts, options), max_in_flight, return_exceptions, progress))
+
+    @overload
+    async def abatch(
+        self,
+        prompts: Iterable[ChatInput],
+        /,
+        *,
+        max_in_flight: int = 64,
+        return_exceptions: Literal[False] = False,
+        progress: bool = False,
+        **options: Unpack[ChatOptions],
+    ) -> list[ChatReply]: ...
+
+    @overload
+    async def abatch(
+        self,
+        prompts: Iterable[ChatInput],
+        /,
+        *,
+        max_in_flight: int = 64,
+        return_exceptions: bool,
+        progress: bool = False,
+        **options: Unpack[ChatOptions],
+    ) -> list[ChatReply | Exception]: ...
 
     async def abatch(
         self,
@@ -139,7 +187,7 @@ class ChatModel(_Model):
         return_exceptions: bool = False,
         progress: bool = False,
         **options: Unpack[ChatOptions],
-    ) -> list[Any]:
+    ) -> Sequence[ChatReply | Exception]:
         """Ask all, at most `max_in_flight` at once; replies in order. One bad prompt does not lose the others.
 
         With `return_exceptions` a failed one is its error in the list; without, BatchFailed is raised after all have been asked: its
