@@ -154,7 +154,7 @@ def _learn(answers: str, asking: Sequence[Asking], tape: Recording, known: dict[
     taped = Taped(ChatModel(answers), tape, mark=answers)
     replies = taped.model.batch([one.request for one in fresh], return_exceptions=True)
     for one, reply in zip(fresh, replies, strict=True):
-        if isinstance(reply, SurefootError):
+        if not isinstance(reply, ChatReply):
             raise Misconfigured(f"{answers} could not answer {one.asked.query.id!r} beforehand ({reply}): nothing to rehearse with")
         known[answers, digest(one.request)] = reply
 
