@@ -144,7 +144,8 @@ class GoogleChatReader:
     """Reads the chunks of one streamed answer, or the one chunk of a whole one. Holds the last delta back until usage is in."""
 
     __slots__ = (
-        "_asked", "_calls", "_content", "_finish", "_first", "_halves", "_id", "_ids", "_last", "_model", "_others", "_parts", "_refusal",
+        "_asked", "_calls", "_content", "_ended", "_finish", "_first", "_halves", "_id", "_ids", "_last", "_model", "_others", "_parts",
+        "_refusal",
         "_signature", "_texts", "_usage", "done", "finished",
     )  # fmt: skip
 
@@ -153,7 +154,7 @@ class GoogleChatReader:
         self._calls: list[int] = []  # of each call: how many parts stand before it
         self._content = False
         self._finish: str | None = None
-        self._first = self._last = b""
+        self._first = self._last = self._ended = b""  # chunks: the first, the last, that with the finish reason
         self._halves: Halves = {}
         self._id = asked.request_id
         self._ids: set[str] = set()  # of the calls
@@ -188,6 +189,8 @@ class GoogleChatReader:
         for candidate in answer.candidates or ():
             if not candidate.index:  # further candidates are not ours to tell apart
                 self._candidate(candidate, out)
+        if self.finished and not self._ended:
+            self._ended = data
 
     def _candidate(self, candidate: _Candidate, out: list[Delta]) -> None:
         for raw in (candidate.content.parts if candidate.content is not None else None) or ():
@@ -311,10 +314,15 @@ class GoogleChatReader:
     def _whole(self, others: dict[str, Any]) -> bytes:
         """The answer as it would have come in one piece."""
         found: dict[str, Any] = {}
-        for data in (self._first, self._last):
-            event = value_of(Raw(data))
-            found |= {name: value for name, value in event.items() if value is not None} if isinstance(event, dict) else {}
-        candidate = {"content": {"parts": self._parts.raws, "role": "model"}, "finishReason": self._finish, "index": 0, **others}
+        candidate: dict[str, Any] = {}
+        for data in (self._first, self._ended, self._last):
+            event = value_of(Raw(data)) if data else None
+            event = event if isinstance(event, dict) else {}
+            rows = event.pop("candidates", None)
+            found |= {name: value for name, value in event.items() if value is not None}
+            if isinstance(rows, list) and rows and isinstance(rows[0], dict) and not rows[0].get("index"):
+                candidate |= {name: value for name, value in rows[0].items() if value is not None}
+        candidate |= {"content": {"parts": self._parts.raws, "role": "model"}, "finishReason": self._finish, "index": 0, **others}
         return msgspec.json.encode(found | {"candidates": [candidate]} | ({"usageMetadata": self._usage} if self._usage else {}))
 
 

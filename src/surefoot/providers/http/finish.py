@@ -18,13 +18,14 @@ FINISHES: dict[str, FinishReason] = {
     ),
     **dict.fromkeys(
         ("length", "max_tokens", "max_length", "max_output_tokens", "max_new_tokens", "model_length", "token_limit",
-         "model_context_window_exceeded", "incomplete"),
+         "model_context_window_exceeded", "incomplete", "continuation"),
         "length",
     ),
     **dict.fromkeys(("tool_calls", "tool_call", "tool_use", "function_call", "function_calls"), "tool_calls"),
     **dict.fromkeys(
         ("content_filter", "content_filtered", "safety", "sensitive", "recitation", "blocklist", "prohibited_content", "spii",
-         "model_armor", "image_safety", "image_prohibited_content", "image_recitation", "guardrail_intervened", "error_toxic"),
+         "model_armor", "image_safety", "image_prohibited_content", "image_recitation", "language", "escalation", "pup_limited_disabled",
+         "guardrail_intervened", "error_toxic"),
         "content_filter",
     ),
     "refusal": "refusal",

@@ -21,6 +21,7 @@ SOUNDS = {
 SPOKEN = frozenset({"system", "user"})
 MARKED = ("openrouter.ai", "openrouter")  # hosts that pass Anthropic's cache_control on, in parts of this protocol
 FORGETFUL = ("deepseek.com", "deepseek")  # wants the thoughts of the round of calls under way; earlier ones it once answered with a 400
+STRICT = {("groq.com", "groq"): frozenset({"reasoning"})}  # hosts that answer a field of a message that they do not take with a 400
 MISTRALS = ("mistral.ai", "mistral")
 MOVED, SEE_NEXT = "From the result of {tool}:", "The result is in the next message."
 NINE = re.compile(r"[a-zA-Z0-9]{9}")  # what Mistral takes as a call's id, on its own host and in its chat template
@@ -58,6 +59,7 @@ def _said(
     elif is_of(host, house, MISTRALS) or (MISTRAL.search(model) and not is_of(host, house, MARKED)):
         request = with_ids(request, fits=NINE, make=short_id)
     writer = _MessageWriter(host, target, left_out, takes_marks=is_of(host, house, MARKED))
+    writer.takes = next((fields for names, fields in STRICT.items() if is_of(host, house, names)), None)
     spoke = -1
     if is_of(host, house, FORGETFUL):
         spoke = max((at for at, message in enumerate(request.messages) if message.role == "user"), default=-1)
@@ -72,10 +74,11 @@ def _said(
 class _MessageWriter:
     """Writes the messages of one request to the server at `host`."""
 
-    __slots__ = ("_host", "_left_out", "_takes_marks", "_target", "moved")
+    __slots__ = ("_host", "_left_out", "_takes_marks", "_target", "moved", "takes")
 
     def __init__(self, host: str, target: str, left_out: list[str] | None, *, takes_marks: bool) -> None:
         self.moved: list[Any] = []  # what stood in tools' results, where this protocol has text alone: said by the user after them
+        self.takes: frozenset[str] | None = None  # fields of a message that the server takes beside the protocol's; None: any
         self._takes_marks = takes_marks
         self._host = host
         self._target = target
@@ -115,8 +118,10 @@ class _MessageWriter:
             return
         if part.is_block:
             blocks.append(value)
-        else:
+        elif self.takes is None or part.kind in self.takes:
             said[part.kind] = value
+        else:
+            note(self._left_out, f"{part.kind} of {part.vendor}")
 
     def _extra(self, part: Text | Image | File) -> dict[str, Raw]:
         if part.extra and part.vendor == "anthropic" and self._takes_marks:

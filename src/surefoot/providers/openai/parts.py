@@ -16,7 +16,7 @@ from msgspec import Raw
 
 from surefoot.providers.http.answers import lenient
 from surefoot.providers.http.body import sound_type
-from surefoot.providers.openai.shapes import NO_RAW, AnswerChoice, ChatAnswer, Said, Unknown, is_plain, is_said
+from surefoot.providers.openai.shapes import NO_RAW, AnswerChoice, ChatAnswer, OpenAICall, Said, Unknown, is_plain, is_said
 from surefoot.text import json_text
 from surefoot.types import AnswerEnd, CitedSource, File, Image, Opaque, Part, Reasoning, Text, TokenLogprob
 
@@ -89,11 +89,19 @@ def id_of(answer: ChatAnswer) -> str:
     return answer.id if isinstance(answer.id, str) else "" if answer.id is None else str(answer.id)
 
 
-def extra_of(unknown: Unknown | None, number: int) -> str:
+def extra_of(unknown: Unknown | None, number: int, call: OpenAICall) -> str:
     """A server's own fields of tool call `number`, as JSON object text; empty: none."""
-    if unknown is None or number >= len(unknown.calls):
-        return ""
-    return _json({name: value for name, value in unknown.calls[number].items() if is_said(value)})
+    found: dict[str, Any] = {}
+    if unknown is not None and number < len(unknown.calls):
+        found = {name: value for name, value in unknown.calls[number].items() if is_said(value)}
+    if is_own_type(call):
+        found["type"] = call.type
+    return _json(found)
+
+
+def is_own_type(call: OpenAICall) -> bool:
+    """Whether a call is of another type than a function: Moonshot's servers want theirs back as what it was."""
+    return call.type not in {"function", "", None}
 
 
 def content_of(said: Said, unknown: Unknown | None, vendor: str) -> tuple[Part, ...]:

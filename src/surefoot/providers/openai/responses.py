@@ -61,18 +61,24 @@ def usage_of(usage: dict[str, Any] | None) -> Usage:
     """Tokens billed, with details; zeros and `estimated` where the server did not say.
 
     DeepSeek, Moonshot and gateways to Anthropic count cached tokens beside the prompt's details, others under the Responses API's names.
+    xAI counts thoughts beside the answer, some gateways what the cache held beside the prompt: the total tells.
     """
     if not usage:
         return Usage(estimated=True)
     inputs, outputs = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     prompt = count(usage, "prompt_tokens", "input_tokens", "prompt_eval_count")
     answer = count(usage, "completion_tokens", "output_tokens", "eval_count")
-    if not (prompt and answer) and (total := count(usage, "total_tokens")) > prompt + answer:
-        prompt, answer = prompt or total - answer, answer or (total - prompt if prompt else 0)
+    rest = count(usage, "total_tokens") - prompt - answer  # counted in the total alone
+    if rest > 0 and not (prompt and answer):
+        prompt, answer, rest = prompt or rest, answer or (rest if prompt else 0), 0
     if not inputs and not outputs and len(usage) <= PLAIN_COUNTS:
-        return Usage(input_tokens=prompt, output_tokens=answer)
+        return Usage(input_tokens=prompt, output_tokens=answer + max(rest, 0))  # Gemini's thoughts, over its OpenAI address
     cached = count(inputs, "cached_tokens") or count(usage, "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
     written = count(inputs, "cache_write_tokens", "cache_creation_tokens") or count(usage, "cache_creation_input_tokens")
+    if rest > 0 and rest == count(outputs, "reasoning_tokens"):
+        answer += rest
+    elif rest > 0 and rest == cached + written:
+        prompt += rest
     cached = min(cached, prompt)
     return Usage(
         input_tokens=prompt,
@@ -107,7 +113,7 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
     whole = calls_of(said)
     finish = finish_of(choice.finish_reason, asked, refused=bool(said.refusal), calls=bool(whole))
     cut = not is_runnable(finish)
-    calls = apart(tuple(_tool_call(call, extra_of(unknown, number), asked.vendor, is_cut=cut) for number, call in enumerate(whole)))
+    calls = apart(tuple(_tool_call(call, extra_of(unknown, number, call), asked.vendor, is_cut=cut) for number, call in enumerate(whole)))
     more = end_of(answer, choice, said, unknown, vendor=asked.vendor) if is_unusual(answer, choice, said, unknown) else PLAIN_END
     if not text and not calls and not any(isinstance(part, Image | File) for part in more.content):
         check_not_empty(finish, said.refusal or "", asked, usage=usage_of(answer.usage), model=answer.model or "")

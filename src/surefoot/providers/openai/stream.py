@@ -14,12 +14,13 @@ from surefoot.providers.http.answers.lenient import Halves
 from surefoot.providers.http.reading import ReadingContext, check_not_empty, failed, is_error_instead, new_call_id, unreadable_event
 from surefoot.providers.http.sse import is_end_mark
 from surefoot.providers.openai.calls import CallPieces, CallSoFar, calls_of
-from surefoot.providers.openai.parts import THOUGHTS, block_of, content_of, end_of, text_of, thoughts_of
+from surefoot.providers.openai.parts import THOUGHTS, block_of, content_of, end_of, is_own_type, text_of, thoughts_of
 from surefoot.providers.openai.responses import finish_of, usage_of
 from surefoot.providers.openai.shapes import ANSWER, NO_RAW, AnswerChoice, ChatAnswer, Said, Unknown, decoded, is_plain, is_said, is_text
 from surefoot.text import json_text
 from surefoot.types import AnswerEnd, Delta, File, Image, ToolCallDelta
 
+OF_A_PIECE = frozenset({"token_id", "token_ids", "channel"})  # said of a piece, not of the message (Together, vLLM, Groq)
 KEPT = 8  # events whose fields beside the choices go into `raw`: the first, those without a choice, the last
 
 
@@ -133,7 +134,8 @@ class OpenAIChatReader:
     def _more(self, said: Said, unknown: Unknown | None, out: list[Delta]) -> None:
         """What a piece brings beside text and calls."""
         found: dict[str, Raw] = {name: value for name in ("audio", "images", "annotations") if is_said(value := getattr(said, name))}
-        found |= {name: value for name, value in (unknown.said.items() if unknown is not None else ()) if is_said(value)}
+        others = unknown.said.items() if unknown is not None else ()
+        found |= {name: value for name, value in others if name not in OF_A_PIECE and is_said(value)}
         for name, value in found.items():
             self._add(name, lenient.value_of(value))
         if isinstance(said.content, list):
@@ -163,6 +165,8 @@ class OpenAIChatReader:
             known, piece = self._pieces.add(call)
             if piece is not None:
                 found.append(piece)
+            if is_own_type(call):
+                known.extra["type"] = call.type
             if unknown is not None and at < len(unknown.calls):
                 for field, value in unknown.calls[at].items():
                     if is_said(value):
