@@ -185,3 +185,17 @@ def test_a_stream_asks_to_see_the_thoughts_that_come_anyway(model, effort, shown
     request = ChatRequest(messages=(Message.user("?"),), reasoning_effort=effort)
     body = msgspec.json.decode(chat_body(request, model, dialect=GoogleDialect(target="t"), stream=True))
     assert body.get("generationConfig", {}).get("thinkingConfig", {}).get("includeThoughts") is shown
+
+
+@pytest.mark.parametrize("model", ["gemini-2.5-flash", "gemini-3-pro"])
+def test_pictures_of_a_tools_result_reach_every_model(model):
+    """Inside the result from Gemini 3 on; before it in the same turn for older ones, which refuse them inside."""
+    results = [Message.tool(["seen", Image(data=PNG)], tool_call_id="c1", name="look"), Message.tool("ok", tool_call_id="c2", name="look")]
+    calls = [ToolCall(id="c1", name="look"), ToolCall(id="c2", name="look")]
+    parts = sent(Message.user("?"), Message.assistant(tool_calls=calls), *results, model=model)["contents"][-1]["parts"]
+    picture = {"inlineData": {"mimeType": "image/png", "data": b64encode(PNG).decode()}}
+    results = [part["functionResponse"] for part in parts if "functionResponse" in part]
+    assert [result["id"] for result in results] == ["c1", "c2"]
+    assert results[0]["response"] == {"output": "seen"}
+    beside = [part for part in parts if "functionResponse" not in part]
+    assert (beside, results[0].get("parts")) == (([picture], None) if model == "gemini-2.5-flash" else ([], [picture]))

@@ -34,11 +34,11 @@ def contents(
         if message.role == "system":
             standing += writer.parts(message.parts)
         elif message.role == "tool":
-            part = writer.result(message)
+            parts = writer.result(message)
             if found and found[-1].get("role") == "user" and at and messages[at - 1].role == "tool":
-                found[-1]["parts"].append(part)
+                found[-1]["parts"] += parts
             else:
-                found.append({"role": "user", "parts": [part]})
+                found.append({"role": "user", "parts": parts})
         elif message.role == "assistant":
             parts = writer.said(message, must_sign=at > spoke and not model_of(model).is_older)
             if parts:  # an empty turn of the model's is refused, and says nothing
@@ -117,8 +117,11 @@ class _ContentWriter:
                 note(self._left_out, f"{', '.join(fields(call.extra))} of {call.vendor}")
         return told
 
-    def result(self, message: Message) -> Fields:
-        """A tool's result, as text: in a JSON object of Gemini's, long integers would lose digits."""
+    def result(self, message: Message) -> list[Any]:
+        """A tool's result, as text: in a JSON object of Gemini's, long integers would lose digits.
+
+        Models before Gemini 3 take no pictures and files inside it: these stand before it in the same turn.
+        """
         target = self._target
         name = message.name or self._called.get(message.tool_call_id, "")
         if not name:
@@ -129,11 +132,10 @@ class _ContentWriter:
         if message.tool_call_id:
             told["id"] = message.tool_call_id
         media = [part for part in message.parts if isinstance(part, Image | File | Opaque)]
-        if media:
-            if model_of(self._model).is_older:
-                raise Unsupported(f"{target}: this model takes text only in a tool's result; put the file into the next user message")
-            told["parts"] = self.parts(tuple(media))
-        return {"functionResponse": told}
+        beside = self.parts(tuple(media))
+        if beside and not model_of(self._model).is_older:
+            told["parts"], beside = beside, []
+        return [*beside, {"functionResponse": told}]
 
 
 def _function_call(call: ToolCall) -> Fields:
