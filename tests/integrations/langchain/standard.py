@@ -29,11 +29,12 @@ class Unit(ChatModelUnitTests):
 
     target = ""
     variable = ""
+    options: Mapping[str, Any] = {}
     chat_model_class = ChatSurefoot
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"model": self.target, "api_key": KEY}
+        return {"model": self.target, "api_key": KEY, "options": self.options}
 
     @property
     def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
@@ -45,6 +46,7 @@ class Integration(ChatModelIntegrationTests):
     """Real calls through the vendor's SDK."""
 
     target = ""
+    options: Mapping[str, Any] = {}
     chat_model_class = ChatSurefoot
     reasoning: Mapping[str, Any] = {"reasoning_effort": "medium"}
     supported_usage_metadata_details = {"invoke": DETAILS, "stream": DETAILS}
@@ -63,7 +65,8 @@ class Integration(ChatModelIntegrationTests):
     def _vendor(self, vendors: dict[str, WireSim]) -> None:
         provider = self.target.partition(":")[0]
         vendors[provider].reset()
-        type(self).chat_model_params = {"model": self.target, "base_url": address(provider, vendors[provider]), "api_key": KEY}
+        where = address(provider, vendors[provider])
+        type(self).chat_model_params = {"model": self.target, "base_url": where, "api_key": KEY, "options": self.options}
 
     def _ask(self, content: Any, *, stream: bool, **options: Any) -> AIMessage:
         llm: Runnable[Any, AIMessage] = ChatSurefoot(**self.chat_model_params).bind(**options)
