@@ -118,3 +118,41 @@ def test_nothing_costs_nothing():
     request = ChatRequest(messages=(Message.user("How tall is it?"),))
     assert estimate_window(request) == estimate_input(request)
     assert estimate_window(replace(request, max_tokens=100)) == estimate_input(request) + 100
+
+
+def seen(text):
+    """The features that are in `text`."""
+    return {name: count for name, count in zip(FEATURES, counts(text), strict=True) if count}
+
+
+@pytest.mark.parametrize(
+    ("text", "features"),
+    [
+        ("", {"each": 1}),
+        ("two words", {"words": 2, "lower": 8, "each": 1}),
+        ("A1 b!?", {"words": 2, "lower": 1, "upper": 1, "digits": 1, "punct": 2, "pairs": -1, "each": 1}),
+        ("a  b\n\n", {"words": 2, "lower": 2, "lines": 2, "spare_spaces": 2, "each": 1}),
+        ("мир труд", {"cyrillic": 7, "cyrillic_words": 2, "each": 1}),
+        ("the café of the town and the bar", {"words": 8, "lower": 24, "latin1": 1, "each": 1}),
+        ("şehir ışık", {"foreign_words": 2, "foreign_lower": 5, "latin_a": 4, "each": 1}),
+        ("漢字", {"words": 1, "han": 2, "each": 1}),
+        ("한글", {"words": 1, "hangul": 2, "each": 1}),
+        ("かな", {"words": 1, "kana": 2, "each": 1}),
+        ("हि", {"words": 1, "indic": 2, "each": 1}),
+        ("αβ", {"words": 1, "two_byte": 2, "each": 1}),
+        ("😀", {"words": 1, "emoji": 1, "each": 1}),
+        ("–€", {"words": 1, "symbols": 2, "each": 1}),
+    ],
+)
+def test_each_letter_is_counted_as_what_it_is(text, features):
+    """Words of other scripts and of other Latin languages cost other numbers of tokens."""
+    assert seen(text) == features
+
+
+@pytest.mark.parametrize("text", ["", "two words", "A1 b!? -- {'x': [1, 2]}", "a  b\n\n  c\t1", "UPPER lower 123\n" * 50])
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_the_short_way_for_ascii_gives_the_same(name, text):
+    """Most prompts are ASCII."""
+    assert plain(text, WEIGHTS[name]) == pytest.approx(
+        sum(weight * count for weight, count in zip(WEIGHTS[name], counts(text), strict=True))
+    )
