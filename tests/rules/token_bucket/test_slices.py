@@ -124,6 +124,21 @@ def test_a_large_request_is_not_starved_by_small_ones():
     assert served < STARVED_S + 15
 
 
+@pytest.mark.parametrize("kind", ["r", "t"])
+def test_who_is_denied_for_another_is_told_when_it_will_be_served(kind):
+    """What is kept for one who has waited for too long comes first; asking sooner would be in vain."""
+    fleet = Fleet(**{f"limit_{kind}": 6000})
+    fleet.turn("starved", **{f"want_{kind}": 3.0, f"head_{kind}": 3.0})
+    fleet.state.members["starved"].head_since = fleet.now - 1000
+    setattr(fleet.state, kind, 0.0)
+    want = {f"want_{kind}": 1.0, f"head_{kind}": 1.0}
+    wait_s = fleet.turn("one", **want).wait_s
+    fleet.now += 0.9 * wait_s
+    assert getattr(fleet.turn("one", **want), kind) == 0.0
+    fleet.now += 0.1 * wait_s + 1e-6
+    assert getattr(fleet.turn("one", **want), kind) == 1.0
+
+
 def test_a_request_larger_than_all_that_is_ever_saved_up_goes_as_a_debt():
     """Once; then nothing until it is paid."""
     fleet = Fleet(limit_t=1_000)
