@@ -261,6 +261,16 @@ def test_a_trial_that_fails_costs_a_longer_ejection() -> None:
         now_s += waits_s
 
 
+def test_a_target_that_fails_every_call_looks_eleven_times_as_slow() -> None:
+    """And one that fails half of them six times; the failures fade with the latency."""
+    targets = LoadBalancer(3)._targets
+    for target, failure in zip(targets, (0.0, 0.5, 1.0), strict=True):
+        target.latency_s, target.at_s, target.failure = 1.0, 0.0, failure
+    good, half, bad = (target.cost(0.0) for target in targets)
+    assert (half, bad) == (pytest.approx(6 * good), pytest.approx(11 * good))
+    assert targets[2].cost(1000.0) == pytest.approx(targets[0].cost(1000.0))
+
+
 def test_a_success_ends_a_row_of_failures() -> None:
     """Five in a row are asked for, however many there were before the success."""
     picker = LoadBalancer(2)

@@ -204,6 +204,7 @@ def test_a_refusal_without_a_limit_makes_one_of_what_all_had_sent(kind):
     send(2.0)
     learned = limit("a", **{f"refused_{kind}": 1})
     assert learned == pytest.approx(0.9 * 40 * 60, rel=0.15)
+    assert getattr(fleet.state, kind) <= 0.0, "what was saved up is what was too much"
     assert limit("b", **{f"refused_{kind}": 1}) == learned  # too soon to say anything new
     for _ in range(50):
         fleet.now += 0.5
