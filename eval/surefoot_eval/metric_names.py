@@ -16,6 +16,7 @@ METRICS: dict[str, str] = {
     "covered": "answer: holds an accepted one's words or cites half a gold span, whatever else it says; or refuses where nothing answers",
     "served": "answer: any answer came at all; a failed question counts 0, not as an error",
     "judged": "answer: a model's verdict on groundedness; advisory unless its card says otherwise",
+    "judged_right": "answer: a model's verdict on correctness beside the accepted answers; advisory unless its card says otherwise",
     **{f"{name}@{k}": f"retrieval: {words}" for k in DEPTHS for name, words in {
         "nDCG": "normalised discounted cumulative gain", "R": "recall", "RR": "reciprocal rank (MRR)", "Success": "hit rate",
     }.items()},

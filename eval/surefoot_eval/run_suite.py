@@ -165,14 +165,14 @@ async def _ask_all(planned: Plan, jobs: Sequence[QuestionJob], journal: Journal[
 def results(planned: Plan, records: Sequence[Record], *, tape: Recording | None = None) -> Results:
     """Score everything; a judge's verdicts come from `tape` where it has them."""
     suite, material = planned.suite, planned.material
-    judge, advisory = _judge(planned, tape or Recording(None, "off"))
+    judges, advisory = _judges(planned, tape or Recording(None, "off"))
     systems: dict[str, SystemResults] = {}
     keys: dict[str, LabelledQuestion] = {}
     for name in planned.systems:
         found = rows(records, material, name, suite.seeds)
         keys |= {row.key: row.asked for row in found}
         groups = {row.key: row.asked.group for row in found}
-        table = columns(found, material, suite.metrics, judge=judge)
+        table = columns(found, material, suite.metrics, judges=judges)
         cells, counted = outcomes(found, material)
         systems[name] = SystemResults(
             scores={metric: column.scores for metric, column in table.items()},
@@ -186,7 +186,7 @@ def results(planned: Plan, records: Sequence[Record], *, tape: Recording | None 
         metrics=suite.metrics,
         gated=suite.gated,
         floors=suite.floors,
-        advisory=("judged",) if advisory else (),
+        advisory=advisory,
         questions={key: one.query.text for key, one in keys.items()},
         marked={key: _mark(one) for key, one in keys.items()},
         groups={key: one.group for key, one in keys.items()},
@@ -196,12 +196,12 @@ def results(planned: Plan, records: Sequence[Record], *, tape: Recording | None 
     )
 
 
-def _judge(planned: Plan, tape: Recording) -> tuple[Callable[[ScoredRow], Score] | None, bool]:
-    if planned.suite.judge is None or "judged" not in planned.suite.metrics:
-        return None, False
+def _judges(planned: Plan, tape: Recording) -> tuple[dict[str, Callable[[ScoredRow], Score]], tuple[str, ...]]:
+    if planned.suite.judge is None:
+        return {}, ()
     from surefoot_eval.run.judge import grading
 
-    return grading(planned.suite.judge, planned.material, near=planned.near, tape=tape)
+    return grading(planned.suite.judge, planned.suite.metrics, planned.material, near=planned.near, tape=tape)
 
 
 def _verdicts(planned: Plan, tape: Recording, out: Path) -> Recording:

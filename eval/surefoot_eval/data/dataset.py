@@ -72,6 +72,10 @@ class Dataset:
         """Each document's text."""
         return {one.id: one.text for one in self.documents}
 
+    def shown(self, passage: Shown) -> str:
+        """The text of a passage that was shown; of one from elsewhere, what the record kept."""
+        return passage.text or self.text.get(passage.document, "")[passage.start : passage.end]
+
     @cached_property
     def asked(self) -> Mapping[str, LabelledQuestion]:
         """Each question by its id."""

@@ -10,13 +10,17 @@ __all__ = ["Cost", "Record", "Shown"]
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """A passage that was found, without its text: that stands in the document at `[start, end)`."""
+    """A passage that was found; its text stands in the document at `[start, end)`.
+
+    `text` holds it only where no document of ours does: a service may show passages of its own.
+    """
 
     id: str
     document: str
     start: int
     end: int
     score: float | None = None
+    text: str = ""
 
     @property
     def window(self) -> TextSpan:

@@ -91,11 +91,12 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Judging(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who grades, and the card that says how far to trust it."""
+    """Who grades, and the cards that say how far to trust it: on groundedness (`judged`) and on correctness (`judged_right`)."""
 
     chat: tuple[str, ...]
     models: str = ""
     card: str = ""
+    right_card: str = ""
 
 
 class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -230,8 +231,8 @@ class _SuiteReader:
                     self.fail(name, f"{name} looks at {needs_depth(name)} passages, but {system.name!r} is shown k = {system.k}")
             if suite.kind == "retrieval" and not METRICS[name].startswith("retrieval"):
                 self.fail(name, f'{name} needs answers; kind = "retrieval" has none')
-            if name == "judged" and suite.judge is None:
-                self.fail(name, "judged needs a [judge] with chat = [...]")
+            if name.startswith("judged") and suite.judge is None:
+                self.fail(name, f"{name} needs a [judge] with chat = [...]")
 
     def _policy(self, values: Any) -> None:
         if not isinstance(values, dict):

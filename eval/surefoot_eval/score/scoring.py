@@ -43,16 +43,19 @@ def rows(records: Iterable[Record], material: Dataset, system: str, seeds: Seque
 
 
 def columns(
-    found: Sequence[ScoredRow], material: Dataset, metrics: Sequence[str], *, judge: Callable[[ScoredRow], Score] | None = None
+    found: Sequence[ScoredRow],
+    material: Dataset,
+    metrics: Sequence[str],
+    *,
+    judges: Mapping[str, Callable[[ScoredRow], Score]] | None = None,
 ) -> dict[str, Column]:
     """A column a metric, in the order asked for."""
     by_key = {row.key: row for row in found}
     table = _retrieved(found, material, [name for name in metrics if needs_depth(name)])
     for name in metrics:
         if name not in table:
-            measure = judge if name == "judged" else ANSWERS[name]
-            assert measure is not None
-            table[name] = column(name, list(by_key), lambda key, it=measure, name=name: _of_answer(name, it, by_key[key], material))  # type: ignore[misc]
+            judge = (judges or {}).get(name)
+            table[name] = column(name, list(by_key), lambda key, it=judge, name=name: _of_answer(name, it, by_key[key], material))  # type: ignore[misc]
     return {name: table[name] for name in metrics}
 
 
@@ -118,13 +121,13 @@ def _shared(one: TextSpan, other: TextSpan) -> int:
     return max(0, min(one.end, other.end) - max(one.start, other.start)) if one.document == other.document else 0
 
 
-def _of_answer(name: str, measure: Callable[..., Score], row: ScoredRow, material: Dataset) -> Score:
+def _of_answer(name: str, judge: Callable[[ScoredRow], Score] | None, row: ScoredRow, material: Dataset) -> Score:
     record = row.record
     if name == "served":
         return failed("not asked") if record is None else score(float(not record.error))
     if record is None or record.error:
         return failed(record.error if record else "not asked")
-    return measure(row) if name == "judged" else measure(record, row.asked, material)
+    return judge(row) if judge else ANSWERS[name](record, row.asked, material)
 
 
 def _exact(record: Record, asked: LabelledQuestion, _: Dataset) -> Score:
@@ -144,7 +147,7 @@ def _recall(record: Record, asked: LabelledQuestion, _: Dataset) -> Score:
 
 
 def _grounded(record: Record, _: LabelledQuestion, material: Dataset) -> Score:
-    texts = [material.text[one.document][one.start : one.end] for one in record.passages]
+    texts = [material.shown(one) for one in record.passages]
     return m.groundedness(spoken(record.answer), texts, refused=record.refused)
 
 
@@ -194,5 +197,4 @@ ANSWERS: Mapping[str, Callable[..., Score]] = {
     "groundedness": _grounded,
     "refusal": _refusal,
     "right": _right,
-    "served": _of_answer,
 }

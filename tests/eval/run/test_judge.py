@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import msgspec
@@ -12,11 +13,15 @@ from surefoot.errors import AuthFailed, Misconfigured
 from surefoot.testing import Scripted
 from surefoot_eval import run_suite as running
 from surefoot_eval.__main__ import main
-from surefoot_eval.run.judge import Judge, Labelled, card, labelled, verdict
+from surefoot_eval.run.judge import Judge, card, verdict
+from surefoot_eval.run.labels import Labelled, begin, own, sample
 from surefoot_eval.run.recording import Recording
 from tests.eval.small import SUITE, write
 
-ROWS = [Labelled(f"Ship {at} sank in {1900 + at}.", f"Ship {at} sank in {1900 + at + at % 2}.", at % 2 == 0) for at in range(60)]
+ROWS = [
+    Labelled(answer=f"Ship {at} sank in {1900 + at}.", passages=(f"Ship {at} sank in {1900 + at + at % 2}.",), good=at % 2 == 0)
+    for at in range(60)
+]
 ANSWER = re.compile(r"<answer>Ship (\d+)")
 
 
@@ -103,10 +108,49 @@ def test_passages_cannot_close_their_tags():
 
 def test_the_labels_are_read(data):
     """So many of BEGIN's, the same by the same seed."""
-    got = labelled(data, 50)
+    got = sample(begin(data), 50)
     assert len(got) == 50
-    assert got == labelled(data, 50)
-    assert {one.grounded for one in got} == {True, False}
+    assert got == sample(begin(data), 50)
+    assert {one.good for one in got} == {True, False}
+
+
+def test_correctness_has_a_card_of_its_own_labels(tmp_path, capsys):
+    """Our 216 labels, a judge that is wrong on every seventh: kappa, the strict rule's beside it; a label without a word is refused."""
+    rows = own("correctness")
+    assert len(rows) == 216
+    good = {row.answer: row.good for row in rows}
+    seen: list[str] = []
+
+    def rule(call):
+        body = call.request.messages[-1].text
+        seen.append(body)
+        answer = html.unescape(re.search(r"<answer>(.*)</answer>", body, re.DOTALL)[1])
+        return "RIGHT" if good[answer] ^ (len(seen) % 7 == 0) else "WRONG"
+
+    got = card(Judge(ChatModel(Scripted(rule)), Recording(None), task="correctness"), rows, repeats=1)
+    assert got.kappa == pytest.approx(0.71, abs=0.06)
+    assert got.lexical_kappa > 0.75
+    assert got.sensitivity == pytest.approx(6 / 7, abs=0.06)
+    assert not got.advisory
+    assert "<accepted>\n- 45 seconds\n</accepted>" in seen[0]
+    (tmp_path / "own.jsonl").write_text('{"answer": "a", "accepted": ["a"], "right": true}\n{"answer": "a", "right": true}\n', "utf-8")
+    assert main(["judge", "--of", "correctness", "--labels", str(tmp_path / "own.jsonl"), "--chat", "local:extractive"]) == 2
+    assert "line 2: labels of correctness need right and accepted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("said", "value"), [("RIGHT", 1.0), ("Wrong.", 0.0), ("not right", 0.0), ("right or wrong?", None), ("45", None)])
+def test_verdicts_on_correctness(said, value):
+    """One of two words, once."""
+    assert verdict(said, "correctness").value == value
+
+
+def test_a_suite_judges_both(tmp_path):
+    """The judge of correctness is asked only where there is an answer to judge."""
+    suite = SUITE.replace('"groundedness"', '"judged", "judged_right"') + '\n[judge]\nchat = ["local:extractive"]\n'
+    planned = running.plan(write(tmp_path, suite=suite))
+    got = running.results(planned, running.run(planned, tmp_path / "out"))
+    assert got.advisory == ("judged", "judged_right")
+    assert got.systems["lexical"].scores["judged_right"]["none-1"].value == 1.0
 
 
 JUDGED = SUITE.replace('"groundedness"', '"judged"') + '\n[judge]\nchat = ["local:extractive"]\n'
