@@ -196,11 +196,15 @@ def markdown(found: Sequence[Comparison]) -> str:
     lines = []
     for one in found:
         lines += [f"## {one.system}: {one.verdict.upper()}", "", *(f"> {note}" for note in one.notes), *([""] if one.notes else [])]
-        lines += ["| metric | verdict | difference | 95 % | p (Holm) | smallest drop seen | why |", "|---|---|---|---|---|---|---|"]
+        lines += [
+            "| metric | verdict | difference | 95 % | p of worse (Holm) | smallest drop seen | why |",
+            "|---|---|---|---|---|---|---|",
+        ]
         lines += [_row(each.metric, each) for each in one.judged]
         if one.slices:
             name, low = one.slices[0]
-            lines += ["", f"Worst slice: **{name}**, {low.metric.partition(' | ')[0]}: {low.verdict}, {low.paired}"]
+            told = f"{low.verdict}, {low.paired}, p of worse (Holm) {low.p_holm or 1.0:.4f}"
+            lines += ["", f"Worst slice: **{name}**, {low.metric.partition(' | ')[0]}: {told}"]
         if one.flips:
             lines += ["", f"{len(one.flips)} questions changed their outcome:", ""]
             lines += [f"- {flip.before} -> {flip.after}: {flip.question}" for flip in one.flips[:MOST_FLIPS]]

@@ -25,7 +25,6 @@ __all__ = ["ALPHA", "MARGIN", "MetricVerdict", "Power", "check_same", "exact_mcn
 
 ALPHA = 0.05
 MARGIN = 0.03  # a drop smaller than this may pass; about what 300 questions can see
-RESAMPLES = 2_000  # the interval is shown; the verdict does not rest on it
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 
@@ -61,7 +60,6 @@ def gate(
     *,
     margin: float = MARGIN,
     alpha: float = ALPHA,
-    resamples: int = RESAMPLES,
 ) -> list[MetricVerdict]:
     """Judge every metric of `baseline`, and its coverage where anything failed, so that errors cannot hide a drop."""
     pairs: dict[str, tuple[dict[str, float], dict[str, float]]] = {}
@@ -71,7 +69,7 @@ def gate(
         pairs[name] = (column.values, candidate[name].values)
         if column.errors or candidate[name].errors:
             pairs[f"coverage({name})"] = (_measured(column), _measured(candidate[name]))
-    compared = {name: paired(*both, clusters, resamples=resamples) for name, both in pairs.items()}
+    compared = {name: paired(*both, clusters) for name, both in pairs.items()}
     adjusted = holm({name: one.p_worse for name, one in compared.items() if one is not None})
     return [_judge(name, pairs[name], one, adjusted, clusters, margin, alpha) for name, one in compared.items()]
 
@@ -144,7 +142,7 @@ def simulate(n: int, *, flip: float, drop: float, runs: int, seed: int, accuracy
         first = first ^ (draw.random(n) < flip)
         before = Column("right", {str(at): score(value) for at, value in enumerate(first)})
         after = Column("right", {str(at): score(value) for at, value in enumerate(second)})
-        counts[gate({"right": before}, {"right": after}, {}, margin=margin, resamples=1)[0].verdict] += 1
+        counts[gate({"right": before}, {"right": after}, {}, margin=margin)[0].verdict] += 1
         exact += exact_mcnemar(int((second & ~first).sum()), int((first & ~second).sum())) < ALPHA
     return Power(
         n=n,

@@ -12,7 +12,6 @@ from surefoot_eval.score.scores import Column
 __all__ = ["FailureSlice", "cuts", "parts", "worst"]
 
 LEAST = 5  # questions in a slice before it may be called the worst
-RESAMPLES = 2_000
 
 
 class FailureSlice(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +38,7 @@ def cuts(results: Results, metric: str) -> list[FailureSlice]:
     for system, one in results.systems.items():
         for name, inside in parts(results.slices):
             column = Column(metric, {key: score for key, score in one.scores[metric].items() if key in inside})
-            own = summary(column, results.groups, resamples=RESAMPLES)
+            own = summary(column, results.groups)
             if own.measured or own.errors:
                 found.append(FailureSlice(system=system, metric=metric, slice=name, summary=own))
     return found

@@ -26,7 +26,6 @@ __all__ = ["SystemComparison", "finish", "html", "main", "markdown", "pairs"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_WRONG = 200  # questions listed a system
-RESAMPLES = 2_000
 
 
 class SystemComparison(NamedTuple):
@@ -91,7 +90,7 @@ def pairs(results: Results) -> list[SystemComparison]:
         compared: dict[str, Paired] = {}
         for metric in results.metrics:
             both = base.columns[metric].values, other.columns[metric].values
-            one = paired(*both, results.groups, resamples=RESAMPLES)
+            one = paired(*both, results.groups)
             if one is not None:
                 compared[metric] = one
         adjusted = holm({metric: one.p for metric, one in compared.items()})
@@ -124,7 +123,8 @@ def text(results: Results, records: Sequence[Record]) -> str:
             )
     for pair in pairs(results):
         lines.append(
-            f"{pair.system} - {pair.first}, {pair.metric}: {pair.paired}, within each other's interval: {'yes' if pair.within else 'NO'}"
+            f"{pair.system} - {pair.first}, {pair.metric}: {pair.paired}, p={pair.p:.4f} (Holm), "
+            f"within each other's interval: {'yes' if pair.within else 'NO'}"
         )
     return "\n".join(lines)
 

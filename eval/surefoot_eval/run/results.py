@@ -14,7 +14,7 @@ from surefoot.errors import Misconfigured
 from surefoot_eval.run.fingerprints import Fingerprints
 from surefoot_eval.score.metrics import Refusals
 from surefoot_eval.score.scores import Column, Score
-from surefoot_eval.score.stats import Interval, bootstrap
+from surefoot_eval.score.stats import Interval, mean_interval
 
 __all__ = ["Results", "Summary", "SystemResults", "read", "summary", "write"]
 
@@ -70,12 +70,12 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     marks: Fingerprints
 
 
-def summary(column: Column, groups: Mapping[str, str], *, resamples: int = 10_000) -> Summary:
+def summary(column: Column, groups: Mapping[str, str]) -> Summary:
     """Mean, interval, and what is not in them."""
     values, errors = column.values, column.errors
     return Summary(
         mean=column.mean,
-        interval=bootstrap(values, groups, resamples=resamples) if values else None,
+        interval=mean_interval(values, groups) if values else None,
         coverage=column.coverage,
         measured=len(values),
         errors=len(errors),

@@ -1,26 +1,28 @@
 """Intervals and paired tests over questions that come in clusters: several of one document are not independent.
 
-Sources: Efron, 1979, and Davison and Hinkley, 1997 (bootstrap over clusters); Fisher, 1935 (randomization by sign); McNemar, 1947;
-Holm, 1979; Bonett and Price, "Adjusted Wald confidence interval for a difference of binomial proportions based on paired data", 2012.
+Sources: Wilson, 1927 (shares near 0 and 1), with the effective sample size of Korn and Graubard, 1998 (clusters); Fisher, 1935
+(randomization by sign); McNemar, 1947; Holm, 1979; Bonett and Price, "Adjusted Wald confidence interval for a difference of binomial
+proportions based on paired data", 2012.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from statistics import NormalDist
 from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 
-__all__ = ["Interval", "Paired", "bootstrap", "holm", "lower_bound", "paired", "sign_flip", "smallest_effect", "standard_error"]
+__all__ = [
+    "Interval", "Paired", "difference_interval", "holm", "lower_bound", "mean_interval",
+    "paired", "sign_flip", "smallest_effect", "standard_error",
+]  # fmt: skip
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
-RESAMPLES = 10_000
 DRAWS = 20_000  # random signs where counting all is out of reach: a p of .05 is then known to .0015
 STEPS = 20_000  # exact counting goes up to this many units of the smallest difference
-CHUNK = 1_000  # resamples drawn at a time, to keep the memory of large suites small
 
 
 class Interval(msgspec.Struct, frozen=True):
@@ -55,36 +57,51 @@ class Paired(msgspec.Struct, frozen=True, kw_only=True):
     losses: int
 
     def __str__(self) -> str:
-        """One line."""
-        return f"{self.difference:+.4f} {self.interval} p={self.p:.4f}, {self.wins} wins {self.ties} ties {self.losses} losses"
+        """One line; without a p, since that depends on what else is tested: see `holm`."""
+        return f"{self.difference:+.4f} {self.interval}, {self.wins} wins {self.ties} ties {self.losses} losses"
 
 
-def bootstrap(
-    values: Mapping[str, float], clusters: Mapping[str, str], *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval | None:
-    """Percentile interval of the mean of `values`, resampling whole clusters; a question without a cluster is its own.
+def mean_interval(values: Mapping[str, float], clusters: Mapping[str, str], *, level: float = 0.95) -> Interval | None:
+    """Interval of the mean of `values` between 0 and 1: Wilson's, with as many questions as the clusters' spread is worth, and t.
 
+    It holds near 0 and 1, where resampling and normal intervals are too short, and for few clusters. Where all values are alike, nothing
+    is known of the spread within clusters, and each cluster counts as one question. A question without a cluster is its own.
     None for fewer than two clusters: nothing can be said.
     """
     sums, counts = _grouped(values, clusters)
     if len(sums) < 2:
         return None
-    draw = np.random.default_rng(seed)
-    means = []
-    for start in range(0, resamples, CHUNK):
-        weights = draw.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=min(CHUNK, resamples - start))
-        means.append((weights @ sums) / (weights @ counts))
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high), level)
+    mean = min(1.0, max(0.0, float(sums.sum() / counts.sum())))
+    error, spread = _standard_error(sums, counts), mean * (1 - mean)
+    worth = max(1.0, spread / error**2) if error > 0 and spread > 0 else float(len(sums))
+    extra = quantile((1 + level) / 2, len(sums) - 1) ** 2 / worth
+    middle = (mean + extra / 2) / (1 + extra)
+    half = math.sqrt(extra * (spread + extra / 4)) / (1 + extra)
+    return Interval(max(0.0, middle - half), min(1.0, middle + half), level)
 
 
-def paired(
-    first: Mapping[str, float], second: Mapping[str, float], clusters: Mapping[str, str], *, resamples: int = RESAMPLES, seed: int = 0
-) -> Paired | None:
+def difference_interval(differences: Mapping[str, float], clusters: Mapping[str, str], *, level: float = 0.95) -> Interval | None:
+    """Interval of the mean difference of two runs on metrics between 0 and 1 (Bonett and Price, with t); None as in `mean_interval`."""
+    sums, counts = _grouped(differences, clusters)
+    if len(sums) < 2:
+        return None
+    middle = float(sums.sum() / (counts.sum() + 2))
+    half = quantile((1 + level) / 2, len(sums) - 1) * standard_error(sums, counts)
+    return Interval(middle - half, middle + half, level)
+
+
+def quantile(share: float, degrees: float) -> float:
+    """Of Student's t: as many degrees of freedom as there are clusters, less one."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(max(1.0, degrees), share))
+
+
+def paired(first: Mapping[str, float], second: Mapping[str, float], clusters: Mapping[str, str], *, seed: int = 0) -> Paired | None:
     """Compare two runs question by question; None where they share fewer than two clusters."""
     shared = [key for key in first if key in second]
     differences = {key: second[key] - first[key] for key in shared}
-    interval = bootstrap(differences, clusters, resamples=resamples, seed=seed)
+    interval = difference_interval(differences, clusters)
     if interval is None:
         return None
     sums, _ = _grouped(differences, clusters)
@@ -149,7 +166,10 @@ def standard_error(sums: Array, counts: Array) -> float:
 
     The two added (Bonett and Price) keep ten questions without a change from looking certain.
     """
-    sums, counts = np.append(sums, [1.0, -1.0]), np.append(counts, [1.0, 1.0])
+    return _standard_error(np.append(sums, [1.0, -1.0]), np.append(counts, [1.0, 1.0]))
+
+
+def _standard_error(sums: Array, counts: Array) -> float:
     residual = sums - counts * (sums.sum() / counts.sum())
     n = len(sums)
     return float(np.sqrt((residual**2).sum() * n / (n - 1)) / counts.sum())
@@ -158,14 +178,13 @@ def standard_error(sums: Array, counts: Array) -> float:
 def lower_bound(differences: Mapping[str, float], clusters: Mapping[str, str], *, alpha: float = 0.05) -> float:
     """One-sided lower confidence bound of the mean difference, for metrics between 0 and 1."""
     sums, counts = _grouped(differences, clusters)
-    return float(sums.sum() / (counts.sum() + 2)) - NormalDist().inv_cdf(1 - alpha) * standard_error(sums, counts)
+    return float(sums.sum() / (counts.sum() + 2)) - quantile(1 - alpha, len(sums) - 1) * standard_error(sums, counts)
 
 
 def smallest_effect(differences: Mapping[str, float], clusters: Mapping[str, str], *, alpha: float = 0.05, power: float = 0.8) -> float:
     """The smallest true drop that a comparison of this size and spread catches with `power`: the minimal detectable effect."""
     sums, counts = _grouped(differences, clusters)
-    normal = NormalDist()
-    return (normal.inv_cdf(1 - alpha) + normal.inv_cdf(power)) * standard_error(sums, counts)
+    return (quantile(1 - alpha, len(sums) - 1) + quantile(power, len(sums) - 1)) * standard_error(sums, counts)
 
 
 def _grouped(values: Mapping[str, float], clusters: Mapping[str, str]) -> tuple[Array, Array]:

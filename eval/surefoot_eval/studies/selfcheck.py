@@ -17,7 +17,7 @@ import numpy as np
 from surefoot.errors import Misconfigured
 from surefoot_eval.data.formats import TextSet, beir
 from surefoot_eval.score.metrics import GROUNDED, groundedness, retrieval
-from surefoot_eval.score.stats import POSITIVE, bootstrap, kappa
+from surefoot_eval.score.stats import POSITIVE, kappa, mean_interval
 from surefoot_eval.studies.retrieve import chroma, dense_vectors, embedder, exact, lexical
 
 MINILM = "all-MiniLM-L6-v2"
@@ -114,7 +114,7 @@ def _near(name: str, texts: TextSet, run: Any, wanted: float, within: float) -> 
     column = retrieval(run, texts.queries, (MEASURE,))[MEASURE]
     mean = column.mean
     document = {query.id: min(query.relevant) for query in texts.queries}
-    spread = bootstrap(column.values, document, resamples=2000)
+    spread = mean_interval(column.values, document)
     ok = mean is not None and column.coverage == 1.0 and abs(mean - wanted) <= within
     return CheckedFigure(f"{name}, {MEASURE} of {len(column.values)}", f"{mean:.5f} {spread}", f"{wanted} +- {within}", ok)
 

@@ -19,7 +19,7 @@ import numpy as np
 from surefoot.errors import Misconfigured
 from surefoot_eval.data.formats import Query, TextSet, beir, squad
 from surefoot_eval.score.metrics import retrieval
-from surefoot_eval.score.stats import Paired, bootstrap, paired
+from surefoot_eval.score.stats import Paired, mean_interval, paired
 from surefoot_eval.studies.retrieve import Found, dense_vectors, embedder, exact, fused, lexical
 from surefoot_rag.retrieval.fusion import fusion_for
 
@@ -126,7 +126,7 @@ def _examine(model: str, name: str, folder: Path, cache: Path | None) -> bool:
     for label, one in {**single, "ranks": ranks, "fused .5": equal, "shipped": shipped, "fused": mixed}.items():
         chosen = f"   weight {' and '.join(map(str, weights))}, chosen on {'train' if name == 'scifact' else 'the other half'}"
         said = {"fused": chosen, "shipped": f"   weight {share}, as the pipelines have it", "ranks": "   reciprocal rank fusion"}
-        print(f"  {label:9} {_mean(one):.4f} {bootstrap(one, clusters)}{said.get(label, '')}")
+        print(f"  {label:9} {_mean(one):.4f} {mean_interval(one, clusters)}{said.get(label, '')}")
     found = doctor(single["dense"], single["lexical"], mixed, clusters)
     print(f"  doctor: best single is {found.best}; fused less {found.best} {found.against}", flush=True)
     for label, one in {"reciprocal rank fusion": ranks, f"the shipped weight {share}": shipped}.items():

@@ -24,9 +24,7 @@ def system(values: Mapping[str, float | None]) -> SystemResults:
     """One metric, `right`; None is a failed question."""
     column = Column("right", {key: failed("broke") if value is None else score(value) for key, value in values.items()})
     cells = {key: "error" if value is None else "answered_right" if value else "answered_wrong" for key, value in values.items()}
-    return SystemResults(
-        scores={"right": column.scores}, summaries={"right": summary(column, {}, resamples=10)}, outcomes=cells, refusals=NONE
-    )
+    return SystemResults(scores={"right": column.scores}, summaries={"right": summary(column, {})}, outcomes=cells, refusals=NONE)
 
 
 def results(n: int, right: float, *, tr: float | None = None, **systems: SystemResults) -> Results:

@@ -18,7 +18,7 @@ from surefoot.events import CacheHit
 from surefoot.settings import THRESHOLDS
 from surefoot.testing import Scripted
 from surefoot_eval.data.formats import squad
-from surefoot_eval.score.stats import Interval, bootstrap
+from surefoot_eval.score.stats import Interval, mean_interval
 from surefoot_eval.studies.semantic.pairs import Pair, near, templated, written
 
 FALSE_SHARE, USEFUL_SHARE = 0.001, 0.30  # what the test half must show
@@ -103,11 +103,11 @@ def _report(asked: Sequence[tuple[Pair, float | None]], *, show: bool) -> tuple[
 
 
 def _row(language: str, kind: str, group: Sequence[tuple[Pair, float | None]]) -> float:
-    """One line; paraphrases of one template are not independent, so their interval resamples templates. Attacks that never hit: Wilson."""
+    """One line; paraphrases of one template are not independent, so their interval is by template. Attacks that never hit: Wilson's."""
     values = {str(i): float(likeness is not None) for i, (_, likeness) in enumerate(group)}
     clusters = {str(i): pair.cluster for i, (pair, _) in enumerate(group)}
     hits, count = int(sum(values.values())), len(group)
-    interval = bootstrap(values, clusters) if 0 < hits < count else wilson(hits, count)
+    interval = mean_interval(values, clusters) if 0 < hits < count else None
     templates = len(set(clusters.values()))
     print(f"| {language} | {kind} | {templates} | {count} | {hits} | {hits / count:.2%} | {interval or wilson(hits, count)} |")
     return hits / count
