@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from surefoot.errors import Misconfigured
+
+OWN: dict[str, Callable[..., Any]] = {}
+"""Metrics of users' own, by name."""
 DEPTHS = (1, 3, 5, 10, 20, 100)
 
 
@@ -21,6 +31,38 @@ METRICS: dict[str, str] = {
         "nDCG": "normalised discounted cumulative gain", "R": "recall", "RR": "reciprocal rank (MRR)", "Success": "hit rate",
     }.items()},
 }  # fmt: skip
+
+
+def metric(name: str, meaning: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a metric of a function of yours, for suites that name its module in `modules`:
+
+        @metric("polite", "says please or thank you")
+        def polite(record, asked, dataset):
+            return 1.0 if "thank" in record.answer else 0.0   # or None where it does not apply
+
+    It has interval, report, gate and floors like any other; what it raises is that question's error. Values stand between 0 and 1.
+    """
+    if not name.replace("_", "").isalnum() or (name in METRICS and name not in OWN):
+        raise Misconfigured(f"a metric named {name!r}: want letters, digits and _, and no name that is taken")
+
+    def taken(measure: Callable[..., Any]) -> Callable[..., Any]:
+        METRICS[name] = f"answer: {meaning}"
+        OWN[name] = measure
+        return measure
+
+    return taken
+
+
+def load_module(name: str, *, near: Path) -> Any:
+    """Import a module of the user's, installed or beside the suite. Raises Misconfigured naming what is not there."""
+    place = str(near.resolve())
+    sys.path.insert(0, place)
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as exc:
+        raise Misconfigured(f"{name!r}: no module {exc.name!r}, neither installed nor in {near}") from exc
+    finally:
+        sys.path.remove(place)
 
 
 def needs_depth(metric: str) -> int:

@@ -25,6 +25,7 @@ from surefoot_eval.data.suite import load
 from surefoot_eval.run.answers import OpenedSystem, models, open_system
 from surefoot_eval.run.fingerprints import Fingerprints, differences, marks
 from surefoot_eval.run.journal import Journal
+from surefoot_eval.run.own_systems import OwnSystem
 from surefoot_eval.run.plan import Plan
 from surefoot_eval.run.recording import Recording
 from surefoot_eval.run.results import Results, SystemResults, summary, write
@@ -78,7 +79,7 @@ def plan(file: Path, *, data: Path | None = None) -> Plan:
         found = checked(suite, near)
     else:
         found = {one.name: models(one, near=near, answers=suite.kind == "rag") for one in suite.system}
-    return Plan(suite, near, material, found, marks(suite, material, found))
+    return Plan(suite, near, material, found, marks(suite, material, found, near=near))
 
 
 def run(planned: Plan, out: Path, *, tape: Recording | None = None, only_failed: bool = False, place: Path | None = None) -> list[Record]:
@@ -147,11 +148,13 @@ async def _ask_all(planned: Plan, jobs: Sequence[QuestionJob], journal: Journal[
             own = [job for job in jobs if job.system == system.name]
             if not own:
                 continue
-            opened = open_system(system, planned.models[system.name], tape, planned.material, place=place, progress=not quiet)
+            opened = open_system(
+                system, planned.models[system.name], tape, planned.material, place=place, progress=not quiet, near=planned.near
+            )
             bar.set_description(system.name)
             left = iter(own)
 
-            async def worker(opened: OpenedSystem = opened, left: Iterator[QuestionJob] = left) -> None:
+            async def worker(opened: OpenedSystem | OwnSystem = opened, left: Iterator[QuestionJob] = left) -> None:
                 for job in left:
                     record = await loop.run_in_executor(pool, partial(opened.ask, job.asked, job.seed, tries=job.tries))
                     journal.append(record)
@@ -186,6 +189,7 @@ def results(planned: Plan, records: Sequence[Record], *, tape: Recording | None 
         metrics=suite.metrics,
         gated=suite.gated,
         floors=suite.floors,
+        ceilings=suite.ceilings,
         advisory=advisory,
         questions={key: one.query.text for key, one in keys.items()},
         marked={key: _mark(one) for key, one in keys.items()},

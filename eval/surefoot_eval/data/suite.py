@@ -26,7 +26,7 @@ import msgspec
 from surefoot.errors import Misconfigured
 from surefoot.layers.watch.chaos import KINDS
 from surefoot.settings import Policy, Target
-from surefoot_eval.metric_names import METRICS, needs_depth
+from surefoot_eval.metric_names import METRICS, load_module, needs_depth
 
 __all__ = ["Data", "Judging", "Schedule", "SimulatedProvider", "Suite", "System", "load"]
 
@@ -34,6 +34,7 @@ Kind = Literal["rag", "retrieval", "resilience"]
 Framework = Literal["langchain", "llamaindex", "lexical"]
 Format = Literal["folder", "squad", "beir"]
 SLICES = ("language", "answerable", "length")
+CEILINGS = ("p50_s", "p95_s", "usd_per_1k", "tokens")
 NAME = re.compile(r"[\w][\w .+%-]{0,59}")  # it becomes a file's name
 
 
@@ -54,7 +55,13 @@ class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class System(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One configuration: a pipeline with its models. `models` names a surefoot.toml, of which `chat` and `embed` are then entries."""
+    """One configuration: a pipeline of ours with its models, or a system of anybody's.
+
+    `models` names a surefoot.toml, of which `chat` and `embed` are then entries. `chunk_chars` is the longest passage, `fusion` "scores" or
+    "ranks", `dense_share` the share of the dense list, `prompt` a file like those of the pipelines, `reranker` "chat", "cross-encoder:NAME"
+    or "module:function". Anybody's: `system` is "module:function" (beside the suite, or installed), `url` a service (`body` with
+    "{question}" in it and `answer_path` into its reply; left out: OpenAI's protocol with `model`), `predictions` a file of answers.
+    """
 
     name: str
     framework: Framework = "lexical"
@@ -65,6 +72,26 @@ class System(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     temperature: float | None = None
     max_tokens: int | None = None
     policy: Mapping[str, Any] = {}
+    chunk_chars: int = 0
+    fusion: str = ""
+    dense_share: float | None = None
+    prompt: str = ""
+    reranker: str = ""
+    system: str = ""
+    url: str = ""
+    predictions: str = ""
+    model: str = ""
+    api_key: str = ""
+    body: Mapping[str, Any] = {}
+    headers: Mapping[str, str] = {}
+    answer_path: str = ""
+    passages_path: str = ""
+    timeout_s: float = 60.0
+
+    @property
+    def is_own(self) -> bool:
+        """True for a system of anybody's."""
+        return bool(self.system or self.url or self.predictions)
 
 
 class SimulatedProvider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,7 +127,10 @@ class Judging(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All of it. `per_s` is how many questions arrive a second in a rehearsal; `floors` are means that must not be missed."""
+    """All of it. `per_s` is how many questions arrive a second in a rehearsal; `floors` are means that must not be missed.
+
+    `ceilings` bound p50_s, p95_s, usd_per_1k and tokens of every system; `modules` hold metrics of your own (`metric_names.metric`).
+    """
 
     name: str
     kind: Kind
@@ -112,6 +142,8 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     in_flight: int = 4
     gate: tuple[str, ...] = ()
     floors: Mapping[str, float] = {}
+    ceilings: Mapping[str, float] = {}
+    modules: tuple[str, ...] = ()
     provider: tuple[SimulatedProvider, ...] = ()
     schedule: tuple[Schedule, ...] = ()
     judge: Judging | None = None
@@ -164,6 +196,8 @@ class _SuiteReader:
             suite = msgspec.convert(data, Suite)
         except msgspec.ValidationError as error:
             self._invalid(error, data)
+        for name in suite.modules:
+            load_module(name, near=self.file.parent)
         self._words(suite)
         self._numbers(suite)
         self._together(suite)
@@ -172,6 +206,7 @@ class _SuiteReader:
     def _words(self, suite: Suite) -> None:
         self._all((*suite.metrics, *suite.gate, *suite.floors), METRICS, "metric")
         self._all(suite.slices, SLICES, "slice")
+        self._all(suite.ceilings, CEILINGS, "ceiling")
         for name in (*suite.gate, *suite.floors):
             if name not in suite.metrics:
                 self.fail(name, f"{name!r} is not among the metrics of this suite, so nothing can be judged by it")
@@ -200,6 +235,10 @@ class _SuiteReader:
             "per_s": not suite.per_s > 0,
             "seeds": not suite.seeds or len(set(suite.seeds)) != len(suite.seeds),
             "metrics": not suite.metrics,
+            "ceilings": any(value < 0 for value in suite.ceilings.values()),
+            "timeout_s": any(not one.timeout_s > 0 for one in suite.system),
+            "chunk_chars": any(one.chunk_chars < 0 for one in suite.system),
+            "dense_share": any(one.dense_share is not None and not 0 <= one.dense_share <= 1 for one in suite.system),
             "k": any(not 1 <= one.k <= 100 for one in suite.system),
             "rates": any(sum(one.rates.values()) + one.passing > 1 or min(one.rates.values(), default=0) < 0 for one in suite.schedule),
             "slow_rate": any(not 0 <= one.slow_rate <= 1 for one in suite.schedule),
@@ -222,13 +261,30 @@ class _SuiteReader:
                 self._all(system.chat, known, "provider")
         elif suite.provider or suite.schedule:
             self.fail("provider" if suite.provider else "schedule", 'providers and schedules belong to kind = "resilience"')
+        for system in suite.system:
+            self._own(system)
         self._measurable(suite)
+
+    def _own(self, system: System) -> None:
+        """What may stand together in one [[system]]."""
+        kinds = [name for name in ("system", "url", "predictions") if getattr(system, name)]
+        if len(kinds) > 1:
+            self.fail(kinds[1], f"{system.name!r} is asked in one way: {kinds[0]} or {kinds[1]}, not both")
+        if system.fusion and system.fusion not in {"scores", "ranks"}:
+            self._near(system.fusion, ("scores", "ranks"), "fusion")
+        ours = [name for name in ("chunk_chars", "fusion", "prompt", "reranker", "dense_share") if getattr(system, name)]
+        if ours and (kinds or system.framework == "lexical"):
+            self.fail(ours[0], f"{ours[0]} is for the pipelines (framework = langchain or llamaindex), not for {system.name!r}")
+        if system.url and not system.body and not system.model:
+            self.fail("url", f"{system.name!r}: a service of OpenAI's protocol needs model = ..., any other one body and answer_path")
+        if system.body and not system.answer_path:
+            self.fail("body", f'{system.name!r}: body needs answer_path, where the answer stands in the reply, such as "result.text"')
 
     def _measurable(self, suite: Suite) -> None:
         for name in suite.metrics:
             for system in suite.system:
-                if suite.kind != "retrieval" and needs_depth(name) > system.k:
-                    self.fail(name, f"{name} looks at {needs_depth(name)} passages, but {system.name!r} is shown k = {system.k}")
+                if needs_depth(name) > system.k and not system.is_own:
+                    self.fail(name, f"{name} looks at {needs_depth(name)} passages, but {system.name!r} finds k = {system.k}")
             if suite.kind == "retrieval" and not METRICS[name].startswith("retrieval"):
                 self.fail(name, f'{name} needs answers; kind = "retrieval" has none')
             if name.startswith("judged") and suite.judge is None:

@@ -10,10 +10,11 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from surefoot_eval.data.dataset import Dataset
 from surefoot_eval.data.records import Record
+from surefoot_eval.report.costs import taken
 from surefoot_eval.run.results import Results
 from surefoot_eval.score.scoring import judged_passages, ranking, rows
 
-__all__ = ["floors_missed", "junit", "trec"]
+__all__ = ["ceilings_missed", "floors_missed", "junit", "trec"]
 
 FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that XML 1.0 cannot hold
 
@@ -31,15 +32,31 @@ def floors_missed(results: Results) -> dict[tuple[str, str], str]:
     return missed
 
 
+def ceilings_missed(results: Results, records: Sequence[Record]) -> dict[tuple[str, str], str]:
+    """Bounds of latency, money and tokens that a system is clearly above (a latency's whole interval); an unknown price is above, too."""
+    missed = {}
+    for system in results.systems:
+        cost = taken(records, system)
+        for name, most in results.ceilings.items() if cost else ():
+            value = getattr(cost, name)
+            interval = getattr(cost, name.removesuffix("_s"), None) if name.endswith("_s") else None
+            if value is None:
+                missed[system, name] = f"{name} is unknown (a price is); the ceiling is {most}"
+            elif (interval.low if interval else value) > most:
+                missed[system, name] = f"{name} is {value:.4g}{f' {interval}' if interval else ''}, above the ceiling {most}"
+    return missed
+
+
 def junit(results: Results, records: Sequence[Record], file: Path) -> None:
     """A test suite a system: a case a question (error where it failed) and a case a floor (failure where it is missed)."""
     root = Element("testsuites", name=results.suite)
-    missed = floors_missed(results)
+    missed = floors_missed(results) | ceilings_missed(results, records)
     last = {(record.system, record.question, record.seed): record for record in records}
     for system, one in results.systems.items():
         own = [record for record in last.values() if record.system == system]
         failed = {(record.question, record.seed): record for record in own if record.error}
-        suite = SubElement(root, "testsuite", name=system, tests=str(len(own) + len(results.floors)), errors=str(len(failed)))
+        count = len(own) + len(results.floors) + len(results.ceilings)
+        suite = SubElement(root, "testsuite", name=system, tests=str(count), errors=str(len(failed)))
         suite.set("failures", str(sum(name == system for name, _ in missed)))
         for record in own:
             name = f"{record.question}" + (f"#{record.seed}" if record.seed else "")
@@ -51,6 +68,10 @@ def junit(results: Results, records: Sequence[Record], file: Path) -> None:
             if (system, metric) in missed:
                 SubElement(case, "failure", message=_clean(missed[system, metric]))
             SubElement(case, "system-out").text = str(one.summaries[metric])
+        for name in results.ceilings:
+            case = SubElement(suite, "testcase", classname=f"{results.suite}.{system}.ceilings", name=name)
+            if (system, name) in missed:
+                SubElement(case, "failure", message=_clean(missed[system, name]))
     indent(root)
     ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
 
@@ -63,7 +84,7 @@ def trec(results: Results, records: Sequence[Record], material: Dataset, seeds: 
         lines = []
         for row in rows(records, material, system, seeds):
             judged[row.key] = judged_passages(row, material)
-            found = ranking(row)
+            found = ranking(row, material)
             for rank, (key, score) in enumerate(found.items() if isinstance(found, dict) else (), 1):
                 lines.append(f"{_word(row.key)} Q0 {_word(key)} {rank} {score} {_word(system)}")
         written.append(_lines(folder / f"{_word(system)}.run", lines))

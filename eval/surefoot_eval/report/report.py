@@ -16,7 +16,7 @@ from surefoot_eval.data.records import Record
 from surefoot_eval.metric_names import METRICS
 from surefoot_eval.report import plots
 from surefoot_eval.report.costs import Taken, points, seconds_of, taken
-from surefoot_eval.report.exports import floors_missed, junit, trec
+from surefoot_eval.report.exports import ceilings_missed, floors_missed, junit, trec
 from surefoot_eval.report.failure_slices import FailureSlice, cuts, worst
 from surefoot_eval.run.journal import records_of
 from surefoot_eval.run.results import Results, read
@@ -71,13 +71,16 @@ def finish(results: Results, records: Sequence[Record], material: Dataset, out: 
     _write(results, records, out)
     print(text(results, records))
     missed = floors_missed(results)
-    for said in missed.values():
-        print(f"FLOOR MISSED: {said}")
+    for (system, _), said in missed.items():
+        print(f"FLOOR MISSED: {system}: {said}")
+    above = ceilings_missed(results, records)
+    for (system, _), said in above.items():
+        print(f"CEILING EXCEEDED: {system}: {said}")
     failed = [record for record in {record.key: record for record in records}.values() if record.error]
     if failed and results.kind != "resilience":
         print(f"{len(failed)} questions failed, {failed[0].error!r} first; ask them again with --only-failed")
     print(f"\n{out / 'report.html'}")
-    return int(bool(missed) or (bool(failed) and results.kind != "resilience"))
+    return int(bool(missed or above) or (bool(failed) and results.kind != "resilience"))
 
 
 def pairs(results: Results) -> list[SystemComparison]:

@@ -18,12 +18,15 @@ from surefoot_eval.data.dataset import Dataset, LabelledQuestion
 from surefoot_eval.data.formats import TextSpan
 from surefoot_eval.data.records import Cost, Record, Shown
 from surefoot_eval.data.suite import System
+from surefoot_eval.run.own_systems import OwnSystem, function, mark_of_own
 from surefoot_eval.run.recording import TAG, Recording, Taped
 from surefoot_rag.answers.prompting import citations, is_refusal, render
 from surefoot_rag.answers.refusals import without_no_answer
+from surefoot_rag.answers.reranking import ChatReranker, CrossEncoder
 from surefoot_rag.answers.thinking import without_thinking
 from surefoot_rag.documents import corpus
 from surefoot_rag.records import Answer, Passage
+from surefoot_rag.retrieval.fusion import Fusion, fusion_for
 from surefoot_rag.retrieval.lexical import Lexical
 from surefoot_rag.retrieval.library import Library
 
@@ -42,6 +45,8 @@ class SystemModels(NamedTuple):
 
 def models(system: System, *, near: Path, answers: bool = True) -> SystemModels:
     """Build them, which checks names, keys and extras and asks nobody. Raises Misconfigured."""
+    if system.is_own:
+        return SystemModels(None, None)
     policy = msgspec.convert(system.policy, Policy)
     wants_vectors = system.framework != "lexical"
     if not system.models:
@@ -59,20 +64,34 @@ def _embedder(targets: tuple[str, ...]) -> EmbedModel:
     return EmbedModel(*targets, policy=Policy(deadline_s=None, first_token_s=None), cache="memory")
 
 
-def mark_of(found: SystemModels, system: System) -> str:
+def mark_of(found: SystemModels, system: System, *, near: Path) -> str:
     """Digest of what answers and embeds, and how; no secret is in it."""
+    if system.is_own:
+        return mark_of_own(system, near=near)
     said = [found.chat.describe() if found.chat else "", found.embed.space if found.embed else "", str(system.temperature)]
-    said += [str(system.max_tokens), str(system.k), system.framework, ",".join(found.chat.targets if found.chat else ())]
+    said += [
+        str(system.max_tokens),
+        str(system.k),
+        system.framework,
+        *_how(system, near),
+        ",".join(found.chat.targets if found.chat else ()),
+    ]
     return hashlib.sha256("\0".join(said).encode()).hexdigest()
+
+
+def _how(system: System, near: Path) -> list[str]:
+    """What else was chosen; nothing where all is as it comes."""
+    chosen = [f"{name} {value}" for name in ("chunk_chars", "fusion", "dense_share", "reranker") if (value := getattr(system, name))]
+    return [*chosen, *([(near / system.prompt).read_text("utf-8")] if system.prompt and (near / system.prompt).is_file() else [])]
 
 
 class OpenedSystem:
     """A system ready to be asked; `ask` may be called from several threads."""
 
-    def __init__(self, system: System, found: SystemModels, tape: Recording) -> None:
+    def __init__(self, system: System, found: SystemModels, tape: Recording, *, near: Path = Path()) -> None:
         self.system = system
         self.name = system.name
-        self.taped = Taped(found.chat, tape, mark=mark_of(found, system)) if found.chat else None
+        self.taped = Taped(found.chat, tape, mark=mark_of(found, system, near=near)) if found.chat else None
         options: dict[str, Any] = {"temperature": system.temperature, "max_tokens": system.max_tokens}
         self.options: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
 
@@ -145,33 +164,59 @@ class _Lexical(OpenedSystem):
 class _Framework(OpenedSystem):
     """A reference pipeline by its public functions: index(), retrieve(), answer()."""
 
-    def __init__(self, system: System, found: SystemModels, tape: Recording, material: Dataset, *, place: Path, progress: bool) -> None:
-        super().__init__(system, found, tape)
+    def __init__(
+        self, system: System, found: SystemModels, tape: Recording, material: Dataset, *, place: Path, progress: bool, near: Path
+    ) -> None:
+        super().__init__(system, found, tape, near=near)
         assert found.embed is not None
         self.pipeline = import_module(MODULES[system.framework])
         self.library = Library(place, framework=system.framework, embed=found.embed, create=True)
-        self.pipeline.index(self.library, list(material.documents), progress=progress)
+        sizes = {"size_chars": system.chunk_chars, "overlap_chars": system.chunk_chars // 6} if system.chunk_chars else {}
+        self.pipeline.index(self.library, list(material.documents), progress=progress, **sizes)
+        self.search = _search(system, found, near)
+        if system.prompt:
+            self.options["prompt"] = near / system.prompt
         _ = self.library.lexical  # built once, before threads ask for it
 
     def retrieve(self, question: str) -> list[Passage]:
-        found: Sequence[Passage] = self.pipeline.retrieve(self.library, question, k=self.system.k)
+        found: Sequence[Passage] = self.pipeline.retrieve(self.library, question, **self.search)
         return list(found)
 
     def answer(self, question: str) -> Answer:
         assert self.taped is not None
-        answer: Answer = self.pipeline.answer(self.library, question, self.taped.model, k=self.system.k, **self.options)
+        answer: Answer = self.pipeline.answer(self.library, question, self.taped.model, **self.search, **self.options)
         return answer
 
 
+def _search(system: System, found: SystemModels, near: Path) -> dict[str, Any]:
+    """How a pipeline is asked to search."""
+    search: dict[str, Any] = {"k": system.k}
+    if system.fusion or system.dense_share is not None:
+        assert found.embed is not None
+        tuned = fusion_for(found.embed.space) if system.dense_share is None else Fusion(other=system.dense_share)
+        search["fusion"] = msgspec.structs.replace(tuned, method=system.fusion or tuned.method)
+    if system.reranker == "chat":
+        assert found.chat is not None
+        search["rerank"] = ChatReranker(found.chat)
+    elif system.reranker.startswith("cross-encoder:"):
+        search["rerank"] = CrossEncoder(system.reranker.partition(":")[2])
+    elif system.reranker:
+        search["rerank"] = function(system.reranker, near=near)
+    return search
+
+
 def open_system(
-    system: System, found: SystemModels, tape: Recording, material: Dataset, *, place: Path, progress: bool = False
-) -> OpenedSystem:
+    system: System, found: SystemModels, tape: Recording, material: Dataset, *, place: Path, progress: bool = False, near: Path = Path()
+) -> OpenedSystem | OwnSystem:
     """Index the material and stand ready. `place` is a folder for indexes; equal corpora and embedding spaces share one."""
+    if system.is_own:
+        return OwnSystem(system, material, near=near)
     if system.framework == "lexical":
         return _Lexical(system, found, tape, material)
     assert found.embed is not None
-    mark = hashlib.sha256(f"{material.corpus_mark}\0{found.embed.space}\0{system.framework}".encode()).hexdigest()[:16]
-    return _Framework(system, found, tape, material, place=place / mark, progress=progress)
+    cut = system.chunk_chars or ""
+    mark = hashlib.sha256(f"{material.corpus_mark}\0{found.embed.space}\0{system.framework}\0{cut}".encode()).hexdigest()[:16]
+    return _Framework(system, found, tape, material, place=place / mark, progress=progress, near=near)
 
 
 def _of_answer(answer: Answer) -> dict[str, Any]:

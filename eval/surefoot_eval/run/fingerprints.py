@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -42,7 +43,7 @@ class Fingerprints(msgspec.Struct, frozen=True, kw_only=True):
     described: str = ""
 
 
-def marks(suite: Suite, material: Dataset, found: Mapping[str, SystemModels]) -> Fingerprints:
+def marks(suite: Suite, material: Dataset, found: Mapping[str, SystemModels], *, near: Path) -> Fingerprints:
     """Of all that a run of `suite` will rest on."""
     root = Path(next(iter(surefoot_rag.__path__)))
     here = Path(__file__).parent.parent
@@ -52,9 +53,9 @@ def marks(suite: Suite, material: Dataset, found: Mapping[str, SystemModels]) ->
     return Fingerprints(
         data=material.data_mark,
         corpus=material.corpus_mark,
-        measures=_files(measures),
+        measures=_files([*measures, *(Path(str(sys.modules[name].__file__)) for name in suite.modules)]),
         prompts={file.stem: _files([file]) for file in sorted((root / "answers/prompts").glob("*.md"))},
-        models={**{system.name: mark_of(found[system.name], system) for system in suite.system}, **rehearsed},
+        models={**{one.name: mark_of(found[one.name], one, near=near) for one in suite.system}, **rehearsed},
         versions={"python": platform.python_version(), **{name: version for name in PACKAGES if (version := _version(name))}},
         pipeline=_files(sorted(root.rglob("*.py"))),
         described=str(material),

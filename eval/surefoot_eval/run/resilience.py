@@ -31,7 +31,7 @@ from surefoot_eval.data.dataset import LabelledQuestion
 from surefoot_eval.data.formats import TextSpan
 from surefoot_eval.data.records import Record, Shown
 from surefoot_eval.data.suite import Schedule, SimulatedProvider, Suite, System, target
-from surefoot_eval.run.answers import SystemModels, models, open_system
+from surefoot_eval.run.answers import OpenedSystem, SystemModels, models, open_system
 from surefoot_eval.run.journal import Journal
 from surefoot_eval.run.recording import Recording, Taped, cost_of
 from surefoot_rag.answers.prompting import citations, is_refusal, render
@@ -139,6 +139,7 @@ def rehearse(planned: Plan, journal: Journal[Record], tape: Recording, *, place:
 
 def _asking(planned: Plan, system: System, tape: Recording, place: Path) -> list[Asking]:
     opened = open_system(system, SystemModels(None, planned.models[system.name].embed), tape, planned.material, place=place)
+    assert isinstance(opened, OpenedSystem)  # a suite of this kind has providers, and systems that are asked of them
     found = []
     for asked in planned.material.questions:
         passages = opened.retrieve(asked.query.text)

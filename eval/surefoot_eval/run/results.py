@@ -61,6 +61,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     metrics: tuple[str, ...]
     gated: tuple[str, ...]
     floors: Mapping[str, float]
+    ceilings: Mapping[str, float] = {}
     advisory: tuple[str, ...]
     questions: Mapping[str, str]
     marked: Mapping[str, str]

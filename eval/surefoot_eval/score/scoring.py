@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from surefoot_eval.data.formats import Query, TextSpan
 from surefoot_eval.data.records import Record, Shown
-from surefoot_eval.metric_names import METRICS, needs_depth
+from surefoot_eval.metric_names import METRICS, OWN, needs_depth
 from surefoot_eval.score import metrics as m
 from surefoot_eval.score.correctness import says_any
 from surefoot_eval.score.scores import Column, Score, column, failed, not_applicable, score
@@ -97,24 +97,43 @@ def judged_passages(row: ScoredRow, material: Dataset) -> dict[str, int]:
     query = row.asked.query
     if not query.gold:
         return dict(query.relevant)
+    if _is_cut_otherwise(row, material):
+        return {f"gold {at}": 1 for at in range(len(query.gold))}
     return judgements(query, [piece for key in query.relevant for piece in material.pieces(key)])
 
 
-def ranking(row: ScoredRow) -> dict[str, float] | Exception:
+def ranking(row: ScoredRow, material: Dataset) -> dict[str, float] | Exception:
     """The order in which passages (or, without gold spans, their documents) were found, as falling scores; or why there is none."""
     record = row.record
     if record is None or record.error:
         return RuntimeError(record.error if record else "not asked")
     by_span = bool(row.asked.query.gold)
+    if by_span and _is_cut_otherwise(row, material):
+        return {key: float(-rank) for rank, key in enumerate(_gold_found(record.passages, row.asked.query.gold), 1)}
     keys = dict.fromkeys(one.id if by_span else one.document for one in record.passages)
     return {key: float(-rank) for rank, key in enumerate(keys, 1)}
+
+
+def _is_cut_otherwise(row: ScoredRow, material: Dataset) -> bool:
+    """Whether passages were shown that are not ours: another system's, or of another size."""
+    shown = row.record.passages if row.record else ()
+    return any(one.id not in {piece.id for piece in material.pieces(one.document)} for one in shown)
+
+
+def _gold_found(passages: Sequence[Shown], gold: Sequence[TextSpan]) -> dict[str, None]:
+    """The ranking by gold spans, however the documents were cut: each stands where at least half of it is first shown."""
+    keys: dict[str, None] = {}
+    for rank, one in enumerate(passages):
+        held = [f"gold {at}" for at, span in enumerate(gold) if _shared(one.window, span) >= HALF * (span.end - span.start)]
+        keys.update(dict.fromkeys([key for key in held if key not in keys] or [f"passage {rank}"]))
+    return keys
 
 
 def _retrieved(found: Sequence[ScoredRow], material: Dataset, measures: Sequence[str]) -> dict[str, Column]:
     if not measures:
         return {}
     queries = [Query(id=row.key, text=row.asked.query.text, relevant=judged_passages(row, material)) for row in found]
-    return m.retrieval({row.key: ranking(row) for row in found}, queries, measures)
+    return m.retrieval({row.key: ranking(row, material) for row in found}, queries, measures)
 
 
 def _shared(one: TextSpan, other: TextSpan) -> int:
@@ -127,7 +146,12 @@ def _of_answer(name: str, judge: Callable[[ScoredRow], Score] | None, row: Score
         return failed("not asked") if record is None else score(float(not record.error))
     if record is None or record.error:
         return failed(record.error if record else "not asked")
-    return judge(row) if judge else ANSWERS[name](record, row.asked, material)
+    if judge:
+        return judge(row)
+    if name not in OWN:
+        return ANSWERS[name](record, row.asked, material)
+    own = OWN[name](record, row.asked, material)
+    return own if isinstance(own, Score) else not_applicable("the metric gave none") if own is None else score(own)
 
 
 def _exact(record: Record, asked: LabelledQuestion, _: Dataset) -> Score:
