@@ -42,7 +42,7 @@ SAID = 300  # characters of an error's message that a record keeps
 OPENAI = "choices.0.message.content"
 
 
-class _Given(msgspec.Struct, frozen=True, kw_only=True):
+class _ToldAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What a system may say of a question."""
 
     answer: str = ""
@@ -85,7 +85,7 @@ class OwnSystem:
             given = {"answer": given.text, "refused": given.refused, "citations": cited, "passages": found, "cost_usd": given.cost_usd,
                      "input_tokens": given.input_tokens, "output_tokens": given.output_tokens}  # fmt: skip
         try:
-            one = msgspec.convert({"answer": given} if isinstance(given, str) else given, _Given)
+            one = msgspec.convert({"answer": given} if isinstance(given, str) else given, _ToldAnswer)
         except msgspec.ValidationError as error:
             raise TypeError(f"it gave {type(given).__name__}, wanted text or a table with answer: {error}") from error
         if one.error:
@@ -110,7 +110,7 @@ class OwnSystem:
             "citations": () if refused else self._cited(one, text, passages),
         }
 
-    def _cited(self, given: _Given, text: str, passages: Sequence[Shown]) -> tuple[TextSpan, ...]:
+    def _cited(self, given: _ToldAnswer, text: str, passages: Sequence[Shown]) -> tuple[TextSpan, ...]:
         if given.citations is not None:
             return tuple(TextSpan(str(one["document"]), int(one["start"]), int(one["end"])) for one in given.citations)
         shown = [
@@ -151,10 +151,10 @@ class Predictions:
                 row = json.loads(line)
                 key = str(row.pop("id")) if "id" in row else by_text[row["question"]]
                 row.pop("question", None)
-                msgspec.convert(row, _Given)
+                msgspec.convert(row, _ToldAnswer)
             except (ValueError, KeyError, AttributeError, TypeError, msgspec.ValidationError) as exc:
                 raise Misconfigured(f"{file}, line {number}: want an object with id or question of the suite, and answer ({exc})") from exc
-            unknown = sorted(row.keys() - set(_Given.__struct_fields__))
+            unknown = sorted(row.keys() - set(_ToldAnswer.__struct_fields__))
             if key not in material.asked or unknown or key in self.known:
                 why = (
                     f"no question {key!r} in the suite"

@@ -73,8 +73,8 @@ def mean_interval(values: Mapping[str, float], clusters: Mapping[str, str], *, l
         return None
     mean = min(1.0, max(0.0, float(sums.sum() / counts.sum())))
     error, spread = _standard_error(sums, counts), mean * (1 - mean)
-    worth = max(1.0, spread / error**2) if error > 0 and spread > 0 else float(len(sums))
-    extra = quantile((1 + level) / 2, len(sums) - 1) ** 2 / worth
+    effective = max(1.0, spread / error**2) if error > 0 and spread > 0 else float(len(sums))
+    extra = quantile((1 + level) / 2, len(sums) - 1) ** 2 / effective
     middle = (mean + extra / 2) / (1 + extra)
     half = math.sqrt(extra * (spread + extra / 4)) / (1 + extra)
     return Interval(max(0.0, middle - half), min(1.0, middle + half), level)

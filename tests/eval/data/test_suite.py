@@ -28,7 +28,7 @@ def test_the_shipped_suites_are_understood(file):
         ('framework = "lexical"', 'framework = "langchian"', r"line 12: unknown framework: 'langchian'; did you mean 'langchain'"),
         ("k = 3", "kk = 3", r"line 13: unknown key in \[\[system\]\]: 'kk'"),
         ("k = 3", 'k = "three"', r"line 13: .*int"),
-        ("k = 3", "k = 2", r"nDCG@3 looks at 3 passages, but 'lexical' is shown k = 2"),
+        ("k = 3", "k = 2", r"nDCG@3 looks at 3 passages, but 'lexical' finds k = 2"),
         ("k = 3", "k = 3\n[system.policy]\nattemps = 2", r"line 15: unknown key in \[system.policy\]: 'attemps'; did you mean 'attempts'"),
         ("k = 3", "k = 3\n[system.policy]\nattempts = true", r"line 15: "),
         ("[[system]]", "[system]", r"line 10: write \[\[system\]\]"),

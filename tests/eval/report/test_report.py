@@ -93,7 +93,7 @@ def test_a_missed_floor_is_exit_code_1(tmp_path, capsys):
     """CI reads nothing else."""
     file = write(tmp_path, suite=SUITE + "\n[floors]\nanswer_f1 = 0.99\n")
     assert main(["run", str(file), "--out", str(tmp_path / "out")]) == 1
-    assert "FLOOR MISSED: answer_f1" in capsys.readouterr().out
+    assert "FLOOR MISSED: lexical: answer_f1" in capsys.readouterr().out
 
 
 def test_a_wrong_word_is_exit_code_2_and_leaves_nothing(tmp_path, capsys):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from surefoot.errors import Misconfigured
@@ -70,9 +72,9 @@ def test_a_mark_changes_with_what_answers():
         System(name="s", framework="lexical", max_tokens=9),
         System(name="s", framework="lexical", policy={"attempts": 7}),
     ):
-        marks.add(mark_of(models(system, near=None), system))
+        marks.add(mark_of(models(system, near=Path()), system, near=Path()))
     assert len(marks) == 5
-    assert mark_of(models(base, near=None), base) in marks
+    assert mark_of(models(base, near=Path()), base, near=Path()) in marks
 
 
 TOML = """
