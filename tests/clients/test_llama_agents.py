@@ -15,7 +15,7 @@ from llama_index.core.agent.workflow import AgentStream, AgentWorkflow, Function
 from llama_index.core.llms import ChatMessage
 from llama_index.core.memory import ChatMemoryBuffer, ChatSummaryMemoryBuffer, Memory
 from llama_index.core.tools import FunctionTool
-from llama_index.core.workflow import Context, JsonSerializer, StartEvent, StopEvent, Workflow, step
+from llama_index.core.workflow import Context, HumanResponseEvent, InputRequiredEvent, JsonSerializer, StartEvent, StopEvent, Workflow, step
 from pydantic import BaseModel
 
 from surefoot.testing.wire import Ask, PlainAnswer, PlainToolCall
@@ -42,6 +42,15 @@ def fails(x: int) -> str:
     raise ValueError("the disk is full")
 
 
+async def risky(ctx: Context) -> str:
+    """Do something risky."""
+    said = await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent(prefix="sure?"))
+    return f"the human said {said.response}"
+
+
+risky.__annotations__ = {"ctx": Context, "return": str}  # LlamaIndex knows a context by the class, not by its name
+
+
 TWO_SUMS = after_tools(calls(("add", {"a": 1, "b": 2}), ("add", {"a": 3, "b": 4})), "The sums are 3 and 7.")
 
 
@@ -61,7 +70,7 @@ def stored(messages: list[ChatMessage]) -> list[Any]:
     return [[one.role.value, one.content or ""] for one in messages]
 
 
-@beside(*CHATS)
+@beside(*CHATS, "responses")
 async def test_function_agent(desk: Desk):
     desk.answers(TWO_SUMS)
     seen = await run(FunctionAgent(tools=[add], llm=desk.llm(), system_prompt="Be exact."), "sums?")
@@ -75,7 +84,7 @@ async def test_function_agent_without_streams(desk: Desk):
     return await run(FunctionAgent(tools=[add], llm=desk.llm(), streaming=False), "sums?")
 
 
-@beside(*CHATS)
+@beside(*CHATS, "responses")
 async def test_tool_that_fails(desk: Desk):
     desk.answers(after_tools(call("fails", x=1), "Sorry."))
     return await run(FunctionAgent(tools=[fails], llm=desk.llm()), "go")
@@ -97,7 +106,7 @@ async def test_memories_of_an_agent(desk: Desk):
     return found
 
 
-@beside(*CHATS)
+@beside(*CHATS, "responses")
 async def test_context_is_stored_and_goes_on(desk: Desk):
     desk.answers(TWO_SUMS)
     agent = FunctionAgent(tools=[add], llm=desk.llm())
@@ -163,6 +172,23 @@ async def test_structured_answer_of_an_agent(desk: Desk):
     answered = await FunctionAgent(tools=[add], llm=desk.llm(), output_cls=Sum).run("1 + 2?")
     assert answered.structured_response == {"total": 3}
     return {"answer": str(answered), "structured": answered.structured_response}
+
+
+@beside(*CHATS)
+async def test_tool_that_asks_a_human(desk: Desk):
+    desk.answers(after_tools(call("risky"), "Done."))
+    agent = FunctionAgent(tools=[risky], llm=desk.llm())
+    context = Context(agent)
+    handler = agent.run("go", ctx=context)
+    asked, results = [], []
+    async for event in handler.stream_events():
+        if isinstance(event, InputRequiredEvent):
+            asked.append(event.prefix)
+            context.send_event(HumanResponseEvent(response="yes"))
+        if isinstance(event, ToolCallResult):
+            results += [str(event.tool_output.content)] if event.tool_output.content else []
+    assert results == ["the human said yes"]
+    return {"answer": str(await handler), "asked": asked, "results": results}
 
 
 @beside(*CHATS)

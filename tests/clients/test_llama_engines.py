@@ -83,7 +83,7 @@ def test_synthesizers(desk: Desk):
     return {mode.value: str(get_response_synthesizer(desk.llm(), response_mode=mode).synthesize(QUESTION, scored())) for mode in modes}
 
 
-@beside(*CHATS)
+@beside(*CHATS, "responses")
 async def test_streamed_answers(desk: Desk):
     desk.answers("At eight it opens.")
     llm = desk.llm()

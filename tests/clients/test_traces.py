@@ -214,4 +214,8 @@ def test_surefoots_own_spans_say_the_same(wire: str):
     assert [one["gen_ai.usage.input_tokens"] for one in spans] == [one.input for one in bills]
     assert [one["gen_ai.usage.output_tokens"] for one in spans] == [one.output for one in bills]
     assert [one.get("gen_ai.usage.cache_read_input_tokens", 0) for one in spans] == [one.cached for one in bills]
+    assert [one.get("gen_ai.usage.reasoning.output_tokens", 0) for one in spans] == [one.reasoning for one in bills]
+    assert sum(one.reasoning for one in bills)
+    provider = {"openai": "openai", "responses": "openai", "anthropic": "anthropic", "google": "gcp.gemini"}[wire]
+    assert {one["gen_ai.provider.name"] for one in spans} == {provider}
     assert {one["gen_ai.request.model"] for one in spans} == {desk.llm().model_name}
