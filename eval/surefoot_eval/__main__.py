@@ -17,7 +17,8 @@ OF_NO_SPEED = {"torture", "redis", "soak"}  # say what holds, not how fast it is
 MODULES = {"import": "imports", "rag-size": "rag_size"}  # where a section's name is no name of a module
 
 COMMANDS = {  # where each command's main() stands
-    "run": "run_suite", "compare": "gate.compare", "power": "gate.power", "report": "report.report", "judge": "run.judge",
+    "run": "run_suite", "retrieve": "run.retrieve",
+    "compare": "gate.compare", "power": "gate.power", "report": "report.report", "judge": "run.judge",
     "selfcheck": "studies.selfcheck", "semantic": "studies.semantic", "tune": "studies.tune", "tokens": "studies.tokens",
     "index": "studies.index", "poison": "studies.poison", "mutants": "studies.mutants",
 }  # fmt: skip
@@ -142,6 +143,13 @@ def _suites(commands: Any) -> None:
     compare.add_argument("--rebaseline", action="store_true", help="accept other data: compare the questions that both runs share")
     compare.add_argument("--gate-slices", action="store_true", help="a slice that is worse fails too; half the error rate each")
     compare.add_argument("--out", type=Path, help="folder for compare.md and junit.xml")
+    retrieve = commands.add_parser("retrieve", help="retrieval figures of a model on any BEIR folder, by MTEB's protocol")
+    retrieve.add_argument("--data", type=Path, required=True, help="folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv")
+    retrieve.add_argument("--model", action="append", required=True, help="embedding model, or bm25; several times for several")
+    retrieve.add_argument("--split", default="test")
+    retrieve.add_argument("--queries", default="queries.jsonl", help="file of the queries in the folder")
+    retrieve.add_argument("--cache", type=Path, help="folder where vectors are kept")
+    retrieve.add_argument("--json", type=Path, help="write the figures here as well")
     power = commands.add_parser("power", help="how often the gate alarms, by simulation")
     power.add_argument("--runs", type=int, default=1000)
     power.add_argument("--seed", type=int, default=1)

@@ -5,19 +5,20 @@ Gold stands by document and character span, so the documents may be cut into pas
 
 from __future__ import annotations
 
+import csv
+import difflib
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 import surefoot_rag
 from surefoot.errors import Misconfigured
-from surefoot_eval.data.formats import DatasetText, Query, TextSpan, beir, fingerprint, squad
+from surefoot_eval.data.formats import DatasetText, Query, TextSpan, beir, fingerprint, span_of, squad
 from surefoot_eval.data.records import Shown
 from surefoot_eval.data.suite import Data
 from surefoot_rag.documents import corpus
@@ -133,47 +134,113 @@ def _place(data: Data, near: Path, root: Path | None) -> Path:
     return found
 
 
-class _QuestionLine(msgspec.Struct, frozen=True):
-    """A line of questions.jsonl."""
+class _GoldOfLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where an answer stands: by characters, or by a quotation (`text`) that stands in the document once."""
 
-    id: str
+    document_id: str
+    start: int | None = None
+    end: int | None = None
+    text: str = ""
+
+
+class _QuestionLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A line of questions.jsonl, or a row of questions.csv; `answers` are all that is accepted, beside `answer`."""
+
+    id: str | int
     question: str
     language: str = "und"
     answerable: bool = True
-    gold: tuple[Mapping[str, Any], ...] = ()
+    gold: tuple[_GoldOfLine, ...] = ()
     answer: str = ""
+    answers: tuple[str, ...] = ()
+    cross_lingual: bool = False
 
 
 def _folder(place: Path) -> tuple[list[Document], list[LabelledQuestion]]:
-    """`docs/` and `questions.jsonl`: the sample's own format, fit for anybody's documents."""
+    """`docs/` and `questions.jsonl` or `questions.csv`: the sample's own format, fit for anybody's documents."""
     documents = list(corpus.load(place / "docs"))
     text = {one.id: one.text for one in documents}
-    file = place / "questions.jsonl"
-    if not file.is_file():
-        raise Misconfigured(f"{file}: no such file; a folder of questions holds docs/ and questions.jsonl")
-    found = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = msgspec.json.decode(line, type=_QuestionLine)
-            gold = tuple(TextSpan(one["document_id"], int(one["start"]), int(one["end"])) for one in row.gold)
-        except (msgspec.DecodeError, KeyError, ValueError) as exc:
-            raise Misconfigured(f"{file}, line {number}: {exc}") from exc
-        for window, one in zip(gold, row.gold, strict=True):
-            held = text.get(window.document, "")[window.start : window.end]
-            if not held or ("text" in one and held != one["text"]):
-                raise Misconfigured(f"{file}, line {number}: {window.document} [{window.start}:{window.end}] holds {held!r}, not its gold")
+    file = next((place / name for name in ("questions.jsonl", "questions.csv") if (place / name).is_file()), None)
+    if file is None:
+        raise Misconfigured(
+            f"{place / 'questions.jsonl'}: no such file; a folder of questions holds docs/ and questions.jsonl or questions.csv"
+        )
+    found: list[LabelledQuestion] = []
+    lines: dict[str, int] = {}
+    for number, row in _csv_rows(file) if file.suffix == ".csv" else _json_rows(file):
+        where = f"{file}, line {number}"
+        key = str(row.id)
+        if lines.setdefault(key, number) != number:
+            raise Misconfigured(f"{where}: {key!r} stands already in line {lines[key]}")
+        if row.answerable and not row.gold and not row.answer and not row.answers:
+            raise Misconfigured(f"{where}: neither gold nor answer; write answerable = false where nothing answers it")
+        gold = tuple(_span(one, text, where) for one in row.gold)
         query = Query(
-            id=row.id,
+            id=key,
             text=row.question,
             relevant={one.document: 1 for one in gold},
-            answers=(row.answer,) if row.answer else (),
+            answers=tuple(dict.fromkeys([*([row.answer] if row.answer else []), *row.answers])),
             gold=gold,
             answerable=row.answerable,
         )
-        found.append(LabelledQuestion(query=query, language=row.language, group=gold[0].document if gold else row.id))
+        found.append(LabelledQuestion(query=query, language=row.language, group=gold[0].document if gold else key))
     return documents, found
+
+
+def _span(gold: _GoldOfLine, text: Mapping[str, str], where: str) -> TextSpan:
+    if gold.document_id not in text:
+        near = difflib.get_close_matches(gold.document_id, list(text), n=1)
+        raise Misconfigured(f"{where}: no document {gold.document_id!r} in docs/" + (f"; did you mean {near[0]!r}?" if near else ""))
+    if gold.start is None or gold.end is None:
+        if not gold.text:
+            raise Misconfigured(f"{where}: gold in {gold.document_id} has neither start and end nor text")
+        return TextSpan(gold.document_id, *span_of(text[gold.document_id], gold.text, gold.start, where=where))
+    held = text[gold.document_id][gold.start : gold.end]
+    if not held or (gold.text and held != gold.text):
+        raise Misconfigured(f"{where}: {gold.document_id} [{gold.start}:{gold.end}] holds {held!r}, not its gold")
+    return TextSpan(gold.document_id, gold.start, gold.end)
+
+
+def _json_rows(file: Path) -> Iterator[tuple[int, _QuestionLine]]:
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if line.strip():
+            try:
+                yield number, msgspec.json.decode(line, type=_QuestionLine)
+            except msgspec.MsgspecError as exc:
+                raise Misconfigured(f"{file}, line {number}: {exc}") from exc
+
+
+COLUMNS = ("id", "question", "language", "answerable", "answer", "answers", "document", "quote")
+
+
+def _csv_rows(file: Path) -> Iterator[tuple[int, _QuestionLine]]:
+    """Columns `id` and `question`; as needed `answer`, `answers` (";" between), `document` and `quote`, `language`, `answerable`."""
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        table = csv.DictReader(lines)
+        unknown = [name for name in table.fieldnames or () if name not in COLUMNS]
+        missing = [name for name in ("id", "question") if name not in (table.fieldnames or ())]
+        if unknown or missing:
+            said = f"unknown column {unknown[0]!r}" if unknown else f"no column {missing[0]!r}"
+            raise Misconfigured(f"{file}, line 1: {said}; known are {', '.join(COLUMNS)}")
+        for row in table:
+            answerable = (row.get("answerable") or "yes").strip().lower()
+            if answerable not in {"yes", "no", "true", "false", "1", "0"}:
+                raise Misconfigured(f"{file}, line {table.line_num}: answerable = {answerable!r}: want yes or no")
+            quote, document = row.get("quote") or "", row.get("document") or ""
+            if bool(quote) != bool(document):
+                raise Misconfigured(f"{file}, line {table.line_num}: document and quote go together")
+            yield (
+                table.line_num,
+                _QuestionLine(
+                    id=row["id"],
+                    question=row["question"],
+                    language=row.get("language") or "und",
+                    answerable=answerable in {"yes", "true", "1"},
+                    gold=(_GoldOfLine(document_id=document, text=quote),) if quote else (),
+                    answer=row.get("answer") or "",
+                    answers=tuple(one.strip() for one in (row.get("answers") or "").split(";") if one.strip()),
+                ),
+            )
 
 
 def _left_out(

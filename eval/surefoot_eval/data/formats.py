@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import msgspec
 
 from surefoot.errors import Misconfigured
 
-__all__ = ["DatasetText", "Fingerprint", "Query", "TextSet", "TextSpan", "beir", "fingerprint", "spans_found", "squad"]
+__all__ = ["DatasetText", "Fingerprint", "Query", "TextSet", "TextSpan", "beir", "fingerprint", "span_of", "spans_found", "squad"]
 
 
 class DatasetText(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,12 +122,13 @@ def beir(folder: Path, *, split: str = "test", queries: str = "queries.jsonl", l
     that names nothing.
     """
     texts = tuple(
-        DatasetText(id=row["_id"], title=row.get("title") or "", text=row["text"], group=row["_id"])
+        DatasetText(id=str(row["_id"]), title=row.get("title") or "", text=row["text"], group=str(row["_id"]))
         for row in _rows(folder / "corpus.jsonl", ("_id", "text"))
     )
     judged = _qrels(folder / "qrels" / f"{split}.tsv")
     found = []
     for row in _rows(folder / queries, ("_id", "text")):
+        row["_id"] = str(row["_id"])
         if row["_id"] in judged:
             extra = row.get("metadata") or {}
             starts = zip(extra.get("answers", ()), extra.get("answer_start", ()), strict=True)
@@ -157,12 +160,19 @@ def squad(file: Path, *, language: str = "en") -> TextSet:
         raise Misconfigured(f"{file}: no such file")
     texts: list[DatasetText] = []
     found: list[Query] = []
-    for number, article in enumerate(json.loads(file.read_text(encoding="utf-8"))["data"]):
+    try:
+        articles = json.loads(file.read_text(encoding="utf-8-sig"))["data"]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise Misconfigured(f"{file}: no SQuAD file, an object with data ({type(exc).__name__}: {exc})") from exc
+    for number, article in enumerate(articles):
         group = f"{number:03}-{article.get('title') or ''}".rstrip("-")
         for paragraph in article["paragraphs"]:
             key = f"p{len(texts):03}"
             texts.append(DatasetText(id=key, title="", text=paragraph["context"], group=group))
             found.extend(_asked(item, texts[-1], file) for item in paragraph["qas"])
+    twice = [key for key, times in Counter(query.id for query in found).items() if times > 1]
+    if twice:
+        raise Misconfigured(f"{file}: {len(twice)} ids stand for several questions, {twice[0]!r} first")
     return TextSet(name=file.stem, split="all", language=language, documents=tuple(texts), queries=tuple(found))
 
 
@@ -172,19 +182,44 @@ def spans_found(gold: Iterable[TextSpan], got: Iterable[TextSpan]) -> int:
     return sum(any(one.document == it.document and one.start <= it.start and it.end <= one.end for one in held) for it in gold)
 
 
+def span_of(text: str, said: str, start: Any, *, where: str) -> tuple[int, int]:
+    """Where an answer stands: at its offset, which some files write as text; without one the quotation must stand in the text once.
+
+    Raises Misconfigured where it stands elsewhere, nowhere, or twice.
+    """
+    if not said:
+        raise Misconfigured(f"{where}: an answer without text")
+    if start is None or start == "":
+        places = [match.start() for match in re.finditer(re.escape(said), text)]
+        if len(places) != 1:
+            raise Misconfigured(f"{where}: {said[:60]!r} stands in its text {len(places)} times; give the offset (answer_start)")
+        return places[0], places[0] + len(said)
+    try:
+        at = int(start)
+    except (TypeError, ValueError) as exc:
+        raise Misconfigured(f"{where}: the offset {start!r} is no number") from exc
+    if text[at : at + len(said)] == said:
+        return at, at + len(said)
+    raise Misconfigured(f"{where} says its answer {said[:60]!r} is at {at}, where {text[at : at + len(said)]!r} stands")
+
+
 def _asked(item: Mapping[str, Any], text: DatasetText, file: Path) -> Query:
+    missing = [name for name in ("id", "question") if name not in item]
+    if missing:
+        raise Misconfigured(f"{file}: a question of paragraph {text.id} ({text.text[:40]!r}) has no {', '.join(missing)}")
     impossible = bool(item.get("is_impossible"))
+    told = item.get("answers", ())
+    if not impossible and not told:
+        raise Misconfigured(f"{file}: question {item['id']} has no answers, and is_impossible does not say that nothing answers it")
     gold = []
-    for answer in () if impossible else item["answers"]:
-        start, end = answer["answer_start"], answer["answer_start"] + len(answer["text"])
-        if text.text[start:end] != answer["text"]:
-            raise Misconfigured(f"{file}: question {item['id']} says its answer is at {start}, where {text.text[start:end]!r} stands")
-        gold.append(TextSpan(text.id, start, end))
+    for answer in () if impossible else told:
+        span = span_of(text.text, answer.get("text", ""), answer.get("answer_start"), where=f"{file}: question {item['id']}")
+        gold.append(TextSpan(text.id, *span))
     return Query(
-        id=item["id"],
+        id=str(item["id"]),
         text=item["question"],
         relevant={} if impossible else {text.id: 1},
-        answers=() if impossible else tuple(dict.fromkeys(answer["text"] for answer in item["answers"])),
+        answers=() if impossible else tuple(dict.fromkeys(answer["text"] for answer in told)),
         gold=tuple(dict.fromkeys(gold)),
         answerable=not impossible,
     )
@@ -193,7 +228,8 @@ def _asked(item: Mapping[str, Any], text: DatasetText, file: Path) -> Query:
 def _rows(file: Path, needed: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     if not file.is_file():
         raise Misconfigured(f"{file}: no such file")
-    with file.open(encoding="utf-8") as lines:
+    seen: dict[str, int] = {}
+    with file.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -204,6 +240,9 @@ def _rows(file: Path, needed: tuple[str, ...]) -> Iterator[dict[str, Any]]:
             missing = [name for name in needed if not isinstance(row, dict) or name not in row]
             if missing:
                 raise Misconfigured(f"{file}, line {number}: no {', '.join(missing)}")
+            first = seen.setdefault(str(row["_id"]), number)
+            if first != number:
+                raise Misconfigured(f"{file}, line {number}: {row['_id']!r} stands already in line {first}")
             yield row
 
 

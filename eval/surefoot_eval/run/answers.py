@@ -33,6 +33,7 @@ from surefoot_rag.retrieval.library import Library
 __all__ = ["OpenedSystem", "mark_of", "models", "open_system"]
 
 MODULES = {"langchain": "surefoot_rag.langchain_chroma", "llamaindex": "surefoot_rag.llama_index_chroma"}
+MOST_PASSAGES = 1000  # looked through for `k` documents
 SAID = 300  # characters of an error's message that a record keeps
 
 
@@ -95,9 +96,18 @@ class OpenedSystem:
         options: dict[str, Any] = {"temperature": system.temperature, "max_tokens": system.max_tokens}
         self.options: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
 
-    def retrieve(self, question: str) -> list[Passage]:
-        """The best passages."""
+    def retrieve(self, question: str, k: int = 0) -> list[Passage]:
+        """The best `k` passages; 0: as many as the system finds."""
         raise NotImplementedError
+
+    def documents(self, question: str) -> list[Passage]:
+        """The best passages until `k` documents are among them: a document ranks by its best passage."""
+        k = self.system.k
+        while True:
+            found = self.retrieve(question, k)
+            if len({one.document_id for one in found}) >= self.system.k or len(found) < k or k >= MOST_PASSAGES:
+                return found
+            k *= 2
 
     def answer(self, question: str) -> Answer:
         """The pipeline's answer."""
@@ -110,7 +120,11 @@ class OpenedSystem:
         said: dict[str, Any] = {}
         try:
             with scope(tags={TAG: tag}):
-                said = _of_answer(self.answer(asked.query.text)) if self.taped else _of_passages(self.retrieve(asked.query.text))
+                if self.taped:
+                    said = _of_answer(self.answer(asked.query.text))
+                else:
+                    find = self.retrieve if asked.query.gold else self.documents
+                    said = _of_passages(find(asked.query.text))
         except Misconfigured:
             raise
         except SurefootError as error:
@@ -135,8 +149,8 @@ class _Lexical(OpenedSystem):
         self.passages = {one.id: one for document in material.documents for one in corpus.passages(document)}
         self.index = Lexical(list(self.passages.values()))
 
-    def retrieve(self, question: str) -> list[Passage]:
-        return [self.passages[key] for key in self.index.search(question, k=self.system.k)]
+    def retrieve(self, question: str, k: int = 0) -> list[Passage]:
+        return [self.passages[key] for key in self.index.search(question, k=k or self.system.k)]
 
     def answer(self, question: str) -> Answer:
         assert self.taped is not None
@@ -178,8 +192,9 @@ class _Framework(OpenedSystem):
             self.options["prompt"] = near / system.prompt
         _ = self.library.lexical  # built once, before threads ask for it
 
-    def retrieve(self, question: str) -> list[Passage]:
-        found: Sequence[Passage] = self.pipeline.retrieve(self.library, question, **self.search)
+    def retrieve(self, question: str, k: int = 0) -> list[Passage]:
+        search = self.search | {"k": k or self.system.k}
+        found: Sequence[Passage] = self.pipeline.retrieve(self.library, question, **search)
         return list(found)
 
     def answer(self, question: str) -> Answer:

@@ -20,7 +20,7 @@ import numpy as np
 from surefoot.errors import Misconfigured
 from surefoot.providers.local import embed as _local_embed
 from surefoot_eval.data.formats import beir
-from surefoot_eval.studies.retrieve import embedder
+from surefoot_eval.run.retrievers import embedder
 from surefoot_rag.documents.corpus import passages
 from surefoot_rag.documents.language import language_of
 from surefoot_rag.frameworks import MODULES, framework

@@ -16,9 +16,9 @@ import numpy as np
 
 from surefoot.errors import Misconfigured
 from surefoot_eval.data.formats import TextSet, beir
+from surefoot_eval.run.retrievers import chroma, dense_vectors, embedder, exact, lexical
 from surefoot_eval.score.metrics import GROUNDED, groundedness, retrieval
 from surefoot_eval.score.stats import POSITIVE, kappa, mean_interval
-from surefoot_eval.studies.retrieve import chroma, dense_vectors, embedder, exact, lexical
 
 MINILM = "all-MiniLM-L6-v2"
 MEASURE = "nDCG@10"

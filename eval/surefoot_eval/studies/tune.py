@@ -18,9 +18,9 @@ import numpy as np
 
 from surefoot.errors import Misconfigured
 from surefoot_eval.data.formats import Query, TextSet, beir, squad
+from surefoot_eval.run.retrievers import Found, dense_vectors, embedder, exact, fused, lexical
 from surefoot_eval.score.metrics import retrieval
 from surefoot_eval.score.stats import Paired, mean_interval, paired
-from surefoot_eval.studies.retrieve import Found, dense_vectors, embedder, exact, fused, lexical
 from surefoot_rag.retrieval.fusion import fusion_for
 
 MEASURE = "nDCG@10"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from msgspec.structs import replace
 
@@ -10,7 +12,7 @@ from surefoot_eval.data.dataset import Dataset, LabelledQuestion, gather
 from surefoot_eval.data.formats import Query, TextSpan
 from surefoot_eval.data.records import Record, Shown
 from surefoot_eval.data.suite import Data
-from surefoot_eval.run_suite import plan
+from surefoot_eval.run_suite import plan, run
 from surefoot_eval.score.scoring import ScoredRow, columns, judgements, outcomes, rows, spoken
 from surefoot_rag.documents import corpus
 from surefoot_rag.records import Document
@@ -154,3 +156,20 @@ def test_the_last_record_of_a_question_counts():
     at_hand = material()
     bad, good = Record(system="s", question="q", error="x"), Record(system="s", question="q", answer="y", tries=2)
     assert [row.record for row in rows([bad, good], at_hand, "s", [0])] == [good, None]
+
+
+def test_documents_are_ranked_until_k_of_them_are_found(tmp_path):
+    """Five passages of one document are one document: more passages are taken until there are k."""
+    folder = tmp_path / "b"
+    (folder / "qrels").mkdir(parents=True)
+    long = " ".join(f"Ship {at} carries tea and ship {at} sails on. " * 8 for at in range(30))
+    texts = {"long": long, **{f"d{at}": f"A ship may carry tea, says page {at}." for at in range(6)}}
+    (folder / "corpus.jsonl").write_text("".join(json.dumps({"_id": key, "text": text}) + "\n" for key, text in texts.items()), "utf-8")
+    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "Which ship carries tea?"}\n', "utf-8")
+    (folder / "qrels/test.tsv").write_text("q\td3\t1\n", "utf-8")
+    head = 'name = "r"\nkind = "retrieval"\nmetrics = ["R@5", "nDCG@5"]\n'
+    suite = head + '[data]\nformat = "beir"\npath = "b"\n[[system]]\nname = "lexical"\nk = 5\n'
+    (tmp_path / "r.toml").write_text(suite, "utf-8")
+    planned = plan(tmp_path / "r.toml")
+    (record,) = run(planned, tmp_path / "out")
+    assert len({one.document for one in record.passages}) >= 5

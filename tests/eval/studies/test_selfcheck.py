@@ -11,11 +11,11 @@ from surefoot import EmbedModel
 from surefoot.errors import Misconfigured
 from surefoot.testing import Scripted
 from surefoot_eval.data.formats import DatasetText, Query, TextSet
+from surefoot_eval.run.retrievers import chroma, exact, fused, lexical
+from surefoot_eval.run.vectors import vectors
 from surefoot_eval.score.metrics import retrieval
 from surefoot_eval.score.stats import kappa
-from surefoot_eval.studies.retrieve import chroma, exact, fused, lexical
 from surefoot_eval.studies.selfcheck import auc, groundedness_checks, lexical_checks, main
-from surefoot_eval.studies.vectors import vectors
 
 
 def small(count: int = 40) -> TextSet:

@@ -11,7 +11,7 @@ import numpy as np
 from surefoot import EmbedModel, Policy, Target
 from surefoot.errors import Misconfigured
 from surefoot_eval.data.formats import TextSet
-from surefoot_eval.studies.vectors import Matrix, vectors
+from surefoot_eval.run.vectors import Matrix, vectors
 from surefoot_rag.retrieval.fusion import K1, POOL, B, fuse, fuse_ranks, query_tokens, tokens
 
 __all__ = ["Found", "chroma", "dense_vectors", "embedder", "exact", "fused", "lexical"]
