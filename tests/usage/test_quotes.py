@@ -60,6 +60,15 @@ def test_what_such_calls_came_to_is_what_is_likely():
     assert ask(request(model="dear")).bounded_usd == pytest.approx(100 * (known + LEAST_BOUND * OUT))
 
 
+def test_what_thinking_adds_to_a_broken_answer_is_learned_and_bounded():
+    """Nobody counts it where the answer broke off; it is no longer than the answer may be in all."""
+    ask = quotes()
+    assert ask(request()).hidden_usd == 0.0
+    ask.note(request(), Usage(input_tokens=10, output_tokens=900, reasoning_tokens=300))
+    assert ask(request()).hidden_usd == pytest.approx(300 * OUT)
+    assert ask(request(max_tokens=100)).hidden_usd == pytest.approx(100 * OUT)
+
+
 def test_a_model_asked_by_the_call_is_priced_as_that_model():
     """Its limit and its habits are its own, too."""
     assert quotes()(request(model="dear")).worst_usd == pytest.approx(100 * (INPUT + 64_000 * OUT))
