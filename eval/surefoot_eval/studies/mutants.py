@@ -209,7 +209,8 @@ def nearest(root: Path, file: str) -> list[list[str]]:
         stem, dotted = module.parent.name, ".".join(("surefoot", *module.parent.parts))
     tests = sorted((root / "tests").rglob("test_*.py"))
     imports = re.compile(rf"\b{re.escape(dotted)}\b|from {re.escape(dotted.rpartition('.')[0])} import .*\b{re.escape(module.stem)}\b")
-    named = [one for one in tests if stem in one.stem and _is_near(one, root, module)]
+    folder = f"test_{module.parent.name}"  # a folder may have one test together
+    named = [one for one in tests if (stem in one.stem and _is_near(one, root, module)) or one.stem == folder]
     together = root / "tests" / _together(root).get(module.as_posix(), "nowhere")
     named += [together] if together.exists() and together not in named else []
     importing = [one for one in tests if one not in named and imports.search(one.read_text(encoding="utf-8"))]

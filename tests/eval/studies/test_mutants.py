@@ -72,6 +72,7 @@ def test_the_tests_of_its_own_name_come_first():
     assert "tests/layers/guards/test_budget.py" in others[0]
     assert "tests/usage/test_tokens.py" in others[1]
     assert nearest(ROOT, f"{SOURCE}/layers/guards/rate.py")[0] == ["tests/layers/guards/test_rate.py"]
+    assert nearest(ROOT, f"{SOURCE}/usage/rows/postgres.py")[0] == ["tests/usage/test_rows.py"]
     assert nearest(ROOT, f"{SOURCE}/rules/token_bucket/queue.py")[0] == ["tests/rules/token_bucket/test_fixed.py"]
 
 
