@@ -146,6 +146,17 @@ def test_a_provider_that_was_given_is_closed_once_by_the_last_close():
     assert provider.closed == 1
 
 
+def test_connections_that_nobody_closed_are_closed_with_the_loop():
+    """A program that ends without a word leaves no server waiting."""
+    provider = Closing("ok")
+    runtime.reset_for_tests()
+    chat = ChatModel(provider)
+    assert chat.invoke("hi").text == "ok"
+    assert provider.closed == 0
+    runtime.reset_for_tests()  # as at the interpreter's exit
+    assert provider.closed == 1
+
+
 async def test_connections_that_fail_while_being_closed_are_told_and_nothing_else(caplog):
     """Nobody waits for it; a closing that was cancelled, and one that went well, say nothing."""
     caplog.set_level("INFO")
