@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from surefoot import ChatModel, Policy
 from surefoot.core._tool_calls import CUT_OFF
 from surefoot.core.stream import Stream, collect, open_stream
-from surefoot.errors import Interrupted, MalformedReply, Overloaded, SurefootError
+from surefoot.errors import ConnectionLost, Interrupted, MalformedReply, Overloaded, SurefootError
 from surefoot.providers.anthropic.endpoint import AnthropicProvider
 from surefoot.providers.anthropic.responses import AnthropicContext
 from surefoot.providers.anthropic.stream import AnthropicChatReader
@@ -157,7 +160,6 @@ ENDS = {
     "the API's": event({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}) + event({"type": "message_stop"}),
     "no end mark": event({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}),
     "OpenAI's end mark": event({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}) + event(b"[DONE]"),
-    "OpenAI's end mark alone": event(b"[DONE]"),
     "no reason": event({"type": "message_delta", "delta": {}}) + event({"type": "message_stop"}),
     "the reason beside the delta": event({"type": "message_delta", "stop_reason": "end_turn"}),
     "the reason in the stop": event({"type": "message_stop", "stop_reason": "end_turn"}),
@@ -170,8 +172,9 @@ ENDS = {
 async def test_streams_of_servers_like_anthropics_end_in_their_own_ways(name):
     """Only a stream that no mark ends was cut."""
     assert (await streamed(AnthropicChatReader(anthropic_reading()), START, TEXT, ENDS[name])).text == "Hello"
-    with pytest.raises(Interrupted):
-        await streamed(AnthropicChatReader(anthropic_reading()), START, TEXT)
+    for cut in (b"", event(b"[DONE]")):  # OpenAI's mark alone is a proxy's
+        with pytest.raises(Interrupted):
+            await streamed(AnthropicChatReader(anthropic_reading()), START, TEXT, cut)
 
 
 async def test_a_call_before_an_end_without_a_reason_may_be_run():
@@ -293,3 +296,36 @@ async def test_an_error_that_says_nothing_is_none(fields):
     assert whole(**fields).text == "Hello"
     reply = await streamed(OpenAIChatReader(reading()), chunk({"content": "Hello"}, **fields), chunk(finish="stop", **fields))
     assert reply.text == "Hello"
+
+
+CALLED = {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "weather", "arguments": A}}]}
+
+
+@pytest.mark.parametrize("piece", [{"content": "Half an ans"}, CALLED], ids=["text", "call"])
+async def test_an_end_mark_without_a_finish_reason_is_no_end(piece):
+    """Proxies write it after an answer that broke off behind them: half a text, or one call of two, would pass for the whole."""
+    with pytest.raises(Interrupted, match="end_mark"):
+        await streamed(OpenAIChatReader(reading()), chunk(piece), event(b"[DONE]"))
+    with pytest.raises(ConnectionLost, match="end_mark"):
+        await streamed(OpenAIChatReader(reading()), event(b"[DONE]"))
+    text = {"candidates": [{"content": {"parts": [{"text": "Half an ans"}]}}]}
+    with pytest.raises(Interrupted):
+        await streamed(GoogleChatReader(reading()), event(text), event(b"[DONE]"))
+
+
+async def test_a_server_that_never_gives_a_finish_reason_can_be_said_to():
+    """The remedy that the error names."""
+    asked = replace(reading(), mark_ends=True)
+    reply = await streamed(OpenAIChatReader(asked), chunk({"content": "All"}), event(b"[DONE]"))
+    assert (reply.text, reply.finish_reason) == ("All", "other")
+    with pytest.raises(Interrupted):
+        await streamed(OpenAIChatReader(asked), chunk({"content": "Half an ans"}))
+    async with serving(lambda _: HEAD + chunk({"content": "All"}) + event(b"[DONE]"), hangs_up=True) as at:
+        for options, ends in ((), False), ((("end_mark", True),), True):
+            chat = ChatModel(Target("openai:m", base_url=at.url, api_key="k", options=options), policy=Policy(attempts=1, breaker=False))
+            with contextlib.nullcontext() if ends else pytest.raises(Interrupted):
+                assert [delta.text async for delta in chat.astream("hi") if delta.text] == ["All"]
+            await chat.aclose()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"

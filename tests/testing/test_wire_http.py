@@ -181,7 +181,7 @@ def test_drop_and_raw_and_length(sim):
 
 def test_every_recording_can_be_cut_everywhere():
     """The layout of each cut: exactly k bytes of payload, for each k of a short recording, for strides of the long ones."""
-    for vendor in ("openai", "anthropic", "google"):
+    for vendor in ("openai", "responses", "anthropic", "google"):
         for name in RECORDINGS:
             body = recorded_stream(vendor, name)
             pieces = [body[n : n + 97] for n in range(0, len(body), 97)]
@@ -195,7 +195,8 @@ def test_every_recording_can_be_cut_everywhere():
 
 def test_recordings_hold_text_tools_usage_and_a_terminal_marker():
     """What a reader of cut streams must be able to tell."""
-    for vendor, marker in (("openai", b"[DONE]"), ("anthropic", b'"message_stop"'), ("google", b'"finishReason":"STOP"')):
+    ends = {"openai": b"[DONE]", "responses": b'"response.completed"', "anthropic": b'"message_stop"', "google": b'"finishReason":"STOP"'}
+    for vendor, marker in ends.items():
         body = recorded_stream(vendor)
         assert marker in body
         for word in (b"get_weather", b"my_adder_tool", b"Let"):

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from surefoot import ChatModel, Target
+from surefoot.adapter import context_size_of
 from surefoot.usage.windows import ContextSize, context_size
 
 
@@ -78,3 +80,25 @@ def test_a_model_in_this_process_has_the_window_it_refuses_by():
     from surefoot.providers.local.chat import SMOLLM2_WINDOW
 
     assert context_size("local:smollm2").total == SMOLLM2_WINDOW
+
+
+def test_a_deployments_window_is_its_base_models():
+    """Azure's deployments have names of their own; what a call asks by another name is another model."""
+    options = (("base_model", "gpt-5-mini"),)
+    chat = ChatModel(Target("openai:my-deployment", base_url="http://127.0.0.1:9", api_key="k", options=options))
+    assert context_size_of(chat, "openai:my-deployment") == context_size("openai:gpt-5-mini")
+    assert context_size_of(chat, "") == context_size("openai:gpt-5-mini")
+    assert context_size_of(chat, "gpt-4o") == context_size("openai:gpt-4o") != context_size("openai:gpt-5-mini")
+    own = ChatModel(Target("openai:d", base_url="http://127.0.0.1:9", api_key="k", context_tokens=7000, options=options))
+    assert context_size_of(own, "openai:d").total == 7000
+
+
+def test_a_dated_or_tuned_name_follows_its_family():
+    """Also one that is younger than every list."""
+    for name, family in (
+        ("openai:gpt-4o-mini-2031-01-02", "openai:gpt-4o-mini"),
+        ("openai:ft:gpt-4o-mini-2031-01-02:acme::abc", "openai:gpt-4o-mini"),
+        ("anthropic:claude-haiku-4-5-20310102", "anthropic:claude-haiku-4-5"),
+        ("azure:gpt-4o-2031-01-02", "azure:gpt-4o"),
+    ):
+        assert context_size(name) == context_size(family) is not None, name

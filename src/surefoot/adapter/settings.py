@@ -145,20 +145,19 @@ def _embed_model(settings: Settings) -> EmbedModel:
 
 def context_size_of(model: ChatModel, name: str) -> ContextSize | None:
     """What fits the window of `name`, a model of the provider of `model`'s first target; None if neither it nor the price list knows."""
-    name = _whole_name(model, name)
-    own = model.traits.context_tokens if name == model.targets[0] else None
-    return context_size(name) if own is None else ContextSize(total=own, question=own)
+    own = model.traits.context_tokens if _whole_name(model, name) == model.targets[0] else None
+    return context_size(_listed_name(model, name)) if own is None else ContextSize(total=own, question=own)
 
 
 def output_limit_of(model: ChatModel, name: str) -> int | None:
     """The most tokens that `name`, as above, writes in one answer, thinking included; None where nobody knows."""
-    provider, _, own = _whole_name(model, name).partition(":")
+    provider, _, own = _listed_name(model, name).partition(":")
     return output_limit(provider, own)
 
 
 def efforts_of(model: ChatModel, name: str) -> tuple[str, ...] | None:
     """The words that `name`, as above, knows for how much to think; None where nobody knows."""
-    provider, _, own = _whole_name(model, name).partition(":")
+    provider, _, own = _listed_name(model, name).partition(":")
     return efforts_known(provider, own)
 
 
@@ -168,6 +167,12 @@ def _whole_name(model: ChatModel, name: str) -> str:
     provider = f"{target.partition(':')[0]}:"
     name = name or target
     return name if name == target or name.startswith(provider) else provider + name
+
+
+def _listed_name(model: ChatModel, name: str) -> str:
+    """The same as tables and lists know it: of a deployment of the first target its base model's."""
+    whole, base = _whole_name(model, name), model.traits.base_model
+    return f"{whole.partition(':')[0]}:{base}" if base and whole == model.targets[0] else whole
 
 
 def stored(target: str | Target) -> str | dict[str, Any]:

@@ -121,6 +121,8 @@ class Traits(Struct, Documented, frozen=True, kw_only=True, gc=False):
     """The model runs in this process: nothing is sent, rate-limited, hedged or billed."""
     context_tokens: int | None = None
     """The model's window in tokens, question and answer together. None: unknown, so nothing is refused for its length."""
+    base_model: str = ""
+    """The model behind a deployment of another name, as its target says; its window is this one's. Empty: the name is the model's own."""
     tools: bool = True
     """It can call tools."""
     vision: bool = True

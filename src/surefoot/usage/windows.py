@@ -6,12 +6,15 @@ lags behind the vendors.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from msgspec import Struct
 
 from surefoot._documented import Documented
-from surefoot.facts import model_of, name_in
+from surefoot.facts import base_name, model_of, name_in
+
+_DATE = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2})$")
 
 
 class ContextSize(Struct, Documented, frozen=True, kw_only=True):
@@ -27,16 +30,15 @@ class ContextSize(Struct, Documented, frozen=True, kw_only=True):
 def context_size(name: str) -> ContextSize | None:
     """What fits the window of "provider:model", or None if that is unknown.
 
-    A fine-tuned model has its base's window, and a model listed only as a preview that of the preview.
+    A fine-tuned model has its base's window, a dated one that nobody lists its family's, and one listed only as a preview the preview's.
     """
     provider, _, model = name.partition(":")
     known = model_of(provider, model)
     if known is not None and known.window is not None:
         return ContextSize(total=known.window, question=known.question or known.window)
-    model = model.removeprefix("models/")
-    if model.startswith("ft:"):
-        model = model.split(":")[1]
-    total = _listed(provider, model) or _listed(provider, f"{model}-preview")
+    base = base_name(model)
+    names = dict.fromkeys((model.removeprefix("models/"), base, f"{base}-preview", _DATE.sub("", base)))
+    total = next((size for one in names if (size := _listed(provider, one))), None)
     return None if total is None else ContextSize(total=total, question=total)
 
 

@@ -14,6 +14,7 @@ from surefoot.providers.http.faults import ErrorBoundary
 from surefoot.providers.http.sse import EventSource
 from surefoot.providers.openai import responses as openai_responses
 from surefoot.providers.openai import stream as openai_stream
+from surefoot.providers.openai.responses_api.events import ResponsesReader
 from surefoot.testing.wire import RECORDINGS, recorded_stream
 from surefoot.testing.world import virtual_run
 from surefoot.types import ChatReply, ChatRequest, Message
@@ -55,6 +56,7 @@ READERS: dict[str, Callable[[], Any]] = {
     "openai": lambda: openai_stream.OpenAIChatReader(
         openai_responses.ReadingContext(target="t", request_id="r", request=REQUEST, emit=told)
     ),
+    "responses": lambda: ResponsesReader(openai_responses.ReadingContext(target="t", request_id="r", request=REQUEST, emit=told)),
     "anthropic": lambda: anthropic_stream.AnthropicChatReader(
         anthropic_responses.AnthropicContext(target="t", request_id="r", request=REQUEST, answer_tool="", emit=told)
     ),

@@ -86,8 +86,8 @@ class AnthropicChatReader:
     """Reads the events of one streamed answer. Holds the last delta back until the end mark is in."""
 
     __slots__ = (
-        "_asked", "_blocks", "_calls", "_content", "_details", "_halves", "_head", "_id", "_ids", "_model", "_stop", "_tail", "_usage",
-        "done", "finished",
+        "_asked", "_blocks", "_calls", "_content", "_details", "_halves", "_head", "_id", "_ids", "_is_over", "_model", "_stop", "_tail",
+        "_usage", "done", "finished",
     )  # fmt: skip
 
     def __init__(self, asked: AnthropicContext) -> None:
@@ -104,8 +104,9 @@ class AnthropicChatReader:
         self._model = ""
         self._stop: str | None = None
         self._usage: dict[str, Any] = {}
+        self._is_over = False  # the API's own end mark has come
         self.finished = False
-        self.done = False
+        self.done = False  # that, or OpenAI's, which proxies write after a stream that broke off, too
 
     def read(self, data: bytes, out: list[Delta]) -> None:
         """One event of the API; unknown kinds are skipped, as it asks of clients."""
@@ -129,12 +130,12 @@ class AnthropicChatReader:
             self._told(event, data)
         elif kind == "message_stop":
             self._ended(event.stop_reason, None, b"")
-            self.done = True
+            self.done = self._is_over = True
         elif kind == "error" or failed(event.error):
             raise self._asked.emit(data)
         elif kind == "message":  # the whole answer in one piece
             self._begin(Raw(data), out)
-            self.done = True
+            self.done = self._is_over = True
         elif not kind:
             why = f"an event that is no answer: {snippet(data)}"
             is_error = is_error_instead(data)
@@ -230,7 +231,7 @@ class AnthropicChatReader:
 
     def end(self, out: list[Delta]) -> None:
         """The last delta, with stop reason, usage, the thoughts' seals, ids and blocks, if the stop or the end mark was seen."""
-        if self._stop is None and not self.done:
+        if self._stop is None and not self._is_over:
             return
         finish = _finish.finish_of(self._stop, self._asked.target, request_id=self._asked.request_id)
         if self._stop is None and self._calls:

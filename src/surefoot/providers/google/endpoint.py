@@ -13,9 +13,11 @@ import logging
 from typing import Any
 from urllib.parse import quote
 
+from msgspec.structs import replace
+
 from surefoot.core.deltas import Replay, to_deltas
 from surefoot.core.stream import Stream
-from surefoot.errors import Misconfigured, SurefootError, Unsupported
+from surefoot.errors import Fault, Misconfigured, SurefootError, Unsupported
 from surefoot.facts import ModelFacts, model_of, provider_of
 from surefoot.providers._parameters import LeftOutNotes
 from surefoot.providers.google.facts import PROVIDERS
@@ -23,6 +25,7 @@ from surefoot.providers.google.lanes import is_vertex, lane_for
 from surefoot.providers.google.requests import GoogleDialect, chat_body, embed_body, path_of
 from surefoot.providers.google.responses import GoogleChatReader, chat_reply, vectors
 from surefoot.providers.http.answers.counts import counted, with_usage
+from surefoot.providers.http.answers.vectors import limit_of_texts
 from surefoot.providers.http.exchange import Exchange, options_of, texts
 from surefoot.providers.http.faults import ErrorBoundary, fault_of, malformed
 from surefoot.providers.http.reading import ReadingContext
@@ -141,7 +144,12 @@ class GoogleProvider:
             raise Unsupported(f"{name}: embeddings are another API on Vertex AI, which is not spoken here; use a Gemini API key for them")
         dimensions = request.dimensions or self.target.dimensions
         body = embed_body(request, self.target.model, dimensions=dimensions, dialect=self.dialect)
-        data, answer, endpoint = await self._exchange.whole(path_of(self.target.model, "batchEmbedContents", target=name), body, call)
+        try:
+            data, answer, endpoint = await self._exchange.whole(path_of(self.target.model, "batchEmbedContents", target=name), body, call)
+        except Fault as fault:
+            if (most := limit_of_texts(fault, len(request.texts))) is not None:
+                self.traits = replace(self.traits, max_batch_texts=min(most, self.traits.max_batch_texts))
+            raise
 
         def emit(error: Any) -> SurefootError:
             return fault_of(name, error, key=endpoint.key, private=texts(request))

@@ -169,7 +169,7 @@ class GoogleChatReader:
         self.done = False  # there is no end mark: the body ends after the chunk with the finish reason
 
     def read(self, data: bytes, out: list[Delta]) -> None:
-        """One chunk, or an error object."""
+        """One chunk, or an error object. Somebody else's end mark ends the reading, and without a finish reason no answer."""
         try:
             answer = _answer.decode(data)
         except (ValueError, RecursionError):
@@ -268,11 +268,11 @@ class GoogleChatReader:
         out.append(Delta(tool_calls=(piece,)))
 
     def end(self, out: list[Delta]) -> None:
-        """The last delta, with finish reason, usage and ids, if the finish or an end mark of somebody else's was seen."""
-        if self._finish is None and not self.done:
+        """The last delta, with finish reason, usage and ids, if the finish was seen."""
+        if self._finish is None:
             return
         finish = _finish.finish_of(self._finish, self._asked.target, request_id=self._id)
-        if self._calls and (finish == "stop" or self._finish is None):
+        if self._calls and finish == "stop":
             finish = "tool_calls"
         usage = usage_of(self._usage) if self._usage else None
         if not self._content:

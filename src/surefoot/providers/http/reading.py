@@ -45,6 +45,7 @@ class ReadingContext(Struct, frozen=True):
     request: ChatRequest
     emit: Callable[[bytes], SurefootError]  # an error object -> our error
     vendor: str = ""  # whose the answer's own parts are: see `types.Opaque.vendor`
+    mark_ends: bool = False  # an end mark alone ends a stream: the server never gives a finish reason
 
 
 def new_call_id() -> str:

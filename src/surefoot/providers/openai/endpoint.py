@@ -55,6 +55,7 @@ OPTIONS: dict[str, Any] = {
     "max_tokens_field": None,  # None: max_completion_tokens at OpenAI, max_tokens elsewhere
     "stream_usage": True,  # False for servers that do not know stream_options
     "sampling": None,  # True or False: always or never send temperature and top_p; None: unless OpenAI's model refuses them
+    "end_mark": False,  # True for servers that never give a finish reason: then the mark [DONE] alone ends a stream
     "refused": (),  # further parameters that are never sent: ("stop", "seed")
     "seed_field": "seed",  # what the server calls a seed: "random_seed" at Mistral
     "names": True,  # False for servers that refuse a message's name
@@ -63,7 +64,7 @@ OPTIONS: dict[str, Any] = {
     "schemas": "schema",  # what it holds an answer to: "schema", "object" (any JSON; the schema goes along in words) or "none"
     "thinking": "effort",  # how it is told to think: by "effort", by a "switch" (thinking.type), or by "both"
     "api": None,  # "chat" or "responses": which of OpenAI's two APIs is asked; None: as the model and the request want it
-    "base_model": "",  # the model behind an Azure deployment of another name: decides which parameters are sent
+    "base_model": "",  # the model behind an Azure deployment of another name: decides which parameters are sent, its window and its price
     "encoding_format": None,  # "base64" or "float": how vectors come back; None: base64, and float where a server refuses that
     "document_prefix": "",  # put before each text to embed (e5, nomic and others want "passage: ", "query: ")
     "query_prefix": "",
@@ -89,6 +90,7 @@ class OpenAIProvider:
             raise Misconfigured(f"target {target.name}: auth_header = {options['auth_header']!r} must be 'authorization' or 'api-key'")
         if options["api"] not in {None, "chat", "responses"}:
             raise Misconfigured(f"target {target.name}: api = {options['api']!r} must be 'chat' or 'responses'")
+        self._mark_ends = bool(options["end_mark"])
         self._form = VectorForm(target.name, options["encoding_format"])
         address = address_of(target) or known.address
         host = urlsplit(address).hostname or ""
@@ -106,6 +108,7 @@ class OpenAIProvider:
             schema=options["schemas"] != "none",
             embed="embed" in known.kinds,
             context_tokens=target.context_tokens,
+            base_model=options["base_model"],
             space=self._space(target.dimensions, is_unit=True),
             host="" if is_openai else netloc,
             max_batch_texts=options["max_batch_texts"] or Traits().max_batch_texts,
@@ -169,7 +172,7 @@ class OpenAIProvider:
         def emit(error: Any) -> SurefootError:
             return fault_of(self.target.name, error, request_id=number, key=endpoint.key, private=texts(call.request))
 
-        return ReadingContext(self.target.name, number, call.request, emit, vendor)
+        return ReadingContext(self.target.name, number, call.request, emit, vendor, self._mark_ends)
 
     async def embed(self, call: Call[EmbedRequest]) -> EmbedReply:
         """One exchange: the vectors of all texts, in order, checked. Raises MalformedReply if one is missing, torn, zero or no number."""

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from surefoot.errors import ConnectionLost
 from surefoot.providers._merge import merged
 from surefoot.providers.http.answers import lenient
 from surefoot.providers.http.answers.counts import larger
@@ -21,6 +22,10 @@ from surefoot.text import json_text
 from surefoot.types import AnswerEnd, Delta, File, Image, ToolCallDelta
 
 OF_A_PIECE = frozenset({"token_id", "token_ids", "channel"})  # said of a piece, not of the message (Together, vLLM, Groq)
+NO_REASON = (
+    "the stream ended with the mark [DONE] and without a finish reason: it may have been cut behind a proxy; if this server never gives a "
+    'reason, say so with options=(("end_mark", True),)'
+)
 KEPT = 8  # events whose fields beside the choices go into `raw`: the first, those without a choice, the last
 
 
@@ -174,8 +179,14 @@ class OpenAIChatReader:
         return tuple(found)
 
     def end(self, out: list[Delta]) -> None:
-        """The last delta, with finish reason, usage and ids, if the finish or the end mark was seen."""
-        if self._finish is None and not self.done:
+        """The last delta, with finish reason, usage and ids, if the finish was seen. Raises ConnectionLost where the end mark alone was.
+
+        [DONE] says that nobody sends any more, not that the model had finished: proxies write it after an answer that broke off behind
+        them, and half a text would pass for whole, a call of two for all. OpenAI's SDK and LangChain take it for an end, LiteLLM does not.
+        """
+        if self._finish is None and not (self.done and self._asked.mark_ends):
+            if self.done:
+                raise ConnectionLost(f"{self._asked.target}: {NO_REASON}", target=self._asked.target, request_id=self._asked.request_id)
             return
         finish = finish_of(self._finish, self._asked, refused=bool(self._refusal), calls=bool(self._calls))
         usage = usage_of(self._usage) if self._usage else None

@@ -191,6 +191,28 @@ async def test_a_servers_own_limit_of_texts_is_learned_once():
         await other.aclose()
 
 
+async def test_geminis_limit_of_texts_is_learned_once_too():
+    """A gateway's may be lower than the API's."""
+
+    def answer(body: Any) -> Any:
+        texts = body["requests"]
+        if len(texts) > 10:
+            said = "* BatchEmbedContentsRequest.requests: at most 10 requests can be in one batch"
+            return 400, {"error": {"code": 400, "message": said, "status": "INVALID_ARGUMENT"}}
+        return 200, {"embeddings": [{"values": [1.0, float(len(texts))]} for _ in texts]}
+
+    server = VectorServer(answer)
+    async with serving(server) as at:
+        embed = EmbedModel(Target("google:own-embedder", base_url=at.url, api_key="k"), policy=Policy(attempts=1, breaker=False))
+        for asked in (4, 4 + 3):
+            assert (await embed.aembed([f"{asked} {number}" for number in range(30)])).shape == (30, 2)
+            assert len(server.bodies) <= asked + 3
+        before = len(server.bodies)
+        await embed.aembed([f"again {number}" for number in range(30)])
+        assert len(server.bodies) == before + 3
+        await embed.aclose()
+
+
 @pytest.mark.parametrize(
     "message", ["This model does not support specifying dimensions.", "'dimensions': Extra inputs are not permitted", "is not matryoshka"]
 )

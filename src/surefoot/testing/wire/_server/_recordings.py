@@ -36,9 +36,12 @@ _TOOLS = ("get_weather", "my_adder_tool")
 
 
 @lru_cache(maxsize=64)
-def recorded_stream(vendor: Vendor, recording: Recording = "mixed") -> bytes:
-    """The body of one streamed answer (framing excluded), with its terminal marker and usage. The default has text and two tool calls."""
-    sim = SIMS[vendor](answer=lambda _: _SAID[recording](), strict=False)
+def recorded_stream(vendor: Vendor | Literal["responses"], recording: Recording = "mixed") -> bytes:
+    """The body of one streamed answer (framing excluded), with its terminal marker and usage. The default has text and two tool calls.
+
+    "responses" is OpenAI's other API.
+    """
+    sim = SIMS["openai" if vendor == "responses" else vendor](answer=lambda _: _SAID[recording](), strict=False)
     path, body = _REQUESTS[vendor](recording == "reasoning")
     head = f"POST {path} HTTP/1.1\r\nauthorization: Bearer k\r\nx-goog-api-key: k"
     reply = sim.serve(WireRequest(head.encode(), msgspec.json.encode(body), at_s=0.0))
@@ -50,6 +53,13 @@ def _openai(reasons: bool) -> tuple[str, Json]:  # noqa: FBT001 - one of three o
     body: Json = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "Go"}], "stream": True, "tools": tools}
     body |= {"stream_options": {"include_usage": True}} | ({"reasoning_effort": "low"} if reasons else {})
     return "/v1/chat/completions", body
+
+
+def _responses(reasons: bool) -> tuple[str, Json]:  # noqa: FBT001
+    tools = [{"type": "function", "name": name, "parameters": {"type": "object"}} for name in _TOOLS]
+    body: Json = {"model": "gpt-5-mini" if reasons else "gpt-4.1", "input": "Go", "stream": True, "store": False, "tools": tools}
+    thinks = {"reasoning": {"effort": "low", "summary": "auto"}, "include": ["reasoning.encrypted_content"]} if reasons else {}
+    return "/v1/responses", body | thinks
 
 
 def _anthropic(reasons: bool) -> tuple[str, Json]:  # noqa: FBT001
@@ -65,4 +75,9 @@ def _google(reasons: bool) -> tuple[str, Json]:  # noqa: FBT001
     return "/v1beta/models/gemini-3-flash:streamGenerateContent?alt=sse", body | thinks
 
 
-_REQUESTS: dict[str, Callable[[bool], tuple[str, Json]]] = {"openai": _openai, "anthropic": _anthropic, "google": _google}
+_REQUESTS: dict[str, Callable[[bool], tuple[str, Json]]] = {
+    "openai": _openai,
+    "responses": _responses,
+    "anthropic": _anthropic,
+    "google": _google,
+}
