@@ -39,7 +39,7 @@ from surefoot.secret import Secret
 _TIMEOUTS = frozenset({"TimeoutError", "TimeoutException", "APITimeoutError", "ServerTimeoutError"})
 _MALFORMED = frozenset({
     "JSONDecodeError", "RecursionError", "DecodeError", "DecodingError", "ContentEncodingError", "UnicodeDecodeError",
-    "EventStreamDecodeError", "BodyTooLarge",
+    "EventStreamDecodeError", "BodyTooLarge", "ContentCodingError",
 })  # fmt: skip
 _MISCONFIGURED = frozenset(
     {
@@ -246,7 +246,8 @@ def translate(errors: Sequence[BaseException], target: str, *, key: Secret | Non
     for one in reversed(errors):
         names = {ancestor.__name__ for ancestor in type(one).__mro__}
         # A parser's error quotes the bytes it failed on, which are the answer's.
-        quoted = "" if "HttpProcessingError" in names else shown(str(one), key=key, limit=160)
+        is_quoting = "HttpProcessingError" in names and "ContentEncodingError" not in names  # that one names the coding alone
+        quoted = "" if is_quoting else shown(str(one), key=key, limit=160)
         what = f"{type(one).__name__}: {quoted}".rstrip(": ")
         if names & _MISCONFIGURED:
             untrusted = "SSLCertVerificationError" in names

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from surefoot.errors import Misconfigured
+from surefoot.providers.http.answers.compression import PACKED, Unpacker, codings_of, unpacker
 from surefoot.providers.http.body import NO_EXTRA, Extra, checked_name
 from surefoot.providers.http.faults import BodyTooLarge
 from surefoot.providers.http.session import Sender, SessionAnswer, lowered
@@ -158,11 +159,12 @@ def options_with(extra: Extra, options: dict[str, Any], client: Any) -> dict[str
 class HttpAnswer:
     """A response of httpx or httpx2, its body unread. Both ways to read raise BodyTooLarge beyond `limit` bytes after decompression."""
 
-    __slots__ = ("_blocks", "_limit", "_response", "_size", "headers", "status")
+    __slots__ = ("_blocks", "_limit", "_response", "_size", "_unpacker", "headers", "status")
 
     def __init__(self, response: Any, limit: int) -> None:
         self._response = response
         self._blocks: Any = None
+        self._unpacker: Unpacker | None = None
         self._limit = limit
         self._size = 0
         self.status: int = response.status_code
@@ -179,18 +181,33 @@ class HttpAnswer:
     async def block(self) -> bytes:
         """The next bytes of the body; empty at its end."""
         if self._blocks is None:
-            self._blocks = self._response.aiter_bytes()
+            self._blocks = self._begun()
         block = b""
         while not block:  # a decoder may need more before it gives anything
             try:
                 block = await anext(self._blocks)
             except StopAsyncIteration:
                 return b""
+            if self._unpacker is not None:
+                block = self._unpacker.feed(block)
         self._size += len(block)
         if self._size > self._limit:
             await self.aclose()
             raise BodyTooLarge(self._limit)
         return block
+
+    def _begun(self) -> Any:
+        """The body's blocks: compressed ones as they come, unless the client has read them already."""
+        response = self._response
+        codings = codings_of(self.headers.get("content-encoding", ""))
+        if not codings or getattr(response, "is_stream_consumed", False):
+            return response.aiter_bytes()
+        asked = response.request.headers.get("accept-encoding", "").lower()  # httpx names there what it undoes
+        others = [coding for coding in codings if coding not in PACKED]
+        if others and all(coding in asked for coding in others):
+            return response.aiter_bytes()
+        self._unpacker = unpacker(self.headers["content-encoding"], self._limit)
+        return response.aiter_raw()
 
     async def aclose(self) -> None:
         """Give the connection back, or drop it if the body was not read to its end."""

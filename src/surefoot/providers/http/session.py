@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from surefoot.core.deadlines import TIMED_OUT
+from surefoot.providers.http.answers.compression import BY_AIOHTTP, Unpacker, unpacker
 from surefoot.providers.http.faults import BodyTooLarge
 from surefoot.providers.http.transport import Transport
 
@@ -38,7 +39,7 @@ class SessionAnswer:
     Both raise BodyTooLarge beyond `limit` bytes, counted after decompression, which aiohttp does in bounded pieces.
     """
 
-    __slots__ = ("__weakref__", "_limit", "_response", "_size", "headers", "raw_headers", "status")
+    __slots__ = ("__weakref__", "_coding", "_limit", "_response", "_size", "_unpacker", "headers", "raw_headers", "status")
 
     def __init__(self, response: aiohttp.ClientResponse, limit: int) -> None:
         self._response = response
@@ -47,6 +48,9 @@ class SessionAnswer:
         self.status = response.status
         self.raw_headers = response.raw_headers
         self.headers = lowered(response.raw_headers)
+        coding = self.headers.get("content-encoding", "")
+        self._coding = "" if coding.lower() in BY_AIOHTTP else coding  # what is left to undo
+        self._unpacker: Unpacker | None = None
 
     async def read(self) -> bytes:
         """The whole body."""
@@ -54,6 +58,8 @@ class SessionAnswer:
         blocks = []
         while not content.at_eof():
             block = await content.readany()
+            if self._coding:
+                block = self._unpacked(block)
             self._count(block)
             blocks.append(block)
         return blocks[0] if len(blocks) == 1 else b"".join(blocks)
@@ -61,8 +67,17 @@ class SessionAnswer:
     async def block(self) -> bytes:
         """The next bytes of the body; empty at its end."""
         block = await self._response.content.readany()
+        if self._coding:
+            while block and not (plain := self._unpacked(block)):  # it may need more before it gives anything
+                block = await self._response.content.readany()
+            block = plain if block else b""
         self._count(block)
         return block
+
+    def _unpacked(self, block: bytes) -> bytes:
+        if self._unpacker is None:
+            self._unpacker = unpacker(self._coding, self._limit)
+        return block if self._unpacker is None else self._unpacker.feed(block)
 
     def _count(self, block: bytes) -> None:
         self._size += len(block)
