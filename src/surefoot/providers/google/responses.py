@@ -77,7 +77,7 @@ class _Answer(Struct, rename="camel"):
     usage_metadata: dict[str, Any] | None = None
     model_version: str | None = None
     response_id: str | None = None
-    error: Raw = Raw()
+    error: Raw = NO_RAW
 
 
 class _GoogleVector(Struct):
@@ -87,7 +87,7 @@ class _GoogleVector(Struct):
 class _GoogleVectors(Struct, rename="camel"):
     embeddings: list[_GoogleVector] | None = None
     usage_metadata: dict[str, Any] | None = None
-    error: Raw = Raw()
+    error: Raw = NO_RAW
 
 
 MALFORMED = frozenset(word for word, finish in _finish.FINISHES.items() if finish == "malformed_tool_call")
@@ -116,7 +116,8 @@ def usage_of(told: dict[str, Any] | None) -> Usage:
 
 def _audio(told: dict[str, Any], name: str) -> int:
     rows = told.get(name)
-    rows = rows if isinstance(rows, list) else []
+    if not isinstance(rows, list):
+        return 0
     return sum(count(row, "tokenCount") for row in rows if isinstance(row, dict) and row.get("modality") == "AUDIO")
 
 
@@ -177,7 +178,11 @@ class GoogleChatReader:
                 self.done = True
                 return
             answer = read_event(data, _Answer, self._asked, self._halves)
-        if failed(answer.error) or (answer.candidates is None and is_error_instead(data)):
+        self.take(answer, data, out)
+
+    def take(self, answer: _Answer, data: bytes, out: list[Delta]) -> None:
+        """What was read of `data`."""
+        if (answer.error is not NO_RAW and failed(answer.error)) or (answer.candidates is None and is_error_instead(data)):
             raise self._asked.emit(data)
         self._first = self._first or data
         self._last = data
@@ -334,16 +339,13 @@ def _camel(name: str) -> str:
 def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatReply:
     """A whole answer. Raises MalformedReply if it is none, the error it carries, or ContentRefused if nothing but a refusal came."""
     answer = decoded(_answer, body, content_type, target=asked.target, request_id=asked.request_id)
-    if failed(answer.error):
-        raise asked.emit(body)
-    _blocked(answer, asked)
+    reader = GoogleChatReader(asked)
+    deltas: list[Delta] = []
+    reader.take(answer, body, deltas)
     if not answer.candidates:
         if is_error_instead(body):
             raise asked.emit(body)
         raise malformed(asked.target, f"the answer holds no candidate: {snippet(body, content_type)}", request_id=asked.request_id)
-    reader = GoogleChatReader(asked)
-    deltas: list[Delta] = []
-    reader.read(body, deltas)
     if not reader.finished:
         raise malformed(asked.target, "an answer without a finish reason is not whole", request_id=asked.request_id)
     reader.end(deltas)
@@ -355,7 +357,7 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
         reasoning="".join([delta.reasoning for delta in deltas]),
         signature=last.signature,
         finish_reason=last.finish_reason or "other",
-        usage=usage_of(answer.usage_metadata),
+        usage=last.usage or usage_of(None),
         model=last.model,
         target=asked.target,
         request_id=last.request_id,

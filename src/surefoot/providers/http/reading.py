@@ -62,7 +62,7 @@ def own_id(given: str | None, seen: set[str]) -> str:
 
 def apart(calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
     """Calls under ids of their own: a server that numbers nothing gives all of them one, and results could not be told apart."""
-    if len({call.id for call in calls}) == len(calls):
+    if len(calls) < 2 or len({call.id for call in calls}) == len(calls):
         return calls
     seen: set[str] = set()
     return tuple(replace(call, id=own_id(call.id, seen)) for call in calls)

@@ -32,7 +32,7 @@ from surefoot.providers.http.reading import decoded as decoded_as
 from surefoot.providers.http.redact import snippet
 from surefoot.providers.openai.calls import arguments_of, calls_of
 from surefoot.providers.openai.parts import end_of, extra_of, id_of, is_unusual, text_of, thoughts_of
-from surefoot.providers.openai.shapes import OpenAICall, decoded
+from surefoot.providers.openai.shapes import NO_RAW, OpenAICall, decoded
 from surefoot.types import AnswerEnd, ChatReply, File, FinishReason, Image, ToolCall, Usage
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
     except (ValueError, RecursionError) as error:
         raise unreadable(error, body, content_type, target=asked.target, request_id=asked.request_id) from error
     choices = answer.choices
-    if failed(answer.error) or answer.object == "error":
+    if (answer.error is not NO_RAW and failed(answer.error)) or answer.object == "error":
         raise asked.emit(body)
     if not choices or choices[0].message is None:
         if not choices and is_error_instead(body):
@@ -107,13 +107,16 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
     choice = choices[0]
     said = choice.message
     assert said is not None
-    if choice.finish_reason == "error" or failed(choice.error):
+    if choice.finish_reason == "error" or (choice.error is not NO_RAW and failed(choice.error)):
         raise asked.emit(bytes(choice.error))
     text = text_of(said)
     whole = calls_of(said)
     finish = finish_of(choice.finish_reason, asked, refused=bool(said.refusal), calls=bool(whole))
     cut = not is_runnable(finish)
-    calls = apart(tuple(_tool_call(call, extra_of(unknown, number, call), asked.vendor, is_cut=cut) for number, call in enumerate(whole)))
+    calls: tuple[ToolCall, ...] = ()
+    if whole:
+        found = enumerate(whole)
+        calls = apart(tuple(_tool_call(call, extra_of(unknown, number, call), asked.vendor, is_cut=cut) for number, call in found))
     more = end_of(answer, choice, said, unknown, vendor=asked.vendor) if is_unusual(answer, choice, said, unknown) else PLAIN_END
     if not text and not calls and not any(isinstance(part, Image | File) for part in more.content):
         check_not_empty(finish, said.refusal or "", asked, usage=usage_of(answer.usage), model=answer.model or "")

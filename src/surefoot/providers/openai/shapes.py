@@ -61,7 +61,7 @@ class AnswerChoice(Struct):
     finish_reason: str | None = None
     logprobs: Raw = NO_RAW
     usage: dict[str, Any] | None = None  # Moonshot's, at a stream's end
-    error: Raw = Raw()  # a union with None would refuse an object
+    error: Raw = NO_RAW  # a union with None would refuse an object
 
 
 class ChatAnswer(Struct):
@@ -75,7 +75,7 @@ class ChatAnswer(Struct):
     object: str | None = None
     citations: Raw = NO_RAW  # Perplexity's and xAI's addresses
     search_results: Raw = NO_RAW  # the same with titles
-    error: Raw = Raw()  # a union with None would refuse an object
+    error: Raw = NO_RAW  # a union with None would refuse an object
 
 
 class Unknown(Struct):

@@ -80,7 +80,7 @@ class OpenAIChatReader:
             self._keep(data)
         for choice in choices:
             if not choice.index:  # further choices (n > 1) are not ours to tell apart
-                self._choice(choice, unknown, data if failed(chunk.error) else None, out)
+                self._choice(choice, unknown, data if chunk.error is not NO_RAW and failed(chunk.error) else None, out)
 
     def _decoded(self, data: bytes) -> tuple[ChatAnswer, Unknown | None]:
         """A chunk with a field that is not known, or one that only a lenient reading takes."""
@@ -95,7 +95,7 @@ class OpenAIChatReader:
         self._kept.append(data)
 
     def _choice(self, choice: AnswerChoice, unknown: Unknown | None, broken: bytes | None, out: list[Delta]) -> None:
-        if broken is not None or failed(choice.error) or choice.finish_reason == "error":
+        if broken is not None or (choice.error is not NO_RAW and failed(choice.error)) or choice.finish_reason == "error":
             raise self._asked.emit(broken or bytes(choice.error))
         said = choice.delta or choice.message
         if said is not None and unknown is None and said.content and is_text(said):  # nearly all pieces

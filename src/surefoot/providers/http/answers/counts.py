@@ -17,10 +17,12 @@ MOST = 10**12  # tokens; what is more is no count
 
 def count(where: Any, *names: str) -> int:
     """The first count under `names` that says anything: at least 0, also where it came as text; 0 where there is none."""
-    if not isinstance(where, dict):
+    if type(where) is not dict:
         return 0
     for name in names:
         value = where.get(name)
+        if value is None:
+            continue
         if type(value) is not int:
             value = number_of(value)
         if 0 < value < MOST:
