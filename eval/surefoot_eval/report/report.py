@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from surefoot_eval.report import plots
 from surefoot_eval.report.costs import Taken, points, seconds_of, taken
 from surefoot_eval.report.exports import ceilings_missed, floors_missed, junit, trec
 from surefoot_eval.report.failure_slices import FailureSlice, cuts, worst
+from surefoot_eval.report.tables import QuestionView, read_views, views, write_tables
 from surefoot_eval.run.journal import records_of
 from surefoot_eval.run.results import Results, read
 from surefoot_eval.score.stats import Interval, Paired, holm, paired
@@ -25,7 +27,8 @@ from surefoot_eval.score.stats import Interval, Paired, holm, paired
 __all__ = ["SystemComparison", "finish", "html", "main", "markdown", "pairs"]
 
 TEMPLATES = Path(__file__).parent / "templates"
-MOST_WRONG = 200  # questions listed a system
+MOST_SHOWN = 300  # questions listed a system
+DIFFERENCE = 0.01  # between systems, for a plot
 
 
 class SystemComparison(NamedTuple):
@@ -46,19 +49,11 @@ class Headline(NamedTuple):
     text: str
 
 
-class Wrong(NamedTuple):
-    """A question that went wrong."""
-
-    question: str
-    how: str
-    said: str
-
-
 def main(args: argparse.Namespace) -> int:
     """Write the reports of a finished run once more; returns 0."""
     results = read(args.run)
     records = records_of(args.run / "records.jsonl", Record)
-    _write(results, records, args.run)
+    _write(results, records, args.run, read_views(args.run))
     print(text(results, records))
     print(f"\n{args.run / 'report.html'}")
     return 0
@@ -68,7 +63,10 @@ def finish(results: Results, records: Sequence[Record], material: Dataset, out: 
     """All reports of a run just done; returns 1 where a floor was missed or, without scheduled faults, a question failed."""
     seeds = sorted({record.seed for record in records})
     trec(results, records, material, seeds, out / "trec")
-    _write(results, records, out)
+    found = [] if results.kind == "resilience" else views(results, records, material, seeds)
+    if found:
+        write_tables(found, out)
+    _write(results, records, out, found)
     print(text(results, records))
     missed = floors_missed(results)
     for (system, _), said in missed.items():
@@ -161,7 +159,7 @@ def markdown(results: Results, records: Sequence[Record]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def html(results: Results, records: Sequence[Record]) -> str:
+def html(results: Results, records: Sequence[Record], views_of: Sequence[QuestionView] = (), *, date: str = "") -> str:
     """The whole page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -181,6 +179,7 @@ def html(results: Results, records: Sequence[Record]) -> str:
         "quality_plots": {
             name: Markup(plots.intervals(name, {key: one.summaries[name] for key, one in results.systems.items()}))  # noqa: S704 - escaped there
             for name in results.metrics
+            if _differs(results, name)
         },
         "pairs": pairs(results),
         "costs": costs,
@@ -192,17 +191,32 @@ def html(results: Results, records: Sequence[Record]) -> str:
         "refusals": {} if results.kind == "retrieval" else {name: one.refusals for name, one in results.systems.items()},
         "cuts": cut,
         "worst": [found for name in results.systems if (found := worst(cut, name))],
-        "wrong": _wrong(results, records),
+        "questions": _questions(views_of),
+        "verdict": verdict(results, records),
+        "date": date,
         "fingerprints": _fingerprints(results),
     }
     return world.get_template("report.html").render(page)
 
 
+def verdict(results: Results, records: Sequence[Record]) -> list[Headline]:
+    """The first lines of the page: whether floors and ceilings hold, and what failed."""
+    missed = [f"{system}: {said}" for (system, _), said in (floors_missed(results) | ceilings_missed(results, records)).items()]
+    last = {record.key: record for record in records}.values()
+    failed = 0 if results.kind == "resilience" else sum(bool(record.error) for record in last)
+    lines = [Headline("bad", said) for said in missed]
+    if failed:
+        lines.append(Headline("bad", f"{failed} questions failed; ask them again with --only-failed."))
+    if lines:
+        return [Headline("bad", "FAIL"), *lines]
+    if not results.floors and not results.ceilings:
+        return [Headline("warn", "NO VERDICT: the suite has neither floors nor ceilings. Compare it with another run.")]
+    return [Headline("good", "PASS"), Headline("good", "Every floor and ceiling holds.")]
+
+
 def headlines(results: Results, cut: list[FailureSlice]) -> list[Headline]:
     """What a reader must know first."""
-    lines = [Headline("bad", f"{system}: {said}") for (system, _), said in floors_missed(results).items()]
-    if not lines and results.floors:
-        lines.append(Headline("good", "No floor was missed."))
+    lines = []
     for name in results.systems:
         low = worst(cut, name)
         if low is not None and results.kind != "resilience":
@@ -230,9 +244,9 @@ def brief_s(interval: Interval) -> str:
     return f"[{seconds(interval.low)}, {seconds(interval.high)}]"
 
 
-def _write(results: Results, records: Sequence[Record], out: Path) -> None:
+def _write(results: Results, records: Sequence[Record], out: Path, found: Sequence[QuestionView]) -> None:
     try:
-        page = html(results, records)
+        page = html(results, records, found, date=_date(out))
     except ImportError as exc:
         raise Misconfigured('the report needs Jinja2: pip install "surefoot[eval]"') from exc
     (out / "report.html").write_text(page, encoding="utf-8")
@@ -244,20 +258,26 @@ def _costs(results: Results, records: Sequence[Record]) -> dict[str, Taken]:
     return {name: cost for name in results.systems if (cost := taken(records, name)) is not None}
 
 
-def _wrong(results: Results, records: Sequence[Record]) -> dict[str, list[Wrong]]:
-    if results.kind == "retrieval":
-        return {}
-    said = {record.key: record for record in records}
-    found: dict[str, list[Wrong]] = {}
-    for system, one in results.systems.items():
-        for key, how in one.outcomes.items():
-            if how in {"answered_right", "refused_right"} or len(found.get(system, ())) >= MOST_WRONG:
-                continue
-            question, _, seed = key.partition("#")
-            record = said.get((system, question, int(seed or 0)))
-            told = "" if record is None else record.error or record.answer
-            found.setdefault(system, []).append(Wrong(results.questions[key], how.replace("_", " "), told[:400]))
-    return found
+def _date(out: Path) -> str:
+    """When the last question was answered, so that a page written once more is the same page."""
+    file = out / "records.jsonl"
+    return f"{datetime.fromtimestamp(file.stat().st_mtime, tz=UTC):%Y-%m-%d %H:%M} UTC" if file.is_file() else "no date"
+
+
+def _differs(results: Results, metric: str) -> bool:
+    """A plot says something where systems differ by a hundredth or more; one system's figures stand in the table."""
+    means = [one.summaries[metric].mean for one in results.systems.values()]
+    known = [mean for mean in means if mean is not None]
+    return len(known) > 1 and max(known) - min(known) >= DIFFERENCE
+
+
+def _questions(found: Sequence[QuestionView]) -> dict[str, list[QuestionView]]:
+    """By system, those that went wrong first; `MOST_SHOWN` of each, all stand in questions.csv."""
+    table: dict[str, list[QuestionView]] = {}
+    for one in sorted(found, key=lambda each: each.outcome in {"answered right", "refused right"}):
+        if len(table.setdefault(one.system, [])) < MOST_SHOWN:
+            table[one.system].append(one)
+    return table
 
 
 def _fingerprints(results: Results) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
@@ -16,6 +17,7 @@ from surefoot_eval.data.records import Cost, Record
 from surefoot_eval.report.costs import CostPoint, pareto, taken
 from surefoot_eval.report.exports import floors_missed
 from surefoot_eval.report.report import html, markdown, pairs
+from surefoot_eval.report.tables import frame, read_views, views, write_tables
 from surefoot_eval.run.results import read
 from tests.eval.small import SUITE, write
 
@@ -39,7 +41,7 @@ def test_the_page_is_one_file_that_asks_nobody(done):
     """No script, no address, no picture from elsewhere; every system and metric is in it."""
     page = (done / "report.html").read_text("utf-8")
     assert not re.findall(r"<script|https?://|src=|@import|url\(", page)
-    assert page.count("<svg") >= 9
+    assert page.count("<svg") >= 1  # of latencies; plots of quality only where systems differ
     results = read(done)
     for word in (*results.metrics, *results.systems, *(f"{one.summaries['right'].mean:.3f}" for one in results.systems.values())):
         assert word in page
@@ -50,7 +52,8 @@ def test_what_documents_and_models_say_is_escaped(done):
     planned, records = records_of(done)
     evil = "<script>alert(1)</script>"
     bad = [replace(one, answer=evil, refused=False) if one.question == "none-1" else one for one in records]
-    page = html(running.results(planned, bad), bad)
+    results = running.results(planned, bad)
+    page = html(results, bad, views(results, bad, planned.material, [0]))
     assert "&lt;script&gt;alert(1)" in page
     assert "<script" not in page
 
@@ -111,6 +114,38 @@ def test_report_writes_the_same_page_again(done):
         (done / name).unlink()
     assert main(["report", str(done)]) == 0
     assert {name: (done / name).read_bytes() for name in before} == before
+
+
+def test_the_page_begins_with_the_verdict_and_holds_every_question(done):
+    """Verdict, date and fingerprints on top; of each question what was said, accepted, gold, found, and its id."""
+    page = (done / "report.html").read_text("utf-8")
+    results = read(done)
+    top = page[page.index("<body>") : page.index("<h2>")]
+    assert "NO VERDICT" in top
+    assert re.search(r"20\d\d-\d\d-\d\d \d\d:\d\d UTC", top)
+    assert all(mark[:12] in top for mark in (results.marks.data, results.marks.corpus, results.marks.pipeline))
+    detail = page[page.index("<code>harbour-0</code>") :]
+    detail = detail[: detail.index("</details>")]
+    assert "08:15" in detail
+    assert 'class="gold"><code>harbour.txt [0:' in detail
+    _, records = records_of(done)
+    missed = html(replace(results, floors={"right": 1.01}), records)
+    assert 'class="bad verdict">FAIL' in missed
+
+
+def test_every_question_is_a_row_of_the_table(done):
+    """CSV for a spreadsheet, in which no answer becomes a formula; JSON lines and a data frame for programs."""
+    with (done / "questions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(read_views(done)) == 26
+    first = next(row for row in rows if row["id"] == "harbour-0")
+    assert (first["right"], first["gold_rank"], first["accepted"], first["outcome"]) == ("1.0", "1", "08:15", "answered right")
+    one = read_views(done)[0]
+    write_tables([replace(one, answer="=1+1")], done)
+    assert "'=1+1" in (done / "questions.csv").read_text("utf-8")
+    pd = pytest.importorskip("pandas")
+    assert isinstance(frame(done), pd.DataFrame)
+    assert list(frame(done)["id"]) == [one.id]
 
 
 def test_markdown_and_pairs_name_every_system(done):
