@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
-
-from tests.loops import WAIT_S
 
 PRELUDE = """
 import asyncio, os, signal, sys, threading
@@ -23,6 +22,9 @@ async def exit_callbacks():
 parent = os.getpid()
 """
 
+SCRIPT_S = 80.0  # a Python of its own takes long to start on a machine at load 30
+SLOW = re.compile(r"Executing <.* took [\d.]+ seconds$")  # asyncio's debug mode on a machine that is busy
+
 
 def script(body: str, *, wait: bool = True) -> subprocess.Popen[str]:
     """Run `body` in a Python of its own that shows every warning there is, save Python's own about any fork beside any thread."""
@@ -34,14 +36,14 @@ def script(body: str, *, wait: bool = True) -> subprocess.Popen[str]:
         env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )
     if wait:
-        process.wait(WAIT_S)
+        process.wait(SCRIPT_S)
     return process
 
 
 def said(process: subprocess.Popen[str]) -> list[str]:
     """What it printed, once it has ended well and without noise."""
-    out, noise = process.communicate(timeout=WAIT_S)
-    assert noise == ""
+    out, noise = process.communicate(timeout=SCRIPT_S)
+    assert [line for line in noise.splitlines() if not SLOW.match(line)] == []
     assert process.returncode == 0
     return out.splitlines()
 

@@ -283,9 +283,19 @@ async def test_a_timeout_around_a_call_cancels_it():
     """asyncio.timeout is a cancellation with a count; the bridge must leave the count alone."""
     call = Hanging()
     call.may_clean.set()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.01):
+
+    async def end(cut: asyncio.Timeout) -> None:
+        await heard(call.begun)  # on a busy machine it may take long
+        cut.reschedule(asyncio.get_running_loop().time())
+
+    async def asked() -> None:
+        async with asyncio.timeout(WAIT_S) as cut:
+            ending = asyncio.create_task(end(cut))
             await runtime.arun(call())
+        await ending
+
+    with pytest.raises(TimeoutError):
+        await asked()
     assert call.over
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
 
