@@ -251,13 +251,3 @@ async def test_ingestion_with_a_cache(desk: Desk):
     assert len(desk.sim.requests) == before
     assert [one.embedding for one in again] == [one.embedding for one in first]
     return {"texts": [one.get_content() for one in first], "vectors": [[round(x, 5) for x in one.embedding[:6]] for one in first]}
-
-
-@beside("openai")
-def test_ingestion_with_workers(desk: Desk):
-    """Each worker is a process of its own, which gets the embedding model as a pickle."""
-    documents = [Document(text=text, doc_id=f"d{at}") for at, text in enumerate(TEXTS)]
-    pipeline = IngestionPipeline(transformations=[TokenTextSplitter(), desk.embed()], disable_cache=True)
-    found = pipeline.run(documents=documents, num_workers=2)
-    assert sorted(one.get_content() for one in found) == sorted(TEXTS)
-    return {"found": sorted([one.get_content(), [round(x, 5) for x in one.embedding[:6]]] for one in found)}
