@@ -80,7 +80,7 @@ test-clients: $(VENV)-clients/done
 	@$(VENV)-clients/bin/python $(PYTEST) $(SPREAD) tests/clients $(ARGS)
 
 test-all: check $(VENV)/heavy.done test-official test-clients
-	@$(PY) $(PYTEST) -m heavy $(ARGS)
+	@$(PY) $(PYTEST) -n 2 --dist loadfile -m heavy $(ARGS)
 
 # Who `make bench` stands beside: each in an environment of its own, since they want different versions of the same SDK.
 PEERS_langchain   := langchain-openai

@@ -303,11 +303,10 @@ async def test_no_connection_that_breaks_makes_an_answer(exchange: GoldenExchang
 async def test_no_connection_that_breaks_anywhere_makes_an_answer(
     exchange: GoldenExchange, lane: str, proxy: Proxy, provider: Any, request_of: Any
 ):
-    """At a tenth of all bytes, over sockets; a host is given new connections at a pace."""
+    """At every sixtieth byte, over sockets, by each ending in turn; a host is given new connections at a pace."""
     asks, request = provider(exchange, lane), await request_of(exchange, stream=True)
-    for at in range(len(exchange.id) % 10, len(exchange.stream()), 10):
-        for end in ENDS:
-            await cut_over_sockets(exchange, proxy, asks, request, at=at, end=end)
+    for number, at in enumerate(range(len(exchange.id) % 60, len(exchange.stream()), 60)):
+        await cut_over_sockets(exchange, proxy, asks, request, at=at, end=ENDS[number % len(ENDS)])
 
 
 OWN_TYPES = {

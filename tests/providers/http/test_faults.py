@@ -258,6 +258,13 @@ def test_a_certificate_that_is_not_trusted_is_told_with_its_remedy(why, remedy):
     assert why in str(told)
 
 
+@pytest.mark.parametrize("said", ["my secret salary is five thousand", "my secret\n\tsalary is\x00five  thousand"])
+@pytest.mark.parametrize("echo", ["my secret salary is five thousand", "my  secret\r\nsalary\tis five\x00 thousand"])
+def test_an_echo_is_masked_however_its_words_are_parted(said, echo):
+    """What a server repeats of a prompt may stand in other lines there."""
+    assert shown(f"not taken: {echo}!", private=[said]) == "not taken: …!"
+
+
 def test_a_place_in_the_request_is_shown():
     """ "Input should be a valid integer" without its place has cost the world many hours."""
     body = json.dumps({"detail": [{"loc": ["body", "messages", 0, "content"], "msg": "Field required", "input": {"a": "secret"}}]}).encode()

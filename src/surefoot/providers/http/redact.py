@@ -27,11 +27,15 @@ def shown(text: str, *, key: Secret | None = None, private: Iterable[str] = (), 
     """`text` as it may stand in a message: one printable line of at most `limit` characters, keys and echoes of `private` texts masked."""
     if not text:
         return ""
-    text = masked_address(without_key(text[: limit * 4], key))
-    for said in private:
-        text = _without_echo(text, said)
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    line = _one_line(masked_address(without_key(text[: limit * 4], key)))
+    for said in private:  # both in one line: an echo may be broken elsewhere
+        line = _without_echo(line, _one_line(said))
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if line.isprintable() else " ".join("".join(letter if letter.isprintable() else " " for letter in line).split())
 
 
 def without_key(text: str, key: Secret | None) -> str:
