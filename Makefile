@@ -6,8 +6,8 @@ BIN    := $(VENV)/bin
 PY     := $(BIN)/python
 # No test is run a second time; skips print their reasons.
 PYTEST := -m pytest -rs
-# As many processes as there are cores, at most four; a file's tests stay together, so that servers and models made for a file are made once.
-SPREAD := -n logical --maxprocesses 4 --dist loadfile
+# Four processes, on two cores too: half of the time is waiting. A file's tests stay together, so that what is made for a file is made once.
+SPREAD := -n 4 --dist loadfile
 
 # uv resolves and unpacks several times faster than pip; where it cannot serve (a private index only pip knows), pip does the same job.
 define install
@@ -80,7 +80,7 @@ test-clients: $(VENV)-clients/done
 	@$(VENV)-clients/bin/python $(PYTEST) $(SPREAD) tests/clients $(ARGS)
 
 test-all: check $(VENV)/heavy.done test-official test-clients
-	@$(PY) $(PYTEST) -n 2 --dist loadfile -m heavy $(ARGS)
+	@$(PY) $(PYTEST) -n 3 --dist loadfile -m heavy $(ARGS)
 
 # Who `make bench` stands beside: each in an environment of its own, since they want different versions of the same SDK.
 PEERS_langchain   := langchain-openai

@@ -30,7 +30,12 @@ CHANGES = {
 
 def test_every_field_of_a_request_is_tested_here():
     """A field added later must be thought of."""
-    assert set(CHANGES) == set(ChatRequest.__struct_fields__)
+    assert {*CHANGES, "prompt_cache"} == set(ChatRequest.__struct_fields__)
+
+
+def test_what_a_vendor_keeps_of_the_prompt_does_not_matter():
+    """No answer shows it."""
+    assert digest(BASE) == digest(msgspec.structs.replace(BASE, prompt_cache="1h"))
 
 
 @pytest.mark.parametrize("field", CHANGES)

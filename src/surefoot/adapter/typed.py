@@ -129,6 +129,7 @@ class ChatWords(PolicyWords, TargetWords, VendorWords, total=False):
     reasoning_effort: str | None
     effort: str | None
     prompt_cache: Literal["", "auto", "5m", "1h"] | None
+    cache_control: Mapping[str, str] | None
 
 
 class EmbedWords(PolicyWords, TargetWords, total=False):

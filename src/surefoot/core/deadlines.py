@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from surefoot._documented import Documented
 from surefoot.core.stream import READ_FIRST_S, STOOD_STILL_S, Outcome, Stream
 from surefoot.errors import SurefootError
 from surefoot.runtime.timers import TimerQueue
@@ -35,7 +36,7 @@ def deadline_of(call: Call[Any]) -> float | None:
     return None if expires_at == math.inf else expires_at
 
 
-class CancelScope(Struct, eq=False):
+class CancelScope(Struct, Documented, eq=False):
     """A timer that cancels the task that waits for the answer or, once there is a stream, fails the stream.
 
     The failure is `why(call, delay_s, target)`, made when it happens: its message may tell what happened meanwhile.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol
 
 from msgspec import Struct
 
 from surefoot._documented import Documented
 from surefoot.types.replies import AttemptRecord, ChatReply, EmbedReply
 from surefoot.types.requests import ChatRequest, EmbedRequest, Q
-
-if TYPE_CHECKING:
-    import asyncio
 
 Priority = Literal["interactive", "batch"]
 

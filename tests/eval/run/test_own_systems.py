@@ -36,6 +36,17 @@ def _words(text):
     return [word[:5] for word in re.findall(r"\\w+", text.lower())]
 
 
+def _hashed(text):
+    vector = [0.0] * 512
+    for word in _words(text):
+        vector[sum(word.encode()) % 512] += 1.0
+    return vector
+
+
+def _cuts(text):
+    return re.split(r"(?<=\\.) ", text)
+
+
 def langchain(documents):
     from langchain_core.documents import Document
     from langchain_core.embeddings import Embeddings
@@ -43,15 +54,12 @@ def langchain(documents):
 
     class Hashed(Embeddings):
         def embed_documents(self, texts):
-            return [self.embed_query(text) for text in texts]
+            return [_hashed(text) for text in texts]
 
         def embed_query(self, text):
-            vector = [0.0] * 512
-            for word in _words(text):
-                vector[sum(word.encode()) % 512] += 1.0
-            return vector
+            return _hashed(text)
 
-    pages = [Document(page_content=cut, metadata={"id": one.id}) for one in documents for cut in re.split(r"(?<=\\.) ", one.text)]
+    pages = [Document(page_content=cut, metadata={"id": one.id}) for one in documents for cut in _cuts(one.text)]
     store = InMemoryVectorStore(Hashed())
     store.add_documents(pages)
     return lambda question: _told(
@@ -59,18 +67,28 @@ def langchain(documents):
     )
 
 
-def llama_index(documents):
-    from llama_index.core import Document, SimpleKeywordTableIndex
-    from llama_index.core.llms import MockLLM
-    from llama_index.core.node_parser import SentenceSplitter
+def llama_index(documents):  # cut by ourselves: LlamaIndex's splitter reads files that it refuses where an installer has linked them
+    from llama_index.core import VectorStoreIndex
+    from llama_index.core.base.embeddings.base import BaseEmbedding
+    from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 
-    pages = [Document(text=one.text, doc_id=one.id) for one in documents]
-    index = SimpleKeywordTableIndex.from_documents(
-        pages, llm=MockLLM(), transformations=[SentenceSplitter(chunk_size=60, chunk_overlap=0)]
-    )
-    retriever = index.as_retriever(retriever_mode="simple")
+    class Hashed(BaseEmbedding):
+        def _get_text_embedding(self, text):
+            return _hashed(text)
+
+        def _get_query_embedding(self, query):
+            return _hashed(query)
+
+        async def _aget_query_embedding(self, query):
+            return _hashed(query)
+
+    source = NodeRelationship.SOURCE
+    nodes = [
+        TextNode(text=cut, relationships={source: RelatedNodeInfo(node_id=one.id)}) for one in documents for cut in _cuts(one.text)
+    ]
+    retriever = VectorStoreIndex(nodes, embed_model=Hashed()).as_retriever(similarity_top_k=3)
     return lambda question: _told(
-        [{"document": one.node.ref_doc_id, "text": one.node.get_content()} for one in retriever.retrieve(question)[:3]]
+        [{"document": one.node.ref_doc_id, "text": one.node.get_content()} for one in retriever.retrieve(question)]
     )
 
 

@@ -158,10 +158,11 @@ async def test_everything_but_the_last_question_must_be_equal(field):
 async def test_every_field_of_a_request_was_tried():
     """A field added to requests later belongs in the list above."""
     tried = {"messages"} | {name for change in FIELDS.values() for name in change if name not in {"tenant", "earlier"}}
-    assert set(ChatRequest.__struct_fields__) - tried == {"parallel_tool_calls"}
+    assert set(ChatRequest.__struct_fields__) - tried == {"parallel_tool_calls", "prompt_cache"}
     provider = Scripted("one", "two")
     ask = asking(provider)
     await read(ask, said(KNOWN))
+    assert await read(ask, said(ASKED, prompt_cache="1h")) == "one"  # what the vendor keeps of the prompt, which no answer shows
     assert await read(ask, said(ASKED, parallel_tool_calls=True)) == "two"
 
 
