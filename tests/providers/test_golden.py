@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
+import anthropic
+import openai
 import pytest
 import pytest_asyncio
 from anthropic.types import Message as AnthropicMessage
@@ -205,7 +207,7 @@ async def test_what_is_sent_and_what_is_read(exchange: GoldenExchange, lane: str
         path = told["path_streamed"] if stream and "path_streamed" in told else told["path"]
         assert proxy.line == f"POST {told['address']}{path} HTTP/1.1"
         header, form = told["key_header"], told.get("key_form", "{}")
-        if lane == "sdk" and header == "x-api-key":  # as Anthropic's SDK writes it since 2.0
+        if lane == "sdk" and header == "x-api-key" and anthropic.__version__ >= "2":  # as Anthropic's SDK writes it since 2.0
             header, form = "authorization", "Bearer {}"
         assert proxy.headers[header] == form.format(KEY)
         sent = json.loads(proxy.body)
@@ -328,6 +330,7 @@ def unknown_fields(value: Any, path: str = "") -> Iterator[str]:
         yield from unknown_fields(one, f"{path}{name}.")
 
 
+@pytest.mark.skipif(openai.__version__ < "3", reason="the types of older SDKs lack what the vendors have added since")
 @pytest.mark.parametrize("dialect", OWN_TYPES)
 async def test_the_answers_are_such_as_the_vendors_types_allow(dialect: str):
     """Every field is one that the vendor's own SDK knows, with a value that it takes: else the corpus would prove nothing."""
