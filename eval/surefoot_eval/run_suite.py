@@ -22,7 +22,7 @@ from surefoot.errors import Misconfigured
 from surefoot_eval.data.dataset import LabelledQuestion, gather
 from surefoot_eval.data.records import Record
 from surefoot_eval.data.suite import load
-from surefoot_eval.run.answers import OpenedSystem, models, open_system
+from surefoot_eval.run.answers import OpenedSystem, ask_turn, models, open_system
 from surefoot_eval.run.fingerprints import Fingerprints, differences, marks
 from surefoot_eval.run.journal import Journal
 from surefoot_eval.run.own_systems import OwnSystem
@@ -76,6 +76,8 @@ def plan(file: Path, *, data: Path | None = None) -> Plan:
     if suite.kind == "resilience":
         from surefoot_eval.run.resilience import checked
 
+        if material.has_turns:
+            raise Misconfigured(f"{file}: a rehearsal asks single questions, in no order; conversations are for suites of another kind")
         found = checked(suite, near)
     else:
         found = {one.name: models(one, near=near, answers=suite.kind == "rag") for one in suite.system}
@@ -152,17 +154,28 @@ async def _ask_all(planned: Plan, jobs: Sequence[QuestionJob], journal: Journal[
                 system, planned.models[system.name], tape, planned.material, place=place, progress=not quiet, near=planned.near
             )
             bar.set_description(system.name)
-            left = iter(own)
+            left = iter(_conversations(own))
 
-            async def worker(opened: OpenedSystem | OwnSystem = opened, left: Iterator[QuestionJob] = left) -> None:
-                for job in left:
-                    record = await loop.run_in_executor(pool, partial(opened.ask, job.asked, job.seed, tries=job.tries))
-                    journal.append(record)
-                    bar.update()
+            async def worker(opened: OpenedSystem | OwnSystem = opened, left: Iterator[list[QuestionJob]] = left) -> None:
+                for conversation in left:
+                    for job in conversation:
+                        ask = partial(
+                            ask_turn, opened, job.asked, job.seed, tries=job.tries, material=planned.material, records=journal.records
+                        )
+                        journal.append(await loop.run_in_executor(pool, ask))
+                        bar.update()
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(planned.suite.in_flight, len(own))):
                     group.create_task(worker())
+
+
+def _conversations(jobs: Sequence[QuestionJob]) -> list[list[QuestionJob]]:
+    """Turns of a conversation one after the other, since each follows what was answered before; all else for itself."""
+    found: dict[tuple[str, int], list[QuestionJob]] = {}
+    for job in jobs:
+        found.setdefault((job.asked.conversation, job.seed), []).append(job)
+    return list(found.values())
 
 
 def results(planned: Plan, records: Sequence[Record], *, tape: Recording | None = None) -> Results:
@@ -191,7 +204,7 @@ def results(planned: Plan, records: Sequence[Record], *, tape: Recording | None 
         floors=suite.floors,
         ceilings=suite.ceilings,
         advisory=advisory,
-        questions={key: one.query.text for key, one in keys.items()},
+        questions={key: material.in_context(one) for key, one in keys.items()},
         marked={key: _mark(one) for key, one in keys.items()},
         groups={key: one.group for key, one in keys.items()},
         slices={key: {name: one.slices[name] for name in suite.slices} for key, one in keys.items()},
@@ -214,8 +227,9 @@ def _verdicts(planned: Plan, tape: Recording, out: Path) -> Recording:
 
 
 def _mark(asked: LabelledQuestion) -> str:
-    """Digest of one question and its gold: what a comparison over changed data still shares."""
-    return hashlib.sha256(msgspec.json.encode(asked.query, order="sorted")).hexdigest()[:16]
+    """Digest of one question and its gold (and of what it follows): what a comparison over changed data still shares."""
+    whole = [asked.query, asked.earlier] if asked.earlier else asked.query
+    return hashlib.sha256(msgspec.json.encode(whole, order="sorted")).hexdigest()[:16]
 
 
 def _folder(planned: Plan, *, fresh: bool) -> Path:

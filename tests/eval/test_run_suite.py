@@ -95,7 +95,7 @@ def test_only_failed_asks_what_failed_and_no_more_than_five_times(tmp_path, monk
     planned, out = running.plan(file), tmp_path / "out"
     answer, asked = _Lexical.answer, []
 
-    def broken(self, question):
+    def broken(self, question, earlier=()):
         asked.append(question)
         if "museum" in question:
             raise Overloaded("busy")

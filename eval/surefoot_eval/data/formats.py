@@ -17,7 +17,19 @@ import msgspec
 
 from surefoot.errors import Misconfigured
 
-__all__ = ["DatasetText", "Fingerprint", "Query", "TextSet", "TextSpan", "beir", "fingerprint", "span_of", "spans_found", "squad"]
+__all__ = [
+    "DatasetText",
+    "Fingerprint",
+    "Query",
+    "TextSet",
+    "TextSpan",
+    "beir",
+    "beir_documents",
+    "fingerprint",
+    "span_of",
+    "spans_found",
+    "squad",
+]
 
 
 class DatasetText(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,10 +133,7 @@ def beir(folder: Path, *, split: str = "test", queries: str = "queries.jsonl", l
     `paragraph` (XQuAD), which become its gold. Raises Misconfigured naming the file and line that cannot be read or the judgement
     that names nothing.
     """
-    texts = tuple(
-        DatasetText(id=str(row["_id"]), title=row.get("title") or "", text=row["text"], group=str(row["_id"]))
-        for row in _rows(folder / "corpus.jsonl", ("_id", "text"))
-    )
+    texts = beir_documents(folder)
     judged = _qrels(folder / "qrels" / f"{split}.tsv")
     found = []
     for row in _rows(folder / queries, ("_id", "text")):
@@ -148,6 +157,14 @@ def beir(folder: Path, *, split: str = "test", queries: str = "queries.jsonl", l
     if lost:
         raise Misconfigured(f"{folder}: the {split} judgements name {len(lost)} queries that are not in {queries}, {min(lost)!r} first")
     return TextSet(name=folder.name, split=split, language=language, documents=texts, queries=tuple(found))
+
+
+def beir_documents(folder: Path) -> tuple[DatasetText, ...]:
+    """The documents of a BEIR folder, its `corpus.jsonl`. Raises Misconfigured naming the line that cannot be read."""
+    return tuple(
+        DatasetText(id=str(row["_id"]), title=row.get("title") or "", text=row["text"], group=str(row["_id"]))
+        for row in _rows(folder / "corpus.jsonl", ("_id", "text"))
+    )
 
 
 def squad(file: Path, *, language: str = "en") -> TextSet:

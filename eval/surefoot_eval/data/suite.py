@@ -33,7 +33,8 @@ __all__ = ["Data", "Judging", "Schedule", "SimulatedProvider", "Suite", "System"
 Kind = Literal["rag", "retrieval", "resilience"]
 Framework = Literal["langchain", "llamaindex", "lexical"]
 Format = Literal["folder", "squad", "beir"]
-SLICES = ("language", "answerable", "length")
+Answers = Literal["own", "accepted"]
+SLICES = ("language", "answerable", "length", "turn")
 CEILINGS = ("p50_s", "p95_s", "usd_per_1k", "tokens")
 NAME = re.compile(r"[\w][\w .+%-]{0,59}")  # it becomes a file's name
 
@@ -41,12 +42,16 @@ NAME = re.compile(r"[\w][\w .+%-]{0,59}")  # it becomes a file's name
 class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which questions over which documents.
 
-    `path` is relative to the suite's file, or to `--data`. `questions` keeps so many, whole groups by `seed` (0: all); `leave_out` is
-    the share of groups (articles) that is not indexed, so that nothing answers their questions.
+    `path` is relative to the suite's file, or to `--data`. `file` is another file of questions in our own format than the one that lies
+    there, beside the suite or at `path`. `questions` keeps so many, whole groups by `seed` (0: all); `leave_out` is the share of groups
+    (articles) that is not indexed, so that nothing answers their questions. In conversations a later turn follows the system's `history`
+    ("own": what it answered; "accepted": the accepted answers, so that one mistake is not counted twice).
     """
 
     format: Format = "folder"
     path: str = ""
+    file: str = ""
+    history: Answers = "own"
     split: str = "test"
     language: str = "en"
     questions: int = 0
@@ -60,7 +65,8 @@ class System(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `models` names a surefoot.toml, of which `chat` and `embed` are then entries. `chunk_chars` is the longest passage, `fusion` "scores" or
     "ranks", `dense_share` the share of the dense list, `prompt` a file like those of the pipelines, `reranker` "chat", "cross-encoder:NAME"
     or "module:function". Anybody's: `system` is "module:function" (beside the suite, or installed), `url` a service (`body` with
-    "{question}" in it and `answer_path` into its reply; left out: OpenAI's protocol with `model`), `predictions` a file of answers.
+    "{question}" in it, or "{messages}", and `answer_path` into its reply; left out: OpenAI's protocol with `model`), `predictions` a file
+    of answers.
     """
 
     name: str
@@ -317,7 +323,8 @@ class _SuiteReader:
         value: Any = data
         for number, name in re.findall(r"\[(\d+)\]|\.(\w+)", str(error).partition("`$")[2]):
             value = value[int(number)] if number and isinstance(value, list) else value.get(name) if isinstance(value, dict) else value
-        choices = {"kind": get_args(Kind), "framework": get_args(Framework), "format": get_args(Format)}.get(path[-1] if path else "", ())
+        known = {"kind": Kind, "framework": Framework, "format": Format, "history": Answers}
+        choices = get_args(known.get(path[-1] if path else ""))
         if choices and isinstance(value, str):
             self._near(value, choices, path[-1])
         self.fail(path[-1] if path else "", str(error))

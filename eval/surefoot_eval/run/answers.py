@@ -1,4 +1,4 @@
-"""The systems under examination, opened: a pipeline with its index and its models, asked one question at a time."""
+"""The systems under examination, opened: a pipeline with its index and its models, asked one question, or one turn, at a time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ import msgspec
 
 from surefoot import ChatModel, EmbedModel, Message, Policy, load, scope
 from surefoot.errors import Misconfigured, SurefootError
+from surefoot.history import History
 from surefoot_eval.data.dataset import Dataset, LabelledQuestion
 from surefoot_eval.data.formats import TextSpan
 from surefoot_eval.data.records import Cost, Record, Shown
 from surefoot_eval.data.suite import System
 from surefoot_eval.run.own_systems import OwnSystem, function, mark_of_own
 from surefoot_eval.run.recording import TAG, Recording, Taped
-from surefoot_rag.answers.prompting import citations, is_refusal, render
+from surefoot_rag.answers.conversation import standalone
+from surefoot_rag.answers.prompting import citations, is_refusal, render, without_marks
 from surefoot_rag.answers.refusals import without_no_answer
 from surefoot_rag.answers.reranking import ChatReranker, CrossEncoder
 from surefoot_rag.answers.thinking import without_thinking
@@ -30,10 +32,11 @@ from surefoot_rag.retrieval.fusion import Fusion, fusion_for
 from surefoot_rag.retrieval.lexical import Lexical
 from surefoot_rag.retrieval.library import Library
 
-__all__ = ["OpenedSystem", "mark_of", "models", "open_system"]
+__all__ = ["OpenedSystem", "ask_turn", "mark_of", "models", "open_system"]
 
 MODULES = {"langchain": "surefoot_rag.langchain_chroma", "llamaindex": "surefoot_rag.llama_index_chroma"}
 MOST_PASSAGES = 1000  # looked through for `k` documents
+CONVERSATION = "evaluation"
 SAID = 300  # characters of an error's message that a record keeps
 
 
@@ -109,11 +112,11 @@ class OpenedSystem:
                 return found
             k *= 2
 
-    def answer(self, question: str) -> Answer:
-        """The pipeline's answer."""
+    def answer(self, question: str, earlier: Sequence[Message] = ()) -> Answer:
+        """The pipeline's answer; `earlier` are the conversation's turns before it."""
         raise NotImplementedError
 
-    def ask(self, asked: LabelledQuestion, seed: int, *, tries: int = 1) -> Record:
+    def ask(self, asked: LabelledQuestion, seed: int, *, tries: int = 1, earlier: Sequence[Message] = ()) -> Record:
         """Ask one question; a failure is a record too, never an exception (but for what is yours to mend, and bugs)."""
         tag = f"{self.name}/{asked.query.id}#{seed}"
         started = time.perf_counter()
@@ -121,10 +124,10 @@ class OpenedSystem:
         try:
             with scope(tags={TAG: tag}):
                 if self.taped:
-                    said = _of_answer(self.answer(asked.query.text))
+                    said = _of_answer(self.answer(asked.query.text, earlier))
                 else:
                     find = self.retrieve if asked.query.gold else self.documents
-                    said = _of_passages(find(asked.query.text))
+                    said = _of_passages(find(standalone(asked.query.text, earlier)))
         except Misconfigured:
             raise
         except SurefootError as error:
@@ -152,12 +155,13 @@ class _Lexical(OpenedSystem):
     def retrieve(self, question: str, k: int = 0) -> list[Passage]:
         return [self.passages[key] for key in self.index.search(question, k=k or self.system.k)]
 
-    def answer(self, question: str) -> Answer:
+    def answer(self, question: str, earlier: Sequence[Message] = ()) -> Answer:
         assert self.taped is not None
         started = time.perf_counter()
-        found = self.retrieve(question)
-        system, user = render(question, found)
-        reply = self.taped.model.invoke([Message.system(system), Message.user(user)], **self.options)
+        searched = standalone(question, earlier)
+        found = self.retrieve(searched)
+        system, user = render(searched, found)
+        reply = self.taped.model.invoke([Message.system(system), *earlier, Message.user(user)], **self.options)
         refused = is_refusal(reply.text)
         text = without_no_answer(without_thinking(reply.text))
         return Answer(
@@ -197,9 +201,14 @@ class _Framework(OpenedSystem):
         found: Sequence[Passage] = self.pipeline.retrieve(self.library, question, **search)
         return list(found)
 
-    def answer(self, question: str) -> Answer:
+    def answer(self, question: str, earlier: Sequence[Message] = ()) -> Answer:
         assert self.taped is not None
-        answer: Answer = self.pipeline.answer(self.library, question, self.taped.model, **self.search, **self.options)
+        history: dict[str, Any] = {}
+        if earlier:
+            kept = History()
+            kept.add(CONVERSATION, *earlier)
+            history = {"history": kept, "conversation": CONVERSATION}
+        answer: Answer = self.pipeline.answer(self.library, question, self.taped.model, **self.search, **self.options, **history)
         return answer
 
 
@@ -232,6 +241,27 @@ def open_system(
     cut = system.chunk_chars or ""
     mark = hashlib.sha256(f"{material.corpus_mark}\0{found.embed.space}\0{system.framework}\0{cut}".encode()).hexdigest()[:16]
     return _Framework(system, found, tape, material, place=place / mark, progress=progress, near=near)
+
+
+def ask_turn(
+    opened: OpenedSystem | OwnSystem, asked: LabelledQuestion, seed: int, *, tries: int, material: Dataset, records: Sequence[Record]
+) -> Record:
+    """Ask a question, `records` being what is known so far. Where an earlier turn failed it is not asked: that is its error."""
+    if not asked.earlier:
+        return opened.ask(asked, seed, tries=tries)
+    said: list[Message] = []
+    if material.history == "accepted":
+        for key in asked.earlier:
+            said += [Message.user(material.asked[key].query.text), Message.assistant(material.accepted(key))]
+        return opened.ask(asked, seed, tries=tries, earlier=said)
+    last = {record.question: record for record in records if record.system == opened.name and record.seed == seed}
+    for key in asked.earlier:
+        record = last.get(key)
+        if record is None or record.error:
+            error = f"not asked: turn {key} before it failed"
+            return Record(system=opened.name, question=asked.query.id, seed=seed, tries=tries, error=error)
+        said += [Message.user(material.asked[key].query.text), Message.assistant(without_marks(record.answer))]
+    return opened.ask(asked, seed, tries=tries, earlier=said)
 
 
 def _of_answer(answer: Answer) -> dict[str, Any]:

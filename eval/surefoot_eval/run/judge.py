@@ -183,7 +183,7 @@ def grading(
     for name, task in METRICS_OF.items():
         if name in metrics:
             judge = Judge(chat, tape, task=task)
-            measures[name] = _grounded(judge, material) if task == "groundedness" else _right(judge)
+            measures[name] = _grounded(judge, material) if task == "groundedness" else _right(judge, material)
             if not cards[name] or not _may_decide(near / cards[name], judge):
                 advisory.append(name)
     return measures, tuple(advisory)
@@ -207,7 +207,7 @@ def _grounded(judge: Judge, material: Dataset) -> Callable[[ScoredRow], Score]:
     return measure
 
 
-def _right(judge: Judge) -> Callable[[ScoredRow], Score]:
+def _right(judge: Judge, material: Dataset) -> Callable[[ScoredRow], Score]:
     """As the strict metric scores them, what is refused, and what nothing answers; a model is asked about the others."""
 
     def measure(row: ScoredRow) -> Score:
@@ -217,7 +217,7 @@ def _right(judge: Judge) -> Callable[[ScoredRow], Score]:
             return score(float(row.record.refused and not query.answerable))
         if not query.answers:
             return not_applicable("no accepted answer is known")
-        return judge.grade(spoken(row.record.answer), question=query.text, accepted=query.answers)[0]
+        return judge.grade(spoken(row.record.answer), question=material.in_context(row.asked), accepted=query.answers)[0]
 
     return measure
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from surefoot import Target
+from surefoot import Message, Target
 from surefoot.credentials import key_source
 from surefoot.errors import Misconfigured
 from surefoot_eval.data.dataset import Dataset, LabelledQuestion
@@ -37,7 +37,7 @@ from surefoot_rag.records import Answer, Passage
 
 __all__ = ["OwnSystem", "Predictions", "function", "mark_of_own", "reached"]
 
-Ask = Callable[[LabelledQuestion], Any]
+Ask = Callable[[LabelledQuestion, Sequence[Message]], Any]
 SAID = 300  # characters of an error's message that a record keeps
 OPENAI = "choices.0.message.content"
 
@@ -64,12 +64,12 @@ class OwnSystem:
         self.material = material
         self._ask = _opened(system, material, near)
 
-    def ask(self, asked: LabelledQuestion, seed: int, *, tries: int = 1) -> Record:
-        """Ask one question; a failure is a record too."""
+    def ask(self, asked: LabelledQuestion, seed: int, *, tries: int = 1, earlier: Sequence[Message] = ()) -> Record:
+        """Ask one question, `earlier` being the conversation's turns before it; a failure is a record too."""
         started = time.perf_counter()
         said: dict[str, Any] = {}
         try:
-            given = self._ask(asked)
+            given = self._ask(asked, earlier)
             seconds = time.perf_counter() - started
             said = {"pipeline_s": seconds, **self._record(given, seconds)}
         except Misconfigured:
@@ -166,8 +166,9 @@ class Predictions:
                 raise Misconfigured(f"{file}, line {number}: {why}")
             self.known[key] = row
 
-    def __call__(self, asked: LabelledQuestion) -> Mapping[str, Any]:
-        """What the file says; a question that is not in it is an error of that question."""
+    def __call__(self, asked: LabelledQuestion, earlier: Sequence[Message] = ()) -> Mapping[str, Any]:
+        """What the file says, whatever was said before; a question that is not in it is an error of that question."""
+        del earlier
         if asked.query.id not in self.known:
             raise LookupError("no prediction")
         return self.known[asked.query.id]
@@ -197,7 +198,7 @@ def _opened(system: System, material: Dataset, near: Path) -> Ask:
     if system.predictions:
         return Predictions(near / system.predictions, material)
     if system.url:
-        return _service(system)
+        return _service(system, has_turns=material.has_turns)
     made = function(system.system, near=near)
     if "documents" in inspect.signature(made).parameters:
         try:
@@ -206,22 +207,31 @@ def _opened(system: System, material: Dataset, near: Path) -> Ask:
             raise Misconfigured(f"{system.name}: {system.system} needs what is not installed here: {exc}") from exc
         if not callable(made):
             raise Misconfigured(f"{system.name}: {system.system} takes documents, so it must return a function of a question")
-    return lambda asked: made(asked.query.text)
+    if "history" in inspect.signature(made).parameters:
+        return lambda asked, earlier: made(asked.query.text, history=_messages(earlier))
+    if material.has_turns:
+        wanted = 'a function of (question, history), a list of {"role": "user" or "assistant", "content": ...}'
+        raise Misconfigured(f"{system.name}: the questions are conversations, so {system.system} must be {wanted}")
+    return lambda asked, _: made(asked.query.text)
 
 
-def _service(system: System) -> Ask:
+def _messages(earlier: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": one.role, "content": one.text} for one in earlier]
+
+
+def _service(system: System, *, has_turns: bool) -> Ask:
     """POST a question as JSON; the answer is at a path of the reply, OpenAI's unless told otherwise."""
-    path, shape = (
-        system.answer_path or OPENAI,
-        system.body or {"model": system.model, "messages": [{"role": "user", "content": "{question}"}]},
-    )
+    path, shape = system.answer_path or OPENAI, system.body or {"model": system.model, "messages": "{messages}"}
+    if has_turns and not any(slot in json.dumps(shape) for slot in ('"{history}"', '"{messages}"')):
+        raise Misconfigured(f'{system.name}: the questions are conversations; body needs "{{history}}" (the turns before, as messages) '
+                            'or "{messages}" (those and the question)')  # fmt: skip
     url = system.url if system.body else f"{system.url.rstrip('/')}/chat/completions"
     source = key_source(Target("openai:eval", api_key=system.api_key, base_url=system.url), ()) if system.api_key else None
 
     opener = urllib.request.build_opener(_NoRedirect())
 
-    def ask(asked: LabelledQuestion) -> Any:
-        body = json.dumps(_filled(shape, asked.query.text)).encode()
+    def ask(asked: LabelledQuestion, earlier: Sequence[Message]) -> Any:
+        body = json.dumps(_filled(shape, asked.query.text, _messages(earlier))).encode()
         headers = {"Content-Type": "application/json", **system.headers}
         if source is not None:
             headers["Authorization"] = f"Bearer {_revealed(source)}"
@@ -266,9 +276,11 @@ def reached(told: Any, path: str) -> Any:
     return told
 
 
-def _filled(shape: Any, question: str) -> Any:
+def _filled(shape: Any, question: str, history: list[dict[str, str]]) -> Any:
+    """`shape` with the question where "{question}" stands, and messages in the place of "{history}" and "{messages}"."""
     if isinstance(shape, str):
-        return shape.replace("{question}", question)
+        lists = {"{history}": history, "{messages}": [*history, {"role": "user", "content": question}]}
+        return lists.get(shape) or ([] if shape in lists else shape.replace("{question}", question))
     if isinstance(shape, Mapping):
-        return {key: _filled(value, question) for key, value in shape.items()}
-    return [_filled(one, question) for one in shape] if isinstance(shape, list | tuple) else shape
+        return {key: _filled(value, question, history) for key, value in shape.items()}
+    return [_filled(one, question, history) for one in shape] if isinstance(shape, list | tuple) else shape
