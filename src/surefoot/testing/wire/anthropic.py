@@ -10,10 +10,11 @@ import msgspec
 from surefoot.testing.wire._model._brain import Counts, PlainAnswer, think
 from surefoot.testing.wire._model._draft import Draft, Rejection, WireEvent
 from surefoot.testing.wire._model._schema import Json
-from surefoot.testing.wire._server._http import WireRequest
+from surefoot.testing.wire._server._http import WireReply, WireRequest
 from surefoot.testing.wire._server._limits import Quota
 from surefoot.testing.wire._server._sim import ENCODE, WireSim
 from surefoot.testing.wire._server._spoil import spoil_draft
+from surefoot.testing.wire._vendors import _batches
 from surefoot.testing.wire._vendors._anthropic_body import MessagesBody, prefixes, to_ask
 from surefoot.testing.wire._vendors._anthropic_wire import SPOILERS, error_body, events, message, named
 
@@ -68,6 +69,10 @@ class AnthropicSim(WireSim):
         read = max((size for mark, size, _ in found if size <= last and mark in self.prefixes), default=0)
         self.prefixes.update(mark for mark, size, _ in found if self.cache_from_tokens <= size <= last)
         return read, last - read
+
+    def batch(self, request: WireRequest) -> WireReply | None:
+        """Its batch API."""
+        return _batches.anthropic(self, request)
 
     def listing(self, request: WireRequest) -> Json:
         """GET /v1/models and /v1/models/{id}."""

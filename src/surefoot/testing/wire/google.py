@@ -10,10 +10,11 @@ import msgspec
 from surefoot.testing.wire._model._brain import Counts, PlainAnswer, tokens_in
 from surefoot.testing.wire._model._draft import Draft, Rejection, WireEvent
 from surefoot.testing.wire._model._schema import Json
-from surefoot.testing.wire._server._http import WireRequest
+from surefoot.testing.wire._server._http import WireReply, WireRequest
 from surefoot.testing.wire._server._limits import Quota
 from surefoot.testing.wire._server._sim import ENCODE, WireSim
 from surefoot.testing.wire._server._spoil import spoil_draft
+from surefoot.testing.wire._vendors import _batches
 from surefoot.testing.wire._vendors._google_body import Content, EmbedBatch, EmbedOne, GenerateBody, read, to_ask
 from surefoot.testing.wire._vendors._google_wire import FULL_DIMENSION, SPOILERS, chunks, embedding, error_body, response
 from surefoot.testing.wire._vendors._openai_wire import nan_json
@@ -100,6 +101,10 @@ class GeminiSim(WireSim):
         counts = Counts(input=sum(sizes))
         usage = {"promptTokenCount": counts.input, "promptTokenDetails": [{"modality": "TEXT", "tokenCount": counts.input}]}
         return Draft(surface="embed", payload=wrap(found) | {"usageMetadata": usage}, counts=counts, model=model, texts=texts)
+
+    def batch(self, request: WireRequest) -> WireReply | None:
+        """Its batch API."""
+        return _batches.google(self, request)
 
     def listing(self, request: WireRequest) -> Json:
         """GET /models and /models/{id}."""

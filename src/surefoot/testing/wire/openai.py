@@ -9,10 +9,11 @@ import msgspec
 from surefoot.testing.wire._model._brain import Ask, Counts, PlainAnswer, tokens_in
 from surefoot.testing.wire._model._draft import Draft, Rejection, WireEvent
 from surefoot.testing.wire._model._schema import Json
-from surefoot.testing.wire._server._http import WireRequest
+from surefoot.testing.wire._server._http import WireReply, WireRequest
 from surefoot.testing.wire._server._limits import Level, Quota
 from surefoot.testing.wire._server._sim import ENCODE, WireSim
 from surefoot.testing.wire._server._spoil import spoil_draft
+from surefoot.testing.wire._vendors import _batches
 from surefoot.testing.wire._vendors import _responses_wire as _responses
 from surefoot.testing.wire._vendors._openai_body import ChatBody, EmbedBody, to_ask
 from surefoot.testing.wire._vendors._openai_wire import CREATED, SPOILERS, chunks, completion, embeddings, error_body, nan_json
@@ -117,6 +118,10 @@ class OpenAISim(WireSim):
     def _knows(self, model: str) -> None:
         if self.models is not None and model not in self.models:
             raise Rejection(404, "not_found", f"The model `{model}` does not exist or you do not have access to it.")
+
+    def batch(self, request: WireRequest) -> WireReply | None:
+        """Its batch API."""
+        return _batches.openai(self, request)
 
     def listing(self, request: WireRequest) -> Json:
         """GET /models and /models/{id}."""

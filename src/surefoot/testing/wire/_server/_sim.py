@@ -16,6 +16,7 @@ import msgspec
 from surefoot.testing.wire._model._brain import Ask, Counts, PlainAnswer, bound, think
 from surefoot.testing.wire._model._draft import Billed, Draft, Rejection, WireEvent
 from surefoot.testing.wire._model._schema import Json
+from surefoot.testing.wire._server._batches import BatchDesk
 from surefoot.testing.wire._server._http import WireReply, WireRequest
 from surefoot.testing.wire._server._life import LoopbackServer
 from surefoot.testing.wire._server._limits import Limits, Quota
@@ -100,6 +101,7 @@ class WireSim(LoopbackServer):
         self._requests: deque[WireRequest] = deque(maxlen=self.record)
         self._rules: list[_Rule] = []
         self._quotas: dict[str, Quota] = {}
+        self.desk = BatchDesk()  # the vendor's batches
         self.usage_log: dict[str, Billed] = {}
         self.keys: Counter[str] = Counter()
         self.faults_played: Counter[str] = Counter()
@@ -189,7 +191,10 @@ class WireSim(LoopbackServer):
         quota: Quota | None = None
         draft: Draft | None = None
         try:
-            if request.method != "POST" and not (spoiled.status != 200 or spoiled.drop):
+            if spoiled is OK and (found := self.batch(request)) is not None:
+                self.let_in(request)
+                reply = found
+            elif request.method != "POST" and not (spoiled.status != 200 or spoiled.drop):
                 self.let_in(request)
                 reply = WireReply(body=ENCODE(self.listing(request)))
             elif spoiled.drop or spoiled.raw is not None:
@@ -325,6 +330,9 @@ class WireSim(LoopbackServer):
     def draft(self, request: WireRequest, said: PlainAnswer | str | None) -> Draft:
         """Parse a POST and answer it. Raises Refusal, or msgspec's errors for a body that makes no sense."""
         raise NotImplementedError
+
+    def batch(self, request: WireRequest) -> WireReply | None:
+        """The answer to a request about batches; None if it is about something else."""
 
     def event_bytes(self, event: WireEvent) -> bytes:
         """One event of a stream as this vendor frames it."""
