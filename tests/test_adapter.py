@@ -7,7 +7,7 @@ import json
 import pytest
 
 from surefoot.adapter import Settings, chat_model, is_reference, key_of, key_variable, normalise_kwargs, request_of
-from surefoot.adapter.typed import ChatWords, PolicyWords, TargetWords
+from surefoot.adapter.typed import ChatWords, EmbedWords, PolicyWords, TargetWords
 from surefoot.adapter.words import CUSTOMARY
 from surefoot.errors import BadRequest, Misconfigured
 from surefoot.facts import vendors_words
@@ -171,6 +171,16 @@ def said(model, **words):
         ("groq:llama-3.3-70b", {"top_k": 5}, {"top_k": 5}),
         ("google:m", {"modalities": ["text"]}, {"generationConfig": {"responseModalities": ["TEXT"]}}),
         ("google:m", {"generation_config": {"top_k": 1, "stop": {"a_b": 1}}}, {"generationConfig": {"topK": 1, "stop": {"aB": 1}}}),
+        (
+            "google:m",
+            {"generation_config": {"response_schema": {"properties": {"first_name": {"max_length": 9}}, "any_of": [{"min_items": 1}]}}},
+            {"generationConfig": {"responseSchema": {"properties": {"first_name": {"maxLength": 9}}, "anyOf": [{"minItems": 1}]}}},
+        ),
+        (
+            "google:m",
+            {"thinking_config": {"thinking_budget": 5}, "built_in_tool": {"google_search": {}}},
+            {"generationConfig": {"thinkingConfig": {"thinkingBudget": 5}}, "tools": [{"googleSearch": {}}]},
+        ),
     ],
 )
 def test_a_vendors_own_fields_stand_where_its_requests_have_them(model, words, extra):
@@ -230,6 +240,18 @@ def test_what_is_said_per_call_is_laid_over_the_models_own_fields():
         ({"use_responses_api": True}, {"options": {"api": "responses"}}),
         ({"use_responses_api": False}, {"options": {"api": "chat"}}),
         ({"use_responses_api": None}, {}),
+        ({"instructions": "Be."}, {"extra": {"instructions": "Be."}, "options": {"api": "responses"}}),
+        ({"include": ["a"], "use_responses_api": False}, {"extra": {"include": ["a"]}, "options": {"api": "chat"}}),
+        (
+            {"built_in_tools": [{"type": "web_search"}], "track_previous_responses": False, "include": None},
+            {"extra": {"tools": [{"type": "web_search"}]}, "options": {"api": "responses"}},
+        ),
+        (
+            {"reasoning_options": {"effort": "low"}, "call_metadata": {"a": "b"}},
+            {"reasoning_effort": "low", "extra": {"metadata": {"a": "b"}}},
+        ),
+        ({"http_client": None, "openai_client": None, "vertexai": False, "retries": None}, {}),
+        ({"retries": 2, "location": "eu", "project_id": "p"}, {"attempts": 3, "options": {"location": "eu", "project": "p"}}),
         ({"openai_api_base": "http://h", "base_url": None}, {"base_url": "http://h"}),
         ({"stream_usage": True, "reuse_client": True}, {}),
         ({"stop": "END"}, {"stop": ["END"]}),
@@ -256,6 +278,11 @@ def test_customary_words_become_fields(words, fields):
         ("disabled_params", {"stop": ["x"]}, "only whole parameters"),
         ("is_chat_model", False, "leave it out"),
         ("include_response_headers", True, "request_id"),
+        ("track_previous_responses", True, "previous_response_id"),
+        ("vertexai", True, "vertex:NAME"),
+        ("aws_access_key_id", "x", "bedrock:NAME"),
+        ("cache_idx", -1, "prompt_cache='auto'"),
+        ("http_options", {"timeout": 1}, "base_url="),
     ],
 )
 def test_words_without_a_meaning_are_refused_with_another(word, value, remedy):
@@ -296,7 +323,11 @@ def test_type_checkers_know_every_word():
     assert {*Policy.__struct_fields__, "policy"} <= PolicyWords.__annotations__.keys()
     assert {*Target.__struct_fields__} - {"name", "dimensions"} <= TargetWords.__annotations__.keys()
     typed = {*ChatWords.__annotations__}
-    assert {*CUSTOMARY} - {"model_name", "response_format"} <= typed | {"default_request_timeout", "max_tokens_to_sample", "thinking_level"}
+    assert {*CUSTOMARY} - {"model_name", "response_format"} <= typed | {*EmbedWords.__annotations__} | {
+        "default_request_timeout",
+        "max_tokens_to_sample",
+        "thinking_level",
+    }
     assert {word for word in typed if word not in {*PolicyWords.__annotations__, *TargetWords.__annotations__}} - {
         "extra", "default_query", *CUSTOMARY, *ChatRequest.__struct_fields__
     } <= vendors_words()  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from surefoot.adapter.vendor_fields import merged, placed, unfolded
+from surefoot.adapter.vendor_fields import REASONING, merged, placed, unfolded
 from surefoot.adapter.words import AS_USUAL, CUSTOMARY, lifetime_of
 from surefoot.errors import BadRequest
 from surefoot.facts import protocol_of, vendors_words
@@ -38,7 +38,7 @@ def request_of(
     fields: dict[str, Any] = {name: value for name, value in defaults.items() if value is not None}
     said: dict[str, Any] = {}
     foreign: dict[str, Any] = {}
-    for word, value in filter(_is_said, options.items() if "reasoning" not in options else unfolded(options).items()):
+    for word, value in filter(_is_said, options.items() if options.keys().isdisjoint(REASONING) else unfolded(options).items()):
         name = CUSTOMARY.get(word, word)
         if name in CALL_OPTIONS:
             said[name] = value

@@ -75,6 +75,9 @@ class TargetWords(TypedDict, total=False):
     google_api_key: str | SecretStr | None
     default_headers: Mapping[str, str] | None
     organization: str | None
+    project: str | None
+    location: str | None
+    region: str | None
     openai_organization: str | None
     openai_proxy: str | None
     api_version: str | None
@@ -103,6 +106,14 @@ class VendorWords(TypedDict, total=False):
     audio: Mapping[str, Any] | None
     user: str | None
     reasoning: Mapping[str, Any] | None
+    reasoning_options: Mapping[str, Any] | None
+    include: Sequence[str] | None
+    truncation: str | None
+    instructions: str | None
+    previous_response_id: str | None
+    call_metadata: Mapping[str, Any] | None
+    built_in_tools: Sequence[Any] | None
+    tools: Sequence[Any] | None
     top_k: int | None
     thinking: Mapping[str, Any] | None
     betas: Sequence[str] | None
@@ -110,6 +121,9 @@ class VendorWords(TypedDict, total=False):
     context_management: Mapping[str, Any] | None
     safety_settings: Any
     thinking_budget: int | None
+    thinking_config: Any
+    built_in_tool: Any
+    response_schema: Mapping[str, Any] | None
     include_thoughts: bool | None
     response_modalities: Sequence[Any] | None
     cached_content: str | None
@@ -139,3 +153,4 @@ class EmbedWords(PolicyWords, TargetWords, total=False):
     model_kwargs: Mapping[str, Any] | None
     additional_kwargs: Mapping[str, Any] | None
     dimensions: int | None
+    output_dimensionality: int | None

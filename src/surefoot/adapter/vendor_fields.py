@@ -34,12 +34,19 @@ def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return both
 
 
+REASONING = ("reasoning", "reasoning_options")
+
+
 def unfolded(words: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`words` with OpenAI's `reasoning={"effort": ..., "summary": ...}` as the effort, and the rest for the API that has it."""
-    reasoning = words.get("reasoning")
-    if not isinstance(reasoning, Mapping):
+    """`words` with OpenAI's `reasoning={"effort": ..., "summary": ...}` as the effort, and the rest for the API that has it.
+
+    LlamaIndex's class calls it `reasoning_options`.
+    """
+    said = next((name for name in REASONING if isinstance(words.get(name), Mapping)), None)
+    if said is None:
         return words
-    found = {name: value for name, value in words.items() if name != "reasoning"}
+    reasoning = words[said]
+    found = {name: value for name, value in words.items() if name != said}
     if "effort" in reasoning:
         found.setdefault("reasoning_effort", reasoning["effort"])
     if rest := {name: value for name, value in reasoning.items() if name != "effort"}:
@@ -79,18 +86,33 @@ def _safety(value: Any) -> Any:
     return [{"category": getattr(one, "name", one), "threshold": getattr(level, "name", level)} for one, level in value.items()]
 
 
+def _plain(value: Any) -> Any:
+    """A model of a vendor's SDK as the mapping it stands for."""
+    return value.model_dump(exclude_none=True, mode="json") if hasattr(value, "model_dump") else value
+
+
 def _camel(value: Any) -> Any:
-    """Keys as Google's JSON spells them."""
+    """Keys as Google's JSON spells them; but not the names in a schema, which are the user's."""
     if not isinstance(value, Mapping):
-        return value
-    words = {name: name.split("_") for name in value}
-    return {first + "".join(map(str.capitalize, rest)): _camel(value[name]) for name, (first, *rest) in words.items()}
+        return [_camel(one) for one in value] if isinstance(value, list) else value
+    found: dict[str, Any] = {}
+    for name, one in value.items():
+        first, *rest = name.split("_")
+        key = first + "".join(map(str.capitalize, rest))
+        named = key == "properties" and isinstance(one, Mapping)
+        found[key] = one if key in AS_GIVEN else {own: _camel(inner) for own, inner in one.items()} if named else _camel(one)
+    return found
 
 
+AS_GIVEN = frozenset({"responseJsonSchema", "parametersJsonSchema", "args", "enum"})  # of Google's: JSON of the user's own
 SPELLINGS: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("", "betas"): lambda names: names if isinstance(names, str) else ",".join(names),
     ("google", "safety_settings"): _safety,
-    ("google", "generation_config"): _camel,
+    ("google", "generation_config"): lambda config: _camel(_plain(config)),
+    ("google", "thinking_config"): lambda config: _camel(_plain(config)),
+    ("google", "built_in_tool"): lambda tool: [_camel(_plain(tool))],
+    ("openai", "built_in_tools"): lambda tools: [_plain(tool) for tool in tools],
+    ("anthropic", "tools"): lambda tools: [_plain(tool) for tool in tools],
     ("google", "modalities"): lambda names: [str(getattr(name, "name", name)).upper() for name in names],
     ("google", "response_modalities"): lambda names: [str(getattr(name, "name", name)).upper() for name in names],
 }

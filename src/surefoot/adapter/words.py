@@ -13,7 +13,7 @@ import msgspec
 
 from surefoot.adapter.vendor_fields import as_it_is, merged, placed, unfolded
 from surefoot.errors import Misconfigured
-from surefoot.facts import full_name, vendors_words
+from surefoot.facts import full_name, protocol_of, vendors_words
 from surefoot.settings import DEFAULTS, Policy, Target
 
 CUSTOMARY = {  # the frameworks' words for ours, at construction and per call
@@ -32,6 +32,7 @@ CUSTOMARY = {  # the frameworks' words for ours, at construction and per call
     "additional_kwargs": "extra",
     "extra_body": "extra",
     "cache_control": "prompt_cache",
+    "output_dimensionality": "dimensions",
 }
 OF_THE_TARGET = {  # at construction alone
     "api_base": "base_url",
@@ -57,13 +58,23 @@ OPTIONS = {  # of the target, under the names that classes give them
     "disabled_params": "refused",
     "cert": "cert",
     "use_responses_api": "api",
+    "location": "location",
+    "region": "region",
+    "aws_region": "region",
+    "project_id": "project",
 }
 POLICY = frozenset(Policy.__struct_fields__)
 OF_THE_POLICY = {"stream_chunk_timeout": "idle_s"}
+RETRIES = ("max_retries", "retries")
 AS_USUAL = frozenset({  # None means the default there; deadline_s=None switches it off
-    "timeout", "request_timeout", "default_request_timeout", "stream_chunk_timeout", "max_retries", "base_url", *OF_THE_TARGET, *OPTIONS,
+    "timeout", "request_timeout", "default_request_timeout", "stream_chunk_timeout", *RETRIES, "base_url", *OF_THE_TARGET, *OPTIONS,
 })  # fmt: skip
 NO_CLIENT = "give an SDK client of your own as client=, or say options={'proxy': ..., 'verify': ..., 'cert': ...}"
+NO_CLIENT_ADDRESS = "say base_url=, headers=, timeout=, or options={'proxy': ..., 'verify': ..., 'cert': ...}"
+IS_SENT_WHOLE = "the conversation is sent whole; leave it out, or say previous_response_id= of a call"
+ON_VERTEX = "say model='vertex:NAME' with project= and location="
+AS_AWS_DOES = "say model='bedrock:NAME' and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or options={'profile': ...}"
+BY_DEPLOYMENT = "say model='azure:DEPLOYMENT'"
 COUNTED = "tokens are counted by the model's own name; leave it out"
 REFUSED = {
     "http_client": NO_CLIENT,
@@ -71,11 +82,42 @@ REFUSED = {
     "async_http_client": NO_CLIENT,
     "http_socket_options": NO_CLIENT,
     "async_client": "give it as client=",
+    "root_client": "give an asynchronous one as client=",
+    "root_async_client": "give it as client=",
     "openai_client": "give an asynchronous one as client=",
     "async_openai_client": "give it as client=",
     "include_response_headers": "limits are read off the headers anyway, and the request's id is in response_metadata['request_id']",
     "tiktoken_model_name": COUNTED,
     "tokenizer": COUNTED,
+    "http_options": NO_CLIENT_ADDRESS,
+    "client_options": NO_CLIENT_ADDRESS,
+    "client_args": NO_CLIENT_ADDRESS,
+    "request_options": NO_CLIENT_ADDRESS,
+    "debug_config": "leave it out",
+    "default_metadata": "say headers={...}",
+    "default_metadata_input": "say headers={...}",
+    "file_mode": "files are sent within the request; upload a large one yourself and say its address",
+    "track_previous_responses": IS_SENT_WHOLE,
+    "use_previous_response_id": IS_SENT_WHOLE,
+    "cache_idx": "say prompt_cache='auto'",
+    "reuse_last_container": "say container= with the id that the answer's metadata has",
+    "vertexai": ON_VERTEX,
+    "vertexai_config": ON_VERTEX,
+    "credentials": "say model='vertex:NAME' with api_key='adc:', or a function that gives a token as api_key=",
+    "aws_access_key_id": AS_AWS_DOES,
+    "aws_secret_access_key": AS_AWS_DOES,
+    "aws_session_token": AS_AWS_DOES,
+    "openai_api_type": "say model='azure:DEPLOYMENT' for Azure, else leave it out",
+    "deployment": BY_DEPLOYMENT,
+    "azure_deployment": BY_DEPLOYMENT,
+    "deployment_name": BY_DEPLOYMENT,
+    "azure_ad_token": "give it as api_key=",
+    "azure_ad_token_provider": "give the function as api_key=",
+    "azure_ad_async_token_provider": "give the function as api_key=",
+    "model_version": "leave it out",
+    "azure_endpoint": "say base_url= with model='azure:DEPLOYMENT'",
+    "task_type": "queries and documents are told apart by themselves; leave it out",
+    "convert_system_message_to_human": "system messages are sent as such; leave it out",
     "retry_min_seconds": "say policy=Policy(backoff_base_s=...)",
     "retry_max_seconds": "say policy=Policy(backoff_ceiling_s=...)",
     "requests_per_second": "say requests_per_minute",
@@ -86,6 +128,11 @@ HOLDS = {  # what is so in any case: the value that says so, and what to do abou
     "is_chat_model": (True, "every model here is a chat model; leave it out"),
     "check_embedding_ctx_length": (None, ""),  # texts are sent as texts, whichever it is
     "tiktoken_enabled": (None, ""),
+    "embedding_ctx_length": (None, ""),
+    "allowed_special": (None, ""),
+    "disallowed_special": (None, ""),
+    "validate_base_url": (None, ""),
+    "mode": (None, ""),  # of OpenAI's first embedding models alone
     "skip_empty": (False, "an empty text has no direction; leave it out of the list"),
 }
 
@@ -95,6 +142,11 @@ def _disabled(names: Any) -> tuple[str, ...]:
     if isinstance(names, Mapping) and any(value is not None for value in names.values()):
         raise Misconfigured("disabled_params: only whole parameters can be left out, {'NAME': None}; say options={'refused': ('NAME',)}")
     return tuple(names)
+
+
+IN_RESPONSES_ONLY = frozenset({  # of OpenAI's two APIs; a model that is told one of them is asked there
+    "include", "truncation", "previous_response_id", "instructions", "built_in_tools", "context_management",
+})  # fmt: skip
 
 
 def lifetime_of(control: Any) -> str:
@@ -122,7 +174,7 @@ def normalise_kwargs(words: Mapping[str, Any], *, known: Collection[str], owner:
     theirs: dict[str, Any] = {}
     for word, value in sorted(unfolded(words).items(), key=lambda said: said[0] in known):  # a field's own name counts more
         name = _field(word, known)
-        if value is None and word in AS_USUAL:
+        if _says_nothing(word, value):
             continue
         if word in HOLDS and word not in known:
             _check_holds(word, value, owner)
@@ -142,14 +194,27 @@ def normalise_kwargs(words: Mapping[str, Any], *, known: Collection[str], owner:
     _read_names(found, owner)
     for word, value in theirs.items():
         if value is not None:
-            _put(found, "extra", placed(word, value, model=str(_model(found)), is_elsewhere=bool(found.get("base_url")), owner=owner))
+            _put_vendors(found, word, value, owner, takes_options="options" in known)
     return found
+
+
+def _says_nothing(word: str, value: Any) -> bool:
+    """Whether the vendors' classes have it where nobody says anything."""
+    return (value is None and word in AS_USUAL) or (word in REFUSED and (value is None or value is False or value == ""))
+
+
+def _put_vendors(found: dict[str, Any], word: str, value: Any, owner: str, *, takes_options: bool) -> None:
+    """A field of the vendor's own request; one that OpenAI's Responses API alone has asks the model there."""
+    model = str(_model(found))
+    _put(found, "extra", placed(word, value, model=model, is_elsewhere=bool(found.get("base_url")), owner=owner))
+    if word in IN_RESPONSES_ONLY and takes_options and protocol_of(model) == "openai":
+        found["options"] = {"api": "responses", **found.get("options", {})}
 
 
 def _field(word: str, known: Collection[str]) -> str:
     if word in known:
         return word
-    if word == "max_retries":
+    if word in RETRIES:
         return "attempts"
     name = OF_THE_TARGET.get(word) or OF_THE_POLICY.get(word) or CUSTOMARY.get(word, word)
     return "model_name" if name == "model" and "model" not in known else name
@@ -157,7 +222,7 @@ def _field(word: str, known: Collection[str]) -> str:
 
 def _spelt(word: str, value: Any) -> Any:
     """The value of the framework's `word` as our field takes it."""
-    if word == "max_retries":
+    if word in RETRIES:
         return value + 1
     if word == "fallbacks":
         return tuple(map(_target, value or ()))

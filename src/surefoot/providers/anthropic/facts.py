@@ -91,7 +91,18 @@ def model_of(name: str) -> AnthropicModelFacts:
 
 WORDS = {  # of the Messages API, as ChatAnthropic and LlamaIndex's Anthropic have them
     word: word
-    for word in ("top_k", "thinking", "service_tier", "mcp_servers", "context_management", "container", "inference_geo", "output_config")
+    for word in (
+        "top_k",
+        "thinking",
+        "service_tier",
+        "mcp_servers",
+        "context_management",
+        "container",
+        "inference_geo",
+        "output_config",
+        "user_profile_id",
+        "tools",
+    )
 } | {"betas": "extra_headers.anthropic-beta", "thinking_dict": "thinking"}
 
 PROVIDERS = {

@@ -116,6 +116,10 @@ WORDS = {  # of generateContent, as ChatGoogleGenerativeAI and LlamaIndex's Goog
     "image_config": "generationConfig.imageConfig",
     "thinking_budget": "generationConfig.thinkingConfig.thinkingBudget",
     "include_thoughts": "generationConfig.thinkingConfig.includeThoughts",
+    "thinking_config": "generationConfig.thinkingConfig",
+    "response_schema": "generationConfig.responseJsonSchema",
+    "response_json_schema": "generationConfig.responseJsonSchema",
+    "built_in_tool": "tools",
 }
 
 PROVIDERS = {

@@ -129,9 +129,10 @@ WORDS = {  # of both APIs, as ChatOpenAI and LlamaIndex's OpenAI have them
     for word in (
         "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "n", "logit_bias", "service_tier", "verbosity", "store",
         "modalities", "audio", "prediction", "user", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
-        "web_search_options", "reasoning", "include", "truncation", "previous_response_id",
+        "web_search_options", "reasoning", "include", "truncation", "previous_response_id", "instructions",
+        "context_management", "prompt_cache_options",
     )
-} | {"audio_config": "audio"}  # fmt: skip
+} | {"audio_config": "audio", "call_metadata": "metadata", "built_in_tools": "tools", "reasoning_options": "reasoning"}  # fmt: skip
 
 OPENAI = facts.ProviderFacts(
     path="surefoot.providers.openai.endpoint:OpenAIProvider",
