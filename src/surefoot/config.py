@@ -43,6 +43,7 @@ from surefoot.telemetry.log import Log
 LOCAL_SERVERS = ((11434, "Ollama"), (8080, "llama.cpp"), (8000, "vLLM"), (1234, "LM Studio"))  # their customary ports
 PROBE_S = 0.3  # a server on this machine answers in milliseconds or is not there
 SECTIONS = ("chat", "embed", "target")
+SERVICE = "serve"  # the gateway's own table, which the gateway checks
 MODEL_KEYS = ("targets", "policy", "cache", "ledger", "log")
 CHAT_KEYS = (*MODEL_KEYS, "semantic", "options")
 TARGET_KEYS = tuple(name for name in Target.__struct_fields__ if name not in {"name", "client"})
@@ -73,7 +74,10 @@ def _read(file: Path) -> Models:
             wrong = f"{file}: not TOML that can be read: arrays or tables within one another, a thousand deep"
         else:
             reader = _ConfigReader(file, TomlLines(text))
-            return Models(reader.settings(data), reader.places)
+            serve = data.pop(SERVICE, {})
+            if not isinstance(serve, dict):
+                raise Misconfigured(f"{file}: [serve] must be a table")
+            return Models(reader.settings(data), reader.places, serve=serve)
         twice = TomlLines(text).twice
         if twice is not None:
             path, line, first = twice
@@ -157,8 +161,14 @@ class Models:
     """The models a file describes, built when asked for, each once."""
 
     def __init__(
-        self, settings: Mapping[str, Mapping[str, Mapping[str, Any]]], places: Mapping[tuple[str, str], str] | None = None
+        self,
+        settings: Mapping[str, Mapping[str, Mapping[str, Any]]],
+        places: Mapping[tuple[str, str], str] | None = None,
+        *,
+        serve: Mapping[str, Any] | None = None,
     ) -> None:
+        self.serve: Mapping[str, Any] = serve or {}
+        """What the table `[serve]` says, for the gateway; empty: nothing."""
         self._settings = settings
         self._places = places or {}
         self._built: dict[tuple[str, str], Any] = {}
@@ -174,6 +184,10 @@ class Models:
     def names(self, kind: str) -> tuple[str, ...]:
         """The names of all `chat` or `embed` models."""
         return tuple(self._settings.get(kind, {}))
+
+    def has_ledger(self, kind: str, name: str) -> bool:
+        """Whether the model names a ledger of its own."""
+        return self._settings[kind][name].get("ledger") is not None
 
     def targets(self, kind: str) -> tuple[Target, ...]:
         """The targets of all `chat` or `embed` models, each once."""

@@ -11,6 +11,7 @@ from surefoot.cli.chat import _ask, _chat
 from surefoot.cli.doctor import _doctor
 from surefoot.cli.jobs import add_jobs
 from surefoot.cli.parts import PARTS, run_part
+from surefoot.cli.serve import add_serve
 from surefoot.cli.usage import _usage
 from surefoot.config import DEFAULT_CONFIG
 from surefoot.errors import SurefootError
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("--json", action="store_true", help="for programs")
     look.set_defaults(run=_doctor)
     add_jobs(commands)
+    add_serve(commands)
     for name, (_, _, says) in PARTS.items():
         commands.add_parser(name, help=says)
     return parser

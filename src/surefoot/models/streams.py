@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from surefoot import runtime
 from surefoot.core.stream import Stream
-from surefoot.types import ChatReply, Delta
+from surefoot.types import AttemptRecord, ChatReply, Delta
 
 
 class ChatStream:
@@ -37,6 +37,15 @@ class ChatStream:
     def reply(self) -> ChatReply | None:
         """The whole reply with usage, cost and attempts, once the stream has ended; None before."""
         return self._call.state.reply if self._ended else None
+
+    @property
+    def trail(self) -> tuple[AttemptRecord, ...]:
+        """The wire attempts so far, in order; after the first delta the last one is that which answers. Empty for a cached answer."""
+        return tuple(self._call.state.trail)
+
+    def keep_events(self) -> None:
+        """Before the first delta: let each carry, as `Delta.events`, what it was read from, for whoever passes it on."""
+        self._call.state.wants_events = True
 
     async def aclose(self) -> None:
         """Stop reading and drop the connection."""

@@ -75,6 +75,8 @@ class CallState(Struct, Documented, eq=False):
     """True for the call that renews a cache entry: another wording's answer would not renew this one."""
     broken_targets: tuple[str, ...] = ()
     """Targets whose stream broke in this call; others are asked first. Set by resume."""
+    wants_events: bool = False
+    """A stream's deltas shall carry what they were read from; see `Delta.events`. Set by who asks."""
     on_dispatch: dict[asyncio.Task[Any] | None, Callable[[], None]] | None = None
     """Called once, under the task in which the attempt runs, when its request is really sent. Set by hedge, called by attempt."""
     parts: VectorParts | None = None

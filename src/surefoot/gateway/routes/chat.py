@@ -1,0 +1,22 @@
+"""POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+from surefoot.gateway.exchange import HttpExchange
+from surefoot.gateway.records import StreamedAnswer, WholeAnswer
+from surefoot.gateway.routes.asking import opened, protocols, rendered, whole
+from surefoot.gateway.services import Services
+from surefoot.gateway.wire.openai_chat import DONE, ChunkWriter, chat_asked, completion, without_openais
+
+
+async def completions(services: Services, exchange: HttpExchange) -> WholeAnswer | StreamedAnswer:
+    """Ask, whole or as a stream."""
+    asked = chat_asked(exchange.body)
+    model = services.chat(exchange, asked.model)
+    options = asked.options if protocols(model) == {"openai"} else without_openais(asked.options)
+    if not asked.stream:
+        return WholeAnswer(completion(await whole(exchange, model, asked.messages, options), asked.model))
+    source = await opened(exchange, model, asked.messages, options, verbatim=True)
+    writer = ChunkWriter(asked.model, include_usage=asked.include_usage)
+    chunks = rendered(exchange, source, write=writer.write, last=lambda: DONE, broken=lambda error: b"data: %b\n\n" % error.openai())
+    return StreamedAnswer(chunks)

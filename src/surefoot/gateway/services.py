@@ -1,0 +1,91 @@
+"""What every route works with: the models, the keys, who watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from surefoot.config import Models
+from surefoot.errors import Misconfigured
+from surefoot.gateway.admission import AdmissionQueue
+from surefoot.gateway.errors import HttpError
+from surefoot.gateway.exchange import HttpExchange
+from surefoot.gateway.records import KeyGrant, RequestEnded
+from surefoot.gateway.settings import ServeSettings
+from surefoot.models.chat import ChatModel
+from surefoot.models.embed import EmbedModel
+from surefoot.usage.ledger import Ledger
+
+
+class Keys(Protocol):
+    """Who may ask."""
+
+    async def find(self, secret: str) -> KeyGrant | None:
+        """What the bearer of `secret` may do; None for one that is unknown, expired or revoked."""
+
+
+class Services:
+    """The gateway's parts, for its routes."""
+
+    def __init__(self, models: Models, keys: Keys, settings: ServeSettings) -> None:
+        self.models = models
+        self.keys = keys
+        self.settings = settings
+        self.admission = AdmissionQueue(most=settings.max_in_flight, queue=settings.max_queued, queue_s=settings.queue_s)
+        self.observers: list[Callable[[RequestEnded], None]] = []
+        self.is_draining = False
+        self._built: dict[tuple[str, str], ChatModel | EmbedModel] = {}
+        self._ledger: Ledger | None = None
+
+    def open(self) -> None:
+        """Build every model, so that what is wrong with one is known at the start. Raises Misconfigured."""
+        if self.settings.ledger:
+            self._ledger = Ledger.at(self.settings.ledger)
+        for kind in ("chat", "embed"):
+            for name in self.models.names(kind):
+                model = self.models.chat(name) if kind == "chat" else self.models.embed(name)
+                if self._ledger is not None and not self.models.has_ledger(kind, name):
+                    model.subscribe(self._ledger, inline=True)
+                self._built[kind, name] = model
+
+    async def aclose(self) -> None:
+        """Close the models."""
+        for model in self._built.values():
+            await model.aclose()
+
+    def chat(self, exchange: HttpExchange, name: str) -> ChatModel:
+        """The chat model `name`, if the key may ask it. Raises HttpError (404)."""
+        return self._model("chat", exchange, name)  # type: ignore[return-value]
+
+    def embed(self, exchange: HttpExchange, name: str) -> EmbedModel:
+        """The embedding model `name`, if the key may ask it. Raises HttpError (404)."""
+        return self._model("embed", exchange, name)  # type: ignore[return-value]
+
+    def names(self, grant: KeyGrant) -> list[str]:
+        """The models that the key may ask."""
+        known = dict.fromkeys(name for _, name in self._built)
+        return [name for name in known if not grant.models or name in grant.models]
+
+    def _model(self, kind: str, exchange: HttpExchange, name: str) -> ChatModel | EmbedModel:
+        found = self._built.get((kind, name)) if not exchange.grant.models or name in exchange.grant.models else None
+        if found is None:
+            known = ", ".join(one for one in self.names(exchange.grant) if (kind, one) in self._built) or "none"
+            raise HttpError(
+                404, "model_not_found", f"there is no {kind} model {name[:100]!r} for this key; there are: {known}", param="model"
+            )
+        exchange.model = name
+        return found
+
+
+class StaticKeys:
+    """Keys that are given: `StaticKeys({"sf-...": KeyGrant(key_id="k1")})`, for a service that keeps its own."""
+
+    def __init__(self, grants: dict[str, KeyGrant]) -> None:
+        for secret in grants:
+            if len(secret) < 20:
+                raise Misconfigured("a key of fewer than 20 characters can be guessed; make one with `surefoot keys create`")
+        self._grants = dict(grants)
+
+    async def find(self, secret: str) -> KeyGrant | None:
+        """What the bearer may do."""
+        return self._grants.get(secret)

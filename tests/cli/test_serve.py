@@ -1,0 +1,53 @@
+"""`surefoot serve`: a process of its own, asked by a real client, told to end."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import openai
+import pytest
+
+from surefoot.cli.main import main
+from surefoot.testing.wire import OpenAISim
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path):
+    """From a file to an answer, and an orderly end."""
+    port = free_port()
+    with OpenAISim() as sim:
+        (tmp_path / "surefoot.toml").write_text(
+            f'[chat.default]\ntargets = ["openai:gpt-5-mini"]\n[target."openai:gpt-5-mini"]\nbase_url = "{sim.url}/v1"\n'
+            f'api_key = "upstream-key-0123456789"\n[serve]\nport = {port}\n'
+        )
+        running = subprocess.Popen([sys.executable, "-m", "surefoot", "serve"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        assert running.stderr is not None
+        try:
+            key = re.search(r"sf-\S+", running.stderr.readline())
+            assert key is not None
+            client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=key[0], max_retries=8)
+            assert client.chat.completions.create(model="default", messages=[{"role": "user", "content": "Hi"}]).choices[0].message.content
+            running.send_signal(signal.SIGTERM)
+            said = running.communicate(timeout=60)[1]
+        finally:
+            running.kill()
+    assert running.returncode in {0, -signal.SIGTERM}
+    assert '"route":"chat"' in said
+    assert key[0] not in said
+
+
+def test_a_wrong_setting_is_told_before_anything_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """With the name of the key."""
+    (tmp_path / "s.toml").write_text('[chat.default]\ntargets = ["openai:m"]\n[serve]\nprot = 1\n')
+    assert main(["serve", str(tmp_path / "s.toml")]) == 1
+    assert "prot" in capsys.readouterr().err
