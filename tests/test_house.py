@@ -70,6 +70,7 @@ TOGETHER = {  # modules whose promises stand in the tests of a neighbour
     "jobs/records.py": "jobs/test_queue.py",
     "jobs/submitting.py": "jobs/test_queue.py",
     "models/base.py": "models/test_chat.py",
+    "models/batched.py": "jobs/test_batches.py",
     "models/embed.py": "models/test_chat.py",
     "models/streams.py": "models/test_chat.py",
     "providers/http/reading.py": "providers/test_openai.py",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from surefoot.errors import Misconfigured
 from surefoot.jobs import claims, kinds
+from surefoot.jobs.batches import VENDOR_BATCH, BatchRunner
 from surefoot.jobs.kinds import ItemResult
 from surefoot.jobs.ledger import JOBS, change_state
 from surefoot.jobs.models import ModelSource
@@ -83,7 +85,11 @@ class Runners:
         if key not in self._by_job:
             if len(self._by_job) >= 64:  # jobs come and go
                 del self._by_job[next(iter(self._by_job))]
-            self._by_job[key] = kinds.find(chunk.kind).open(chunk, self._models, partial(self._limited, chunk))
+            limited = partial(self._limited, chunk)
+            if chunk.spec.how == VENDOR_BATCH:
+                self._by_job[key] = BatchRunner(self._database, self._models.model("chat", chunk.spec.model), limited)
+            else:
+                self._by_job[key] = kinds.find(chunk.kind).open(chunk, self._models, limited)
         return self._by_job[key]
 
     def _limited(self, chunk: OpenChunk, model: Any) -> Any:
@@ -101,15 +107,19 @@ class Runners:
             await store.aclose()
 
 
-async def do_chunk(database: Database, runners: Runners, writer: ResultWriter, worker: str, job: str, no: int) -> bool:
+async def do_chunk(
+    database: Database, runners: Runners, writer: ResultWriter, worker: str, job: str, no: int, waits: Callable[[], None]
+) -> bool:
     """Do what is left of a chunk that `worker` has taken; True if it is done. Otherwise, cancelled too, it is given back.
+
+    `waits` is called if from now on it only waits for somebody else, for hours perhaps.
 
     The job pauses where going on makes no sense: its budget is used up, or its kind failed or left items out, which it would do again.
     Raises Misconfigured where this process cannot do it, DatabaseAway where it cannot even be read.
     """
     try:
         try:
-            reason = await _do(database, runners, writer, job, no)
+            reason = await _do(database, runners, writer, job, no, waits)
         except (Misconfigured, DatabaseAway):
             raise
         except Exception as error:  # noqa: BLE001 - a kind of somebody else's may raise anything
@@ -125,8 +135,10 @@ async def do_chunk(database: Database, runners: Runners, writer: ResultWriter, w
         await asyncio.shield(_give_back(database, writer, worker, job, no))
 
 
-async def _do(database: Database, runners: Runners, writer: ResultWriter, job: str, no: int) -> str:
+async def _do(database: Database, runners: Runners, writer: ResultWriter, job: str, no: int, waits: Callable[[], None]) -> str:
     chunk: OpenChunk = await database.run(partial(claims.open_chunk, job=job, no=no), JOBS, reads=True)
+    if chunk.spec.how == VENDOR_BATCH:
+        waits()
 
     def put(result: ItemResult) -> None:
         writer.put(ItemRow(job, no, result.n, result.ok, result.body, nano(result.cost_usd)))

@@ -82,6 +82,7 @@ def drop_job(sql: Sql, job: str) -> bool:
         )
         if deleted:
             return True
+    sql.change("DELETE FROM sf_batch WHERE job = ?", (job,))
     sql.change("DELETE FROM sf_worker WHERE job = ?", (job,))
     sql.change("DELETE FROM sf_job WHERE id = ?", (job,))
     return False
@@ -177,6 +178,7 @@ def ask_again(sql: Sql, job: str) -> int:
     for no, first, total in chunks:
         sql.change("DELETE FROM sf_result WHERE job = ? AND n >= ? AND n < ? AND ok = 0", (job, first, first + total))
         sql.change("UPDATE sf_chunk SET failed = 0, state = 'wait', worker = NULL, lease = 0 WHERE job = ? AND no = ?", (job, no))
+        sql.change("UPDATE sf_batch SET state = 'closed' WHERE job = ? AND no = ? AND state = 'collected'", (job, no))
     if chunks:
         sql.change("UPDATE sf_job SET state = 'open', ended = NULL, reason = '' WHERE id = ? AND state = 'done'", (job,))
     return len(chunks)

@@ -23,7 +23,7 @@ class JobSpec(Struct, Documented, frozen=True, kw_only=True, omit_defaults=True)
     deadline_s: float | None = None
     """Seconds for one item's call, above 0. None: as the kind has it."""
     how: str = "live"
-    """How items are asked: "live", each by a call of its own through all layers."""
+    """How items are asked: "live", each by a call of its own, or "vendor-batch", a chunk at a time by the vendor's batch API."""
     digest: str = ""
     """Names what it was made from, where a command found it in a file; empty: nothing."""
 

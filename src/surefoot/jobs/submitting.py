@@ -13,6 +13,7 @@ import msgspec
 
 from surefoot.errors import BadRequest, Misconfigured, SurefootError
 from surefoot.jobs import kinds, ledger
+from surefoot.jobs.batches import VENDOR_BATCH, check_batches
 from surefoot.jobs.models import ModelSource, model_names
 from surefoot.jobs.records import JobSpec, NewJob
 from surefoot.rules.spending import nano
@@ -37,8 +38,11 @@ def new_job(kind: str, said: dict[str, Any], models: ModelSource) -> NewJob:
         raise Misconfigured(f"tags are a dict of text such as {{'team': 'blue'}}, not {tags!r}")
     budget = positive("budget_usd", said.pop("budget_usd", None))
     how = said.pop("how", "live")
-    if how != "live":
-        raise Misconfigured(f"how = {how!r}: known is 'live', each item by a call of its own")
+    if how not in ("live", *((VENDOR_BATCH,) if kind == "chat" else ())):
+        known = "'live', each item by a call of its own, and for kind 'chat' 'vendor-batch', half the price for answers within a day"
+        raise Misconfigured(f"how = {how!r}: known is {known}")
+    if how == VENDOR_BATCH:
+        check_batches(models, model)
     spec = {"deadline_s": positive("deadline_s", said.pop("deadline_s", None)), "digest": said.pop("digest", ""), "how": how}
     return NewJob(
         id=secrets.token_hex(8),

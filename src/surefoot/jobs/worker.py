@@ -8,9 +8,11 @@ import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from surefoot.errors import Misconfigured
 from surefoot.jobs import claims
+from surefoot.jobs.batches import cancel_batches
 from surefoot.jobs.chunk import ResultWriter, Runners, do_chunk
 from surefoot.jobs.delivery import Delivery
 from surefoot.jobs.ledger import JOBS, to_forget
@@ -24,6 +26,7 @@ GRACE_S = 0.5  # what calls under way get to end by themselves when a worker is 
 POLL_S = (0.05, 0.5)  # between two looks for work: at first, and at most
 AWAY_S = 0.5  # before looking again for a database that is away
 SWEEP_S = 60.0  # between two looks for jobs whose time to be kept is over
+MOST_WAITING = 64  # batches of vendors that a worker waits for beside its work; each keeps its items in memory
 RATE_SHARE = 0.3  # of the newest second in the pace that is shown
 
 _log = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ class Holder:
         self._database = database
         self._runners = Runners(database, models)
         self._tasks: dict[asyncio.Task[bool], tuple[str, int]] = {}
+        self._waits: dict[asyncio.Task[bool], asyncio.Future[None]] = {}  # done once a chunk only waits for somebody else
         self._beats: asyncio.Task[None] | None = None
         self._rates: dict[str, float] = {}
         self._lost_s = 0.0
@@ -47,6 +51,12 @@ class Holder:
     def __len__(self) -> int:
         """Chunks being done."""
         return len(self._tasks)
+
+    @property
+    def busy(self) -> int:
+        """The same without those that only wait for somebody else, as far as they are not too many."""
+        waiting = sum(waits.done() for waits in self._waits.values())
+        return len(self._tasks) - min(waiting, MOST_WAITING)
 
     def start(self, job: str, no: int) -> asyncio.Task[bool]:
         """Do a chunk that was taken under our name, in a task of its own.
@@ -57,15 +67,32 @@ class Holder:
         for task, chunk in self._tasks.items():
             if chunk == (job, no):
                 return task
-        task = asyncio.get_running_loop().create_task(do_chunk(self._database, self._runners, self.writer, self.name, job, no))
+        loop = asyncio.get_running_loop()
+        waits: asyncio.Future[None] = loop.create_future()
+        told = partial(_once, waits)
+        task = loop.create_task(do_chunk(self._database, self._runners, self.writer, self.name, job, no, told))
         self._tasks[task] = (job, no)
+        self._waits[task] = waits
         task.add_done_callback(self._ended)
         if self._beats is None:
             self._beats = asyncio.get_running_loop().create_task(self._beat_on())
         return task
 
+    async def until_waiting(self, task: asyncio.Task[bool]) -> None:
+        """Wait until it is done, or only waits for somebody else; then it goes on by itself. Cancelled, it is cancelled, too."""
+        try:
+            ends: set[asyncio.Future[Any]] = {task, self._waits[task]} if task in self._waits else {task}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+        if task.done():
+            await task
+
     def _ended(self, task: asyncio.Task[bool]) -> None:
         self._tasks.pop(task, None)
+        self._waits.pop(task).cancel()
         if not task.cancelled() and task.exception() is None and task.result():
             self.chunks += 1
 
@@ -116,6 +143,11 @@ class Holder:
                     task.cancel()
 
 
+def _once(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 class JobWorker:
     """Takes chunks of open jobs, most urgent first, `chunks_at_once` at a time, until nothing is left or (`forever`) it is cancelled."""
 
@@ -141,6 +173,7 @@ class JobWorker:
         self._only = only
         self._delivery = delivery if only is None else None  # the engine hands out everybody's chunks, not one job's
         self._grace_s = grace_s
+        self._models = models
         self._holder = Holder(database, models, dead_s=dead_s)
         self._unable: dict[str, Misconfigured] = {}  # jobs that this process cannot do, and why
         self._swept_s = float("-inf")
@@ -151,6 +184,8 @@ class JobWorker:
         Raises Misconfigured, once nothing else is left, for jobs this process cannot do (a model or a kind it does not know).
         """
         try:
+            with suppress(DatabaseAway):  # a later look does it
+                await cancel_batches(self._database, self._models)
             await (self._work() if self._delivery is None else self._serve(self._delivery))
         finally:
             await asyncio.shield(self._holder.close(self._grace_s))
@@ -163,7 +198,7 @@ class JobWorker:
         poll_s = POLL_S[0]
         while True:
             try:
-                is_found = len(self._holder) < self._chunks_at_once and await self._take()
+                is_found = self._holder.busy < self._chunks_at_once and await self._take()
                 if not is_found and not len(self._holder) and not self._forever and not await self._is_work_left():
                     return
             except DatabaseAway as error:
@@ -216,7 +251,7 @@ class JobWorker:
         if state == "taken":
             task = holder.start(job, no)
             task.add_done_callback(partial(self._look, job))
-            await task
+            await holder.until_waiting(task)
 
     async def _take(self) -> bool:
         """Take and begin a chunk, if there is one."""
@@ -256,6 +291,7 @@ class JobWorker:
             return
         self._swept_s = now_s
         try:
+            await cancel_batches(self._database, self._models)
             for job in await self._database.run(partial(to_forget, older_than_s=None), JOBS, reads=True):
                 await forget_job(self._database, job)
         except DatabaseAway:

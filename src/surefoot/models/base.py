@@ -17,6 +17,8 @@ from surefoot.types import Store, Traits
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from surefoot.models.batched import LaneFor
+    from surefoot.models.build import ModelStack
     from surefoot.usage.ledger import Ledger
     from surefoot.usage.spend import SpendStore
 
@@ -95,9 +97,23 @@ class _Model:
 
         A job's budget is one. Closing the view ends its own calls alone; the model itself must outlive it.
         """
+        stack = copy.copy(self._stack)
+        stack.limit_further(limits, spend_store)
+        return self._view(stack)
+
+    def rerouted(self, lane: LaneFor, *, share: float) -> Self:
+        """The model's first target alone, asked by `lane` at `share` of its price: a view, as `within` gives one.
+
+        It waits as long as it takes and asks once; cache, spend limits and subscribers are the model's. Raises Misconfigured for a vendor
+        that takes no batches.
+        """
+        from surefoot.models.batched import BatchStack
+
+        return self._view(BatchStack(self._stack, lane, share=share))
+
+    def _view(self, stack: ModelStack) -> Self:
         view = object.__new__(type(self))
-        vars(view).update(vars(self) | {"_stack": copy.copy(self._stack), "_ledger": None, "_origin": self})
-        vars(view)["_stack"].limit_further(limits, spend_store)
+        vars(view).update(vars(self) | {"_stack": stack, "_ledger": None, "_origin": self})
         return view
 
     async def awarm(self) -> dict[str, SurefootError]:
@@ -131,7 +147,7 @@ class _Model:
         try:
             await self._stack.aclose(drain_s=drain_s)
         finally:
-            for listener in self._listeners:
+            for listener in self._listeners if self._origin is None else ():  # a view's are the model's
                 if isinstance(listener, Subscriber):
                     listener.close()
             if self._ledger is not None:

@@ -62,12 +62,14 @@ class Price(Documented):
     where none has been read yet: on an event loop call `read()` on a worker thread first, unless `is_read()`.
     """
 
-    __slots__ = ("_base", "_input", "_is_local", "_model", "_output", "_provider", "_rates", "known")
+    __slots__ = ("_base", "_input", "_is_local", "_model", "_output", "_provider", "_rates", "_share", "known")
 
     known: bool
     """Whether anybody knows what the target's own model costs: its Target, or the price list."""
 
-    def __init__(self, target: Target, *, is_local: bool = False) -> None:
+    def __init__(self, target: Target, *, is_local: bool = False, share: float = 1.0) -> None:
+        """`share` of the price is what is paid, such as half for a vendor's batches."""
+        self._share = share
         known = provider_of(target.provider)
         self._provider = name_in("price_id", target.provider)
         self._model = target.model
@@ -90,6 +92,10 @@ class Price(Documented):
 
     def cost(self, usage: Usage, model: str = "") -> float | None:
         """US dollars for `usage`, or None if the price is unknown. `model` is the name that was asked, "" the target's own."""
+        whole = self._whole(usage, model)
+        return whole if whole is None or self._share == 1.0 else whole * self._share
+
+    def _whole(self, usage: Usage, model: str) -> float | None:
         name = model or self._model
         if self._input is not None and (name == self._model or self._is_local):
             return self._own(usage)

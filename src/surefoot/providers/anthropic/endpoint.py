@@ -23,7 +23,7 @@ from surefoot.providers.anthropic.responses import AnthropicContext, chat_reply
 from surefoot.providers.anthropic.stream import AnthropicChatReader
 from surefoot.providers.http.answers.counts import with_usage
 from surefoot.providers.http.direct import DirectLane
-from surefoot.providers.http.exchange import Exchange, Lane, missing_extra, options_of, texts
+from surefoot.providers.http.exchange import Exchange, Lane, LaneOf, missing_extra, options_of, texts
 from surefoot.providers.http.faults import ErrorBoundary, fault_of, request_id
 from surefoot.providers.http.sdk import STAND_IN, OwnClientLane, SdkLane, http_client, http_module, timeouts
 from surefoot.providers.http.session import Sender
@@ -97,6 +97,10 @@ class AnthropicProvider:
         """There is no such thing here. Raises Unsupported."""
         del call
         raise Unsupported(f"{self.target.name}: Anthropic offers no embeddings; use openai:, google: or local: for them")
+
+    def reroute(self, lane: LaneOf) -> None:
+        """Send by what `lane` makes of the source of keys, such as in the vendor's batches."""
+        self._exchange.reroute(lane)
 
     async def warm(self) -> None:
         """Open a connection for the first request; nothing is sent."""

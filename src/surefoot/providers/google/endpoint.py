@@ -26,7 +26,7 @@ from surefoot.providers.google.requests import GoogleDialect, chat_body, embed_b
 from surefoot.providers.google.responses import GoogleChatReader, chat_reply, vectors
 from surefoot.providers.http.answers.counts import counted, with_usage
 from surefoot.providers.http.answers.vectors import limit_of_texts
-from surefoot.providers.http.exchange import Exchange, options_of, texts
+from surefoot.providers.http.exchange import Exchange, LaneOf, options_of, texts
 from surefoot.providers.http.faults import ErrorBoundary, fault_of, malformed
 from surefoot.providers.http.reading import ReadingContext
 from surefoot.providers.http.sse import UnreadBody
@@ -169,6 +169,10 @@ class GoogleProvider:
             target=name,
             space=self._space(dimensions, is_unit=request.unit_length),
         )
+
+    def reroute(self, lane: LaneOf) -> None:
+        """Send by what `lane` makes of the source of keys, such as in the vendor's batches."""
+        self._exchange.reroute(lane)
 
     async def warm(self) -> None:
         """Open a connection for the first request; nothing is sent."""

@@ -54,6 +54,12 @@ class DirectLane:
             known = self._known[path] = (key, *self._ready(path, key, extra))
         return self._sender.send(known[1], known[2], body)
 
+    def send(self, method: str, path: str, body: bytes, key: Secret | None, *, headers: Mapping[str, str]) -> Awaitable[SessionAnswer]:
+        """The same by another method, or with other headers: for what a provider offers beside calls."""
+        address, signed = self._ready(path, key, NO_EXTRA)
+        signed.update(headers)
+        return self._sender.send(address, signed, body, method)
+
     def _ready(self, path: str, key: Secret | None, extra: Extra) -> tuple[Any, Any]:
         from multidict import CIMultiDict
         from yarl import URL

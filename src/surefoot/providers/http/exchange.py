@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from surefoot.core.stream import Source, Stream, open_stream
 from surefoot.errors import AuthFailed, Fault, MalformedReply, Misconfigured, SurefootError, Transient
@@ -42,6 +42,9 @@ class Lane(Protocol):
         """Close all connections."""
 
 
+LaneOf: TypeAlias = Callable[[Callable[[], Awaitable["Secret | None"]]], Lane]  # made of what gives the key for each request
+
+
 class Exchange:
     """Asks for the key at each attempt, sends once, and turns whatever goes wrong into one of our errors.
 
@@ -65,6 +68,10 @@ class Exchange:
         elif keys is None and target.base_url:
             self._keys = _Given(PLACEHOLDER)
         self._missing = f"{target.name}: no API key; set the environment variable {variable} or pass api_key"
+
+    def reroute(self, lane: LaneOf) -> None:
+        """Send by what `lane` makes of our source of keys from now on."""
+        self._lane = lane(self._key)
 
     async def _key(self) -> Secret | None:
         if self._signs:

@@ -109,8 +109,8 @@ class Sender:
         self._answers: WeakSet[SessionAnswer] = WeakSet()
         self._settings: dict[str, Any] = {}
 
-    async def send(self, url: Any, headers: Any, body: bytes) -> SessionAnswer:
-        """POST once. An answer with any status is an answer; what aiohttp raises passes through (call it inside an ErrorBoundary)."""
+    async def send(self, url: Any, headers: Any, body: bytes, method: str = "POST") -> SessionAnswer:
+        """Send once. An answer with any status is an answer; what aiohttp raises passes through (call it inside an ErrorBoundary)."""
         loop = asyncio.get_running_loop()
         session = self._session
         if session is None or session.loop is not loop or session.is_closed:
@@ -119,8 +119,8 @@ class Sender:
             headers = {**headers, **self._transport.proxy_headers}
         began, began_s = loop.time(), time.monotonic()
         try:
-            response = await session.client.post(
-                url, data=body if len(body) < LARGE_BYTES else BytesIO(body), headers=headers, **self._settings
+            response = await session.client.request(
+                method, url, data=body if len(body) < LARGE_BYTES else BytesIO(body), headers=headers, **self._settings
             )
         except BaseException as error:
             if TIMED_OUT in error.args or loop.time() - began > SUSPECT_S:

@@ -22,7 +22,7 @@ from surefoot.providers.http.answers.counts import counted, with_usage
 from surefoot.providers.http.answers.vectors import VectorForm, limit_of_texts
 from surefoot.providers.http.body import checked_name
 from surefoot.providers.http.direct import DirectLane
-from surefoot.providers.http.exchange import Exchange, Lane, missing_extra, options_of, texts
+from surefoot.providers.http.exchange import Exchange, Lane, LaneOf, missing_extra, options_of, texts
 from surefoot.providers.http.faults import ErrorBoundary, fault_of, request_id
 from surefoot.providers.http.reading import ReadingContext
 from surefoot.providers.http.sdk import STAND_IN, OwnClientLane, SdkLane, http_client, http_module, timeouts
@@ -213,6 +213,10 @@ class OpenAIProvider:
             space=self._space(dimensions, is_unit=request.unit_length),
             request_id=number,
         )
+
+    def reroute(self, lane: LaneOf) -> None:
+        """Send by what `lane` makes of the source of keys, such as in the vendor's batches."""
+        self._exchange.reroute(lane)
 
     async def warm(self) -> None:
         """Open a connection for the first request; nothing is sent."""
