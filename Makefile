@@ -4,8 +4,8 @@ VENV   ?= .venv
 MODEL  ?=
 BIN    := $(VENV)/bin
 PY     := $(BIN)/python
-# No test is run a second time; skips print their reasons.
-PYTEST := -m pytest -rs
+# No test is run a second time; failures are named once more at the end, skips print their reasons.
+PYTEST := -m pytest -rfEs
 # Four processes, on two cores too: half of the time is waiting. A file's tests stay together, so that what is made for a file is made once.
 SPREAD := -n 4 --dist loadfile
 

@@ -224,6 +224,17 @@ def told(checks: Sequence[Check]) -> str:
     return "\n".join(f"{check.verdict:4}  {check.what:8} {f'{check.target}: ' if check.target else ''}{check.says}" for check in checks)
 
 
+def add_doctor(commands: Any) -> None:
+    """The parser of `surefoot doctor`."""
+    look = commands.add_parser("doctor", help="look at keys, addresses, versions, clocks and models before they are needed")
+    look.add_argument("-m", "--model", action="append", metavar="PROVIDER:MODEL", help="look at this one; repeat for more")
+    look.add_argument("-u", "--base-url", metavar="URL", help="where the first --model is, if not at the vendor's address")
+    look.add_argument("-c", "--config", metavar="FILE", help=f"look at all targets of this file (default {DEFAULT_CONFIG})")
+    look.add_argument("--no-calls", action="store_true", help="make no call that costs anything")
+    look.add_argument("--json", action="store_true", help="for programs")
+    look.set_defaults(run=_doctor)
+
+
 def _doctor(args: argparse.Namespace) -> int:
     from surefoot import runtime
     from surefoot.config import load

@@ -5,15 +5,35 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from datetime import date
 from pathlib import Path
+from typing import Any
 
+from surefoot.cli.tables import table
 from surefoot.errors import Misconfigured
 from surefoot.text import one_line
+from surefoot.usage.ledger import DEFAULT_LEDGER, Ledger
+
+
+def add_usage(commands: Any) -> None:
+    """The parser of `surefoot usage`."""
+    usage = commands.add_parser("usage", help="tokens, money and cache savings from a ledger")
+    usage.add_argument("--ledger", default=str(DEFAULT_LEDGER), metavar="PLACE", help=f"default {DEFAULT_LEDGER}; or postgresql://...")
+    usage.add_argument("--by", action="append", metavar="WORD", help="day, target, tenant or tag:NAME; repeat to split further")
+    usage.add_argument("--since", type=_day, metavar="YYYY-MM-DD", help="leave out earlier days (UTC)")
+    usage.add_argument("--format", choices=("table", "csv", "chart"), default="table")
+    usage.set_defaults(run=_usage)
+
+
+def _day(word: str) -> str:
+    try:
+        return date.fromisoformat(word).isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{word} is no day, such as 2026-11-30") from None
 
 
 def _usage(args: argparse.Namespace) -> int:
     from surefoot.storage.sql import is_postgres_url
-    from surefoot.usage.ledger import Ledger
 
     if not is_postgres_url(args.ledger) and not Path(args.ledger.removeprefix("sqlite:")).expanduser().exists():
         raise Misconfigured(f"no ledger {args.ledger}: name one with --ledger, and let a model write it with ledger=...")
@@ -40,7 +60,5 @@ def _usage(args: argparse.Namespace) -> int:
         for name, one in zip(names, rows, strict=True):
             print(f"{name:{wide}}  ${one.cost_usd:<12.6f} {'█' * max(1, round(40 * one.cost_usd / most))}")
     else:
-        widths = [max(len(str(line[n])) for line in [heads, *lines]) for n in range(len(heads))]
-        for line in [heads, *lines]:
-            print("  ".join(f"{cell!s:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+        print(table(heads, [[str(cell) for cell in line] for line in lines]))
     return 0
