@@ -112,7 +112,7 @@ def _ask(args: argparse.Namespace) -> int:
         if args.json:
             print(msgspec.json.encode(_told(model.invoke(messages, **_options(args)))).decode())
             return 0
-        return 0 if _Answer(model, messages, args).stream() is not None else 130
+        return 0 if _ShownAnswer(model, messages, args).stream() is not None else 130
 
 
 def _from_stdin() -> str:
@@ -165,7 +165,7 @@ def _chat(args: argparse.Namespace) -> int:
         while (text := _read()) is not None:
             question = Message.user(text)
             try:
-                answer = _Answer(model, talk.window(question), args)
+                answer = _ShownAnswer(model, talk.window(question), args)
                 answer.stream()
             except SurefootError as error:
                 print(f"{type(error).__name__}: {error}", file=sys.stderr)
@@ -232,7 +232,7 @@ class _Conversation:
             self._history.add(self._name, *messages)
 
 
-class _Answer:
+class _ShownAnswer:
     """One answer on its way to the terminal. Ctrl-C stops it; what was shown until then is kept as `text`."""
 
     def __init__(self, model: ChatModel, messages: Sequence[Message], args: argparse.Namespace) -> None:

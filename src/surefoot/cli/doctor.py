@@ -8,52 +8,52 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import difflib
+import re
 import time
 from collections.abc import Sequence
-from email.utils import parsedate_to_datetime
-from http.client import HTTPException
 from importlib import metadata
-from ssl import SSLContext
 from typing import Any, Literal
-from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener, getproxies
+from urllib.request import getproxies
 
 import msgspec
 from msgspec import Struct
 
 from surefoot._documented import Documented
+from surefoot.cli.reach import Check, Verdict, reach
 from surefoot.config import DEFAULT_CONFIG
 from surefoot.credentials import keys_of, placed
 from surefoot.errors import Misconfigured, SurefootError
-from surefoot.facts import provider_of
+from surefoot.facts import ours, provider_of
 from surefoot.models.chat import ChatModel
 from surefoot.models.embed import EmbedModel
 from surefoot.providers import registry
-from surefoot.providers.http.transport import OPTIONS, address_of, transport_of
+from surefoot.providers.http.transport import address_of
 from surefoot.secret import Secret
 from surefoot.settings import Policy, Target
 
-Verdict = Literal["ok", "warn", "fail"]
 # What the extras allow of the frameworks: at least, and below. The vendors' SDKs stand in the tables of facts.
 SUPPORTED = {"langchain-core": ((1, 7), (2, 0)), "llama-index-core": ((0, 14), (0, 15))}
-REACH_S = 10.0
-SKEW_S = 60.0  # beyond this signed requests and tokens with an expiry begin to fail
 CALL = Policy(attempts=1, deadline_s=60.0, first_token_s=45.0)
 CALL_TOKENS = 16
-
-
-class Check(Struct, Documented, frozen=True, kw_only=True):
-    """One thing looked at: what, of which target ("" for the installation), the verdict, and a sentence."""
-
-    what: str
-    """What was looked at, in a word or two."""
-    target: str = ""
-    """Of which target, as "provider:model"; empty: of the installation."""
-    verdict: Verdict
-    """Whether it is as it should be."""
-    says: str
-    """A sentence: what was found and, if need be, what to do."""
+# What people leave in place of a key, in examples and templates; compared in small letters, without marks.
+PLACEHOLDERS = re.compile(
+    r"(sk)?(your|my|the|insert|put|replace|enter|paste|add)?(openai|anthropic|gemini|google)?(api|secret)?(key|token)(here|goeshere)?"
+    r"|change(me|it)|todo|fixme|dummy|placeholder|none|null|undefined|(sk)?x*"
+)
+QUOTES = "\"'`\u201c\u201d\u2018\u2019"
+MIN_KEY = 16  # characters: the shortest that any house gives out are longer
+REMEDIES = {  # what to do about an error of the trial call, by its class
+    "AuthFailed": "make a new key, and see that it belongs to this address and may use this model",
+    "QuotaExhausted": "add credit to the account, or raise its limit",
+    "RateLimited": "wait a minute; if it stays, the account's limit is used up by others",
+    "Overloaded": "the service fails inside: look at its status page, and name a fallback",
+    "NotFound": "write a model that the address has",
+    "AttemptTimedOut": "is the model still loading? ask again, or raise first_token_s",
+    "MalformedReply": "what answers is not the API: is something in between?",
+    "ConnectionLost": "ask again; if it stays, something in between cuts connections",
+}
 
 
 class CheckedTarget(Struct, Documented, frozen=True, kw_only=True):
@@ -89,6 +89,7 @@ def _versions() -> list[Check]:
                 what="version",
                 verdict="ok" if is_fine else "fail",
                 says=f"{package} {version}" + ("" if is_fine else f"; {wanted} is supported"),
+                remedy="" if is_fine else f'run  pip install "{package}>={".".join(map(str, least))},<{".".join(map(str, below))}"',
             )
         )
     return checks
@@ -107,79 +108,94 @@ async def _target(checked: CheckedTarget, *, calls: bool) -> list[Check]:
     target = checked.target
     try:
         entry = registry.provider(target.provider, lane=target.lane, model=target.model)
-        target = placed(target, entry)
-        keys = keys_of(target, entry)
+        placed_at = placed(target, entry)
+        keys = keys_of(placed_at, entry)
         key = await keys.get() if keys is not None else None
     except SurefootError as error:
-        return [Check(what="key", target=target.name, verdict="fail", says=str(error))]
-    checks = [_key(target, key)] if key is not None else []
-    address = address_of(target) or entry.address
-    if address:
-        checks += await asyncio.to_thread(_reach, target, address)
-    if calls and not any(check.verdict == "fail" for check in checks):
-        checks.append(await _call(checked))
+        return [Check(what="key", target=target.name, verdict="fail", says=str(error), remedy=_no_key(str(error)))]
+    checks = [_key(placed_at, key)] if key is not None else []
+    address = address_of(placed_at) or entry.address
+    if address and placed_at.base_url and not target.base_url and entry.address_variable:
+        checks.append(Check(what="address", target=target.name, verdict="ok", says=f"{address}, from {entry.address_variable}"))
+    models: tuple[str, ...] = ()
+    if address and not _failed(checks):
+        reached = await asyncio.to_thread(reach, placed_at, address, key)
+        checks += reached.checks
+        models = reached.models
+    if not _failed(checks):
+        checks.append(await _call(checked, models)) if calls else checks.extend(_listed(target, models))
     return checks
+
+
+def _failed(checks: Sequence[Check]) -> bool:
+    return any(check.verdict == "fail" for check in checks)
+
+
+def _no_key(says: str) -> str:
+    """What to do about a target that cannot be built; empty where the sentence says so itself."""
+    return (
+        ""
+        if "set the environment variable" in says or "pip install" in says
+        else "mend that setting, or write the key into the environment"
+    )
 
 
 def _key(target: Target, key: Secret) -> Check:
     """Whether the key looks like one: length and customary beginning are all that is said of it."""
-    size = len(key.reveal())
+    text = key.reveal()
     known = provider_of(target.provider)
     starts = known.key_starts if known is not None else ()
-    begins = next((start for start in starts if key.reveal().startswith(start)), "")
-    masked = f"{begins}**** ({size} characters)"
-    if not (key.reveal().isascii() and key.reveal().isprintable()) or " " in key.reveal():
-        return Check(
-            what="key", target=target.name, verdict="fail", says=f"{masked}: holds spaces, line breaks or letters no header carries"
+    begins = next((start for start in starts if text.startswith(start)), "")
+    is_at_home = not target.base_url or (known is not None and target.base_url == known.address)
+    wrong = _never_a_key(text) or (_no_key_of(target.provider, text, starts) if is_at_home else None)
+    verdict, says, remedy = wrong or ("ok", "", "")
+    return Check(what="key", target=target.name, verdict=verdict, says=f"{begins}**** ({len(text)} characters){says}", remedy=remedy)
+
+
+def _never_a_key(text: str) -> tuple[Verdict, str, str] | None:
+    """What is wrong with a key wherever it is shown; None where nothing is."""
+    if text.strip(QUOTES) != text:
+        return (
+            "fail",
+            ": stands in quotation marks, which are sent too",
+            "write it without them: `docker -e` and some .env readers keep them",
         )
-    if starts and not begins and not target.base_url:
-        return Check(
-            what="key", target=target.name, verdict="warn", says=f"{masked}: keys of {target.provider} begin with {' or '.join(starts)}"
-        )
-    return Check(what="key", target=target.name, verdict="ok", says=masked)
+    if text.lower().startswith("bearer "):
+        return "fail", ": begins with Bearer, which is added to it", "write the key alone"
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        return "fail", ": holds spaces, line breaks or letters no header carries", "copy it once more, the key alone"
+    return None
 
 
-def _opener(target: Target, address: str) -> OpenerDirector:
-    """What opens the address the way the target's calls go: its proxy, its CA file, its client certificate."""
-    options = {**OPTIONS, **{name: value for name, value in target.options if name in OPTIONS}}
-    tls = transport_of(target, options, address).tls
-    proxy = options["proxy"]
-    handlers: list[Any] = [] if proxy is None else [ProxyHandler({urlsplit(address).scheme: proxy} if proxy else {})]
-    return build_opener(*handlers, *([HTTPSHandler(context=tls)] if isinstance(tls, SSLContext) else []))
+def _no_key_of(provider: str, text: str, starts: tuple[str, ...]) -> tuple[Verdict, str, str] | None:
+    """What speaks against its being a key of the provider's own; None where nothing does."""
+    letters = re.sub(r"[^a-z]", "", text.lower())
+    if text.startswith(("$", "<", "{", "%")) or "..." in text or "***" in text or PLACEHOLDERS.fullmatch(letters):
+        return "fail", ": is a placeholder, not a key", "write your own key in its place"
+    if starts and not text.startswith(starts):
+        whose = next((name for name, one in ours().items() if one.key_starts and text.startswith(one.key_starts)), "")
+        looks = f", and this one looks like one of {whose}" if whose else ""
+        return "warn", f": keys of {provider} begin with {' or '.join(starts)}{looks}", "was it pasted into the wrong variable?"
+    if len(text) < MIN_KEY:
+        return "warn", ": is shorter than keys are", "was it cut when it was copied?"
+    return None
 
 
-def _reach(target: Target, address: str) -> list[Check]:
-    """Ask the address for anything, without the key: whatever it answers, it is there, and its Date tells the time."""
-    name, started = target.name, time.monotonic()
-    if urlsplit(address).scheme not in {"http", "https"}:
-        return [Check(what="address", target=name, verdict="fail", says=f"{address} begins with neither http:// nor https://")]
-    try:
-        asked = Request(address, headers={"user-agent": "surefoot"})  # noqa: S310 - the scheme was looked at
-        with _opener(target, address).open(asked, timeout=REACH_S) as answer:
-            status, date = answer.status, answer.headers.get("date")
-    except HTTPError as error:
-        status, date = error.code, error.headers.get("date")
-        error.close()
-    except Misconfigured as error:
-        return [Check(what="address", target=name, verdict="fail", says=str(error))]
-    except (OSError, ValueError, HTTPException) as error:
-        return [Check(what="address", target=name, verdict="fail", says=f"{address} cannot be reached: {error}")]
-    took_ms = (time.monotonic() - started) * 1000
-    checks = [Check(what="address", target=name, verdict="ok", says=f"{address} answers in {took_ms:.0f} ms (HTTP {status})")]
-    clock = _clock(name, date) if date else None
-    return checks if clock is None else [*checks, clock]
+def _listed(target: Target, models: Sequence[str]) -> list[Check]:
+    """A warning where the address lists models and this is none of them; aliases and dated names of one model count as one."""
+    name = target.model
+    if not models or any(one.startswith(name) or name.startswith(one) for one in models):
+        return []
+    says = f"the address lists {len(models)} models, and {name} is none of them"
+    return [Check(what="model", target=target.name, verdict="warn", says=says, remedy=_instead(name, models))]
 
 
-def _clock(name: str, date: str) -> Check | None:
-    """How far this machine's clock is from the server's; None if the server's date is none."""
-    try:
-        skew_s = time.time() - parsedate_to_datetime(date).timestamp()  # noqa: TID251 - the wall clock is what is looked at
-    except ValueError:
-        return None
-    return Check(what="clock", target=name, verdict="ok" if abs(skew_s) <= SKEW_S else "warn", says=f"{skew_s:+.0f} s against the server")
+def _instead(name: str, models: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, models, n=3, cutoff=0.5) or sorted(models)[:3]
+    return f"write one that it has, such as {', '.join(near)}"
 
 
-async def _call(checked: CheckedTarget) -> Check:
+async def _call(checked: CheckedTarget, models: Sequence[str]) -> Check:
     name = checked.target.name
     started = time.monotonic()
     try:
@@ -191,14 +207,22 @@ async def _call(checked: CheckedTarget) -> Check:
             said = f"{reply.model or name}, {reply.usage.input_tokens} + {reply.usage.output_tokens} tokens, {reply.finish_reason}"
     except SurefootError as error:
         last = getattr(error, "last", error)
-        return Check(what=checked.kind, target=name, verdict="fail", says=f"{type(last).__name__}: {last}")
+        kind = type(last).__name__
+        remedy = _instead(checked.target.model, models) if kind == "NotFound" and models else REMEDIES.get(kind, "")
+        return Check(what=checked.kind, target=name, verdict="fail", says=f"{kind}: {last}", remedy=remedy)
     return Check(what=checked.kind, target=name, verdict="ok", says=f"{said}, {(time.monotonic() - started) * 1000:.0f} ms")
 
 
-def targets_of(names: Sequence[str]) -> list[CheckedTarget]:
-    """Targets by name; none: the vendors' customary models for which a key is at hand. Raises Misconfigured if there is none either."""
+def targets_of(names: Sequence[str], base_url: str = "") -> list[CheckedTarget]:
+    """Targets by name, the first one at `base_url`; none: the vendors' customary models for which a key is at hand.
+
+    Raises Misconfigured if there is none either.
+    """
+    if base_url and not names:
+        raise Misconfigured("--base-url says where the first --model is; name one, such as --model openai:llama3")
     if names:
-        return [CheckedTarget(target=Target(name), kind="embed" if "embed" in name else "chat") for name in names]
+        targets = [Target(name, base_url=base_url if n == 0 else "") for n, name in enumerate(names)]
+        return [CheckedTarget(target=target, kind="embed" if "embed" in target.model else "chat") for target in targets]
     found = []
     for name, entry in registry.default_chats().items():
         target = Target(name)
@@ -220,8 +244,13 @@ def worst(checks: Sequence[Check]) -> Verdict:
 
 
 def told(checks: Sequence[Check]) -> str:
-    """The findings as lines, for people."""
-    return "\n".join(f"{check.verdict:4}  {check.what:8} {f'{check.target}: ' if check.target else ''}{check.says}" for check in checks)
+    """The findings as lines, for people: a remedy below what it mends."""
+    lines = []
+    for check in checks:
+        lines.append(f"{check.verdict:4}  {check.what:11} {f'{check.target}: ' if check.target else ''}{check.says}")
+        if check.remedy:
+            lines.append(f"{'':18}-> {check.remedy}")
+    return "\n".join(lines)
 
 
 def add_doctor(commands: Any) -> None:
@@ -239,8 +268,8 @@ def _doctor(args: argparse.Namespace) -> int:
     from surefoot import runtime
     from surefoot.config import load
 
-    if args.model or not (args.config or DEFAULT_CONFIG.exists()):
-        targets = targets_of(args.model or ())
+    if args.model or args.base_url or not (args.config or DEFAULT_CONFIG.exists()):
+        targets = targets_of(args.model or (), args.base_url or "")
     else:
         models = load(args.config or DEFAULT_CONFIG)
         targets = [CheckedTarget(target=target, kind=kind) for kind in ("chat", "embed") for target in models.targets(kind)]

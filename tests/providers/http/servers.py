@@ -65,8 +65,8 @@ async def serving(*answers: bytes | Callable[[bytes], bytes], hangs_up: bool = F
             writer.close()
 
 
-def certificate(folder, name: str, *, signer=None, is_ca: bool = False):
-    """A certificate for 127.0.0.1 and its key, each in a PEM file; without a signer it signs itself."""
+def certificate(folder, name: str, *, signer=None, is_ca: bool = False, days: float = 90, host: str = "127.0.0.1"):
+    """A certificate for `host`, valid for `days` more, and its key, each in a PEM file; without a signer it signs itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     issuer, issuer_key = signer or (subject, key)
@@ -77,9 +77,9 @@ def certificate(folder, name: str, *, signer=None, is_ca: bool = False):
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .not_valid_before(now - dt.timedelta(days=9))
+        .not_valid_after(now + dt.timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
         .sign(issuer_key, hashes.SHA256())
     )
