@@ -18,6 +18,7 @@ MODULES = {"import": "imports", "rag-size": "rag_size"}  # where a section's nam
 
 COMMANDS = {  # where each command's main() stands
     "run": "run_suite", "retrieve": "run.retrieve",
+    "generate": "generate.command", "review": "generate.review",
     "compare": "gate.compare", "power": "gate.power", "report": "report.report", "judge": "run.judge",
     "selfcheck": "studies.selfcheck", "semantic": "studies.semantic", "tune": "studies.tune", "tokens": "studies.tokens",
     "index": "studies.index", "poison": "studies.poison", "mutants": "studies.mutants",
@@ -143,6 +144,7 @@ def _suites(commands: Any) -> None:
     compare.add_argument("--rebaseline", action="store_true", help="accept other data: compare the questions that both runs share")
     compare.add_argument("--gate-slices", action="store_true", help="a slice that is worse fails too; half the error rate each")
     compare.add_argument("--out", type=Path, help="folder for compare.md and junit.xml")
+    _generating(commands)
     retrieve = commands.add_parser("retrieve", help="retrieval figures of a model on any BEIR folder, by MTEB's protocol")
     retrieve.add_argument("--data", type=Path, required=True, help="folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv")
     retrieve.add_argument("--model", action="append", required=True, help="embedding model, or bm25; several times for several")
@@ -165,6 +167,29 @@ def _suites(commands: Any) -> None:
     judge.add_argument("--repeats", type=int, default=3, help="times the same answer is graded, for self-consistency")
     judge.add_argument("--tape", type=Path, help="file of recorded verdicts")
     judge.add_argument("--card", type=Path, help="write the card here")
+
+
+def _generating(commands: Any) -> None:
+    make = commands.add_parser("generate", help="make questions with gold from documents, and near misses; a table to look through")
+    make.add_argument("docs", type=Path, help="a folder of documents (or of docs/), a SQuAD file, or a BEIR folder")
+    make.add_argument("--out", type=Path, required=True, help="the table (CSV), in which you then mark what to keep")
+    make.add_argument("--kinds", default="questions,near-misses", help="questions, near-misses or both, a comma between")
+    make.add_argument("--count", type=int, default=50, help="of each kind, at most; spread over the documents")
+    make.add_argument("--chat", action="append", help="who writes them; several times for fallbacks; left out: rules, without any model")
+    make.add_argument("--models", type=Path, help="a surefoot.toml, of which --chat then is an entry")
+    make.add_argument("--questions", type=Path, help="questions that are there already, of which near misses are made instead")
+    make.add_argument("--language", default="", help="of the documents that are asked about: en or tr; left out: all")
+    make.add_argument("--deepest", type=int, default=20, help="passages among which BM25 must find the sentence")
+    make.add_argument("--margin", type=float, default=4.0, help="times by which BM25 may be ahead with it; above, it is too easy")
+    make.add_argument("--seed", type=int, default=0)
+    look = commands.add_parser("review", help="read the marks of that table back, check them, and write questions for suites")
+    look.add_argument("file", type=Path, help="the table that generate wrote and you marked")
+    look.add_argument("--docs", type=Path, required=True, help="the documents, as generate was told")
+    look.add_argument("--out", type=Path, required=True, help="questions.jsonl, or the file that a suite names by file = ...")
+    look.add_argument("--undecided", choices=("refuse", "keep", "drop"), default="refuse", help="what an empty mark means")
+    for one in (make, look):
+        one.add_argument("--format", choices=("folder", "squad", "beir"), default="folder", help="what the documents are")
+        one.add_argument("--json", action="store_true", help="say what was done as JSON")
 
 
 def _measure(args: argparse.Namespace) -> int:

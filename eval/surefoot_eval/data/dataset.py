@@ -108,7 +108,7 @@ def gather(data: Data, *, near: Path, root: Path | None = None) -> Dataset:
     place = _place(data, near, root)
     queries: Sequence[Query] | None = None
     if data.format == "folder":
-        documents = list(corpus.load(place / "docs"))
+        documents = _documents(place, data)
         group = {one.id: one.id for one in documents}
     else:
         texts, queries = _published(data, place)
@@ -126,6 +126,13 @@ def gather(data: Data, *, near: Path, root: Path | None = None) -> Dataset:
     if not chosen:
         raise Misconfigured(f"{place}: no question in it")
     return Dataset(documents, chosen, history=data.history)
+
+
+def _documents(place: Path, data: Data) -> list[Document]:
+    """Those of docs/; where the suite names a file of questions, any folder will do, and what cannot be read is left out."""
+    if (place / "docs").is_dir() or not data.file:
+        return list(corpus.load(place / "docs"))
+    return list(corpus.load(place, unreadable="skip"))
 
 
 def _published(data: Data, place: Path) -> tuple[Sequence[DatasetText], Sequence[Query] | None]:

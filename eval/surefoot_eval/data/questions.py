@@ -71,12 +71,13 @@ class _Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class _QuestionLine(_Turn, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A line of questions.jsonl, or a row of questions.csv: a question, or in its stead `turns`."""
+    """A line of questions.jsonl, or a row of questions.csv: a question, or in its stead `turns`; `note` is for people."""
 
     id: str | int
     question: str = ""
     language: str = "und"
     cross_lingual: bool = False
+    note: str = ""
     turns: tuple[_Turn, ...] = ()
 
 
