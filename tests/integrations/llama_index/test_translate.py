@@ -242,7 +242,8 @@ def test_a_stream_ends_with_the_same_message_as_the_whole_answer():
     reply = ChatReply(text="ab", reasoning="hm", tool_calls=(ToolCall(id="1", name="f", arguments='{"x":1}'),), finish_reason="tool_calls")
     last = grown(to_deltas(reply), reply)[-1]
     assert last.message == response_out(reply).message
-    assert last.raw == response_out(reply).raw
+    assert dict(last.raw) | dict(response_out(reply).raw) == dict(last.raw)
+    assert (last.raw.choices[0].finish_reason, last.raw.choices[0].delta) == (reply.finish_reason, {})
 
 
 def test_calls_under_way_are_read_as_far_as_they_go():
@@ -321,6 +322,18 @@ def test_cache_points_mark_the_block_before_them():
     (found,) = messages_in([ChatMessage(role="user", blocks=[TextBlock(text="long"), mark, TextBlock(text="?")])])
     assert found.content == (Text("long", '{"cache_control":{"type":"ephemeral","ttl":"1h"}}', "anthropic"), Text("?"))
     assert not found.cache
+
+
+def test_each_piece_of_a_stream_has_its_raw():
+    """As OpenAI's class has its chunks there, for every vendor, and fit to be stored with the events of an agent."""
+    call = ToolCallDelta(index=0, id="c", name="f", arguments="{")
+    text, thought, tool = (
+        Growing().add(delta).raw for delta in (Delta(text="a", model="m"), Delta(reasoning="hm"), Delta(tool_calls=(call,)))
+    )
+    assert (text.choices[0].delta.content, text.model, text.usage) == ("a", "m", None)
+    assert thought.choices[0].delta.reasoning_content == "hm"
+    assert tool.choices[0].delta.tool_calls[0].function.name == "f"
+    assert json.loads(json.dumps(tool))["choices"][0]["finish_reason"] is None
 
 
 def test_raw_is_the_vendors_own_json_read_either_way():

@@ -194,14 +194,37 @@ class Growing:
         if delta.is_restart:
             extra["marker"] = delta.marker  # a resumed stream begins again: the reader must be able to see where
         message = _message_out(self._text, self._reasoning, "", [_so_far(self._calls[index]) for index in sorted(self._calls)])
-        return ChatResponse(message=message, delta=delta.text, additional_kwargs=extra)
+        return ChatResponse(message=message, delta=delta.text, raw=_piece(_delta_out(delta), None, delta.model), additional_kwargs=extra)
 
     @staticmethod
     def whole(reply: ChatReply, *, refusal: str = "") -> ChatResponse:
         """The last response: nothing new to read, usage and metadata beside the whole message."""
         last = response_out(reply, refusal=refusal)
         last.delta = ""
+        last.raw = Raw({**_piece({}, reply.finish_reason, reply.model), **(last.raw or {})})
         return last
+
+
+def _piece(delta: dict[str, Any], finish: str | None, model: str) -> Raw:
+    """A piece of a stream as OpenAI's classes show it in `raw`, for all vendors: `raw.choices[0].delta.content`."""
+    return Raw({"choices": [{"index": 0, "delta": delta, FINISH: finish}], "model": model, "usage": None})
+
+
+def _delta_out(delta: Delta) -> dict[str, Any]:
+    found: dict[str, Any] = {"content": delta.text}
+    if delta.reasoning:
+        found["reasoning_content"] = delta.reasoning
+    if delta.tool_calls:
+        found["tool_calls"] = [
+            {
+                "index": one.index,
+                "id": one.id or None,
+                "type": "function",
+                "function": {"name": one.name or None, "arguments": one.arguments},
+            }
+            for one in delta.tool_calls
+        ]
+    return found
 
 
 def _so_far(pieces: Sequence[ToolCallDelta]) -> ToolCall:
