@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import msgspec
 import pytest
 
-from surefoot import ChatModel, load
-from surefoot.config import Discovery, discover, look_around
+from surefoot import load
+from surefoot.config import read
 from surefoot.errors import Misconfigured
-from surefoot.providers import registry
 
 GOOD = """
 [chat.default]
@@ -126,7 +122,7 @@ targets = ["local:multilingual-e5-small"]
 )  # fmt: skip
 def test_a_mistake_has_its_own_line_also_where_the_word_stands_rightly_elsewhere(tmp_path, old, new, line, words):
     """The first place of the word was named, which was right: the reader looked there and found nothing."""
-    assert load(file(tmp_path, SAME_WORDS)).names("chat") == ("default", "other")
+    assert read(file(tmp_path, SAME_WORDS)).names("chat") == ("default", "other")
     assert old in SAME_WORDS
     with pytest.raises(Misconfigured, match=words) as caught:
         load(file(tmp_path, SAME_WORDS.replace(old, new, 1)))
@@ -146,12 +142,12 @@ def test_a_file_that_cannot_be_parsed_is_a_misconfigured_one(tmp_path):
 def test_what_fails_when_a_model_is_built_names_its_table(tmp_path, monkeypatch):
     """A missing key or package is found only then."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    models = load(
+    models = read(
         file(tmp_path, '[chat.a]\ntargets = ["local:extractive"]\n[chat.b]\ntargets = ["openai:m"]\n[chat.c]\ntargets = ["opnai:m"]\n')
     )
-    with pytest.raises(Misconfigured, match=r"surefoot.toml, line 3: \[chat.b\]: .*OPENAI_API_KEY"):
+    with pytest.raises(Misconfigured, match=r"surefoot.toml, line 4: \[chat.b\]: .*OPENAI_API_KEY"):
         models.chat("b")
-    with pytest.raises(Misconfigured, match=r"line 5: \[chat.c\]: .*did you mean 'openai'"):
+    with pytest.raises(Misconfigured, match=r"line 6: \[chat.c\]: .*did you mean 'openai'"):
         models.chat("c")
 
 
@@ -160,7 +156,7 @@ def test_missing_file_name_and_key(tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(Misconfigured, match="cannot be read"):
         load(tmp_path / "none.toml")
-    models = load(file(tmp_path, '[chat.default]\ntargets = ["openai:gpt-5-mini"]\n'))
+    models = read(file(tmp_path, '[chat.default]\ntargets = ["openai:gpt-5-mini"]\n'))
     with pytest.raises(Misconfigured, match=r"no \[chat.other\]"):
         models.chat("other")
     with pytest.raises(Misconfigured, match="OPENAI_API_KEY"):
@@ -169,90 +165,57 @@ def test_missing_file_name_and_key(tmp_path, monkeypatch):
         load(file(tmp_path, ""))
 
 
-def test_discover_finds_a_key_and_says_so(monkeypatch):
-    """The demo always says which model answered, and why."""
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    found = discover()
-    assert found is not None
-    assert found.target.name.startswith("openai:")
-    assert "OPENAI_API_KEY" in found.why
-    assert "sk-test" not in repr(found)
+HEAD = '[chat.default]\ntargets = ["openai:m"]\n'
+KEY = '[target."openai:m"]\napi_key = "sk-x"\n'
+REFUSED = [
+    ("a key that nobody gave", HEAD, 2, "OPENAI_API_KEY"),
+    ("a key in a variable that is not set", HEAD + '[target."openai:m"]\napi_key = "env:NOPE"\n', 4, "NOPE is not set"),
+    ("a key in a file that is not there", HEAD + '[target."openai:m"]\n\napi_key = "file:/nope"\n', 5, "/nope"),
+    ("an unknown provider", '[chat.default]\n\ntargets = ["local:extractive", "opnai:m"]\n', 3, "did you mean 'openai'"),
+    ("an unknown cache", HEAD + 'cache = "memcached://x"\n' + KEY, 3, "sqlite:PATH"),
+    ("a misspelt cache", HEAD + 'cache = "memroy"\n' + KEY, 3, "memory"),
+    ("an unknown ledger", HEAD + 'ledger = "mysql://x"\n' + KEY, 3, "ledger"),
+    (
+        "an unknown store of budgets",
+        HEAD + '[chat.default.policy]\nbudget_usd = 1\nbudget_store = "foo://x"\n' + KEY,
+        5,
+        "budget_store: write",
+    ),
+    ("an unknown place to share limits", HEAD + '[chat.default.policy]\nshared = "foo://x"\n' + KEY, 4, "shared: write"),
+    ("a variable where a key belongs", HEAD + '[target."openai:m"]\napi_key = "${OPENAI_API_KEY}"\n', 4, '"env:OPENAI_API_KEY"'),
+    ("a variable in an address", HEAD + KEY + 'base_url = "https://$MY_HOST/v1"\n', 5, "MY_HOST is not replaced"),
+    ("a number in quotes", HEAD + KEY + 'requests_per_minute = "500"\n', 5, "requests_per_minute"),
+    ("seconds with their unit", HEAD + '[chat.default.policy]\ndeadline_s = "60s"\n' + KEY, 4, "deadline_s"),
+    ("a chat model that embeds", '[embed.default]\ntargets = ["openai:gpt-4o"]\n[target."openai:gpt-4o"]\napi_key = "k"\n', 2, "ChatModel"),
+]
 
 
-VENDOR_KEYS = {
-    "OPENAI_API_KEY": "openai:",
-    "ANTHROPIC_API_KEY": "anthropic:",
-    "GEMINI_API_KEY": "google:",
-    "GOOGLE_API_KEY": "google:",
-}
+@pytest.mark.parametrize(("text", "line", "says"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_what_no_model_can_be_built_of_fails_at_load(text, line, says, tmp_path, monkeypatch, clean_environment):
+    """With the line to look at, before anything is connected."""
+    with pytest.raises(Misconfigured) as told:
+        load(file(tmp_path, text))
+    assert f"surefoot.toml, line {line}: " in str(told.value)
+    assert says in str(told.value)
+    assert "sk-x" not in str(told.value)
+
+
+def test_a_file_of_another_encoding_is_refused_and_a_mark_before_it_is_not(tmp_path):
+    """Editors on Windows write both."""
+    path = tmp_path / "surefoot.toml"
+    for encoding in ("utf-16", "latin-1"):
+        path.write_bytes((HEAD + KEY + "# gün\n").encode(encoding))
+        with pytest.raises(Misconfigured, match="not UTF-8"):
+            load(path)
+    path.write_bytes(b"\xef\xbb\xbf" + (HEAD + KEY).encode())
+    assert load(path).names("chat") == ("default",)
 
 
 @pytest.fixture
-def keyless(monkeypatch, tmp_path):
-    """A folder without a .env file, an environment without keys, a machine without local servers."""
-    for variable in (*VENDOR_KEYS, "SUREFOOT_DOTENV"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr("surefoot.config.LOCAL_SERVERS", ())
+def clean_environment(monkeypatch, tmp_path):
+    """No key in the environment, no .env file."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.chdir(tmp_path)
-    return monkeypatch
-
-
-@pytest.mark.parametrize(("variable", "provider"), VENDOR_KEYS.items())
-@pytest.mark.parametrize("in_file", [True, False])
-def test_each_vendors_key_is_seen_also_in_a_dotenv_file(keyless, variable, provider, in_file):
-    """A key of Google's or Anthropic's, or one in .env, must not end at the offline reader."""
-    assert look_around() == Discovery(None)
-    if in_file:
-        Path(".env").write_text(f"{variable}=CANARY-1234\n", encoding="utf-8")
-    else:
-        keyless.setenv(variable, "CANARY-1234")
-    found = discover()
-    assert found is not None
-    assert found.target.name.startswith(provider)
-    assert found.why == f"{variable} stands in {'.env' if in_file else 'the environment'}"
-    assert "CANARY" not in repr(found)
-    assert len(ChatModel(found.target).targets) == 1  # the model is found by the same key
-
-
-def test_a_key_that_cannot_be_used_is_said_with_what_to_install(keyless):
-    """Passing it over in silence leaves its owner with the offline reader and no idea why; the next key is still taken."""
-    keyless.setenv("ANTHROPIC_API_KEY", "CANARY-1234")
-    entry = msgspec.structs.replace(registry.PROVIDERS["anthropic"], needs=("nowhere",))
-    keyless.setitem(registry.PROVIDERS, "anthropic", entry)
-    around = look_around()
-    assert around.found is None
-    (hint,) = around.hints
-    assert "ANTHROPIC_API_KEY" in hint
-    assert 'pip install "surefoot[anthropic]"' in hint
-    assert "CANARY" not in hint
-    keyless.setenv("GOOGLE_API_KEY", "CANARY-5678")
-    around = look_around()
-    assert around.found is not None
-    assert around.found.target.provider == "google"
-    assert around.hints == (hint,)
-
-
-@pytest.mark.parametrize("value", ["", "   "])
-def test_an_empty_key_is_no_key(keyless, value):
-    """Compose files and CI set variables to nothing."""
-    keyless.setenv("OPENAI_API_KEY", value)
-    Path(".env").write_text("# OPENAI_API_KEY=sk-old\nGEMINI_API_KEY=\n", encoding="utf-8")
-    assert look_around() == Discovery(None)
-
-
-def test_discover_finds_a_local_server(monkeypatch):
-    """Anything that speaks the OpenAI protocol on a customary port."""
-    from surefoot.testing.wire import OpenAISim
-
-    for variable in VENDOR_KEYS:
-        monkeypatch.delenv(variable, raising=False)
-    with OpenAISim() as sim:
-        monkeypatch.setattr("surefoot.config.LOCAL_SERVERS", ((int(sim.url.rsplit(":", 1)[1]), "Ollama"),))
-        found = discover()
-        assert found is not None
-        assert found.target.base_url == f"{sim.url}/v1"
-    monkeypatch.setattr("surefoot.config.LOCAL_SERVERS", ((9, "nothing"),))
-    assert discover() is None
 
 
 @pytest.mark.parametrize(

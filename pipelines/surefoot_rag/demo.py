@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from surefoot import ChatModel, EmbedModel, Policy, Target
-from surefoot.config import look_around
+from surefoot.discovery import look_around
 from surefoot.events import Event
 from surefoot_rag.documents import corpus
 from surefoot_rag.frameworks import CHAT, EMBED, MODULES, framework, show

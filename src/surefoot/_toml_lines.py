@@ -42,6 +42,10 @@ class TomlLines:
             path = path[:-1]
         return self._lines.get(path)
 
+    def own_line(self, path: KeyPath) -> int | None:
+        """The line of `path` itself; None where it stands nowhere."""
+        return self._lines.get(path)
+
     def _document(self) -> None:
         table: KeyPath = ()
         while self._skip():

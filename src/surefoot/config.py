@@ -20,46 +20,52 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 import msgspec
 
-from surefoot._documented import Documented
 from surefoot._toml_lines import KeyPath, TomlLines
-from surefoot.credentials import at_hand
 from surefoot.errors import Misconfigured
 from surefoot.models.chat import ChatModel, ChatOptions, checked
 from surefoot.models.embed import EmbedModel
-from surefoot.providers import registry
 from surefoot.secret import Secret, locals_cleared
 from surefoot.settings import Policy, Semantic, SpendLimit, Target
 from surefoot.storage.sql import is_postgres_url
 from surefoot.telemetry.log import Log
 
-LOCAL_SERVERS = ((11434, "Ollama"), (8080, "llama.cpp"), (8000, "vLLM"), (1234, "LM Studio"))  # their customary ports
-PROBE_S = 0.3  # a server on this machine answers in milliseconds or is not there
 SECTIONS = ("chat", "embed", "target")
 SERVICE = "serve"  # the gateway's own table, which the gateway checks
 MODEL_KEYS = ("targets", "policy", "cache", "ledger", "log")
 CHAT_KEYS = (*MODEL_KEYS, "semantic", "options")
 TARGET_KEYS = tuple(name for name in Target.__struct_fields__ if name not in {"name", "client"})
 POLICY_KEYS = Policy.__struct_fields__
+SAID = ("cache", "ledger", "shared", "budget_store")  # what a model that cannot be built may complain of, beside its targets
+VARIABLE = re.compile(r"\$\{(\w+)\}|\$([A-Z_][A-Z0-9_]+)")
 UNITS = ("_s", "_ms", "_usd", "_tokens", "_per_minute", "_per_target", "_calls")
 
 
 def load(path: str | Path) -> Models:
-    """Read `path`. Raises Misconfigured for a file that cannot be read or says something nobody understands."""
+    """Read `path` and build its models; nothing is connected yet.
+
+    Raises Misconfigured, with the line, for a file that cannot be read, that says something nobody understands, or whose models cannot be
+    built: a key that is not there, an unknown provider or cache, a package that is not installed.
+    """
+    models = read(path)
+    models.build()
+    return models
+
+
+def read(path: str | Path) -> Models:
+    """`load`, but each model is built when it is asked for, so that one without a key keeps nobody from the others."""
     with locals_cleared():  # the file may hold keys
         return _read(Path(path))
 
 
 def _read(file: Path) -> Models:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise Misconfigured(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -74,87 +80,16 @@ def _read(file: Path) -> Models:
             wrong = f"{file}: not TOML that can be read: arrays or tables within one another, a thousand deep"
         else:
             reader = _ConfigReader(file, TomlLines(text))
+            reader.refuse_variables(data, ())
             serve = data.pop(SERVICE, {})
             if not isinstance(serve, dict):
                 raise Misconfigured(f"{file}: [serve] must be a table")
-            return Models(reader.settings(data), reader.places, serve=serve)
+            return Models(reader.settings(data), reader.place, serve=serve)
         twice = TomlLines(text).twice
         if twice is not None:
             path, line, first = twice
             wrong = f"{file}, line {line}: {'.'.join(map(str, path))} stands there twice, first on line {first}"
     raise Misconfigured(wrong)  # outside, since the parser's error holds the text
-
-
-class Found(msgspec.Struct, Documented, frozen=True):
-    """A chat target that is at hand, and how it was found."""
-
-    target: Target
-    """The target, ready to be used."""
-    why: str
-    """How it was found, as a phrase to show."""
-
-
-class Discovery(msgspec.Struct, Documented, frozen=True):
-    """What `look_around` found; `hints` say for each key that cannot be used what to do about it."""
-
-    found: Found | None
-    """The first target at hand; None if there is none."""
-    hints: tuple[str, ...] = ()
-    """For each key that cannot be used, what to do about it."""
-
-
-def discover() -> Found | None:
-    """A chat target that needs nobody's help: a vendor's key, or an OpenAI-protocol server on this machine; None if neither."""
-    return look_around().found
-
-
-def look_around() -> Discovery:
-    """`discover`, with what is in the way. Keys are looked for in the environment and the .env file, local servers after them."""
-    hints: list[str] = []
-    for name, entry in registry.default_chats().items():
-        try:
-            key = at_hand(entry.key_variables)
-        except Misconfigured as error:  # a .env file, and nothing that reads it
-            hints.append(str(error))
-            continue
-        if key is None:
-            continue
-        variable, place = key
-        try:
-            registry.provider(name.partition(":")[0])
-        except Misconfigured as error:
-            hints.append(f"{variable} stands in {place}, but {error}")
-            continue
-        return Discovery(Found(Target(name), f"{variable} stands in {place}"), tuple(hints))
-    found = _local_server()
-    return Discovery(found, tuple(dict.fromkeys(hints if found is not None else [*hints, *_nameless()])))
-
-
-def _nameless() -> Iterator[str]:
-    """What to say of keys whose houses have no model that everybody would want."""
-    for name, entry in registry.PROVIDERS.items():
-        if entry.default_chat or entry.keyless != "elsewhere":
-            continue
-        key = None
-        with suppress(Misconfigured):  # a .env file that nothing reads, which has been said already
-            key = at_hand(entry.key_variables)
-        if key is not None:
-            yield f"{key[0]} stands in {key[1]}: say which model you want, as {name}:MODEL"
-
-
-def _local_server() -> Found | None:
-    """The first model of an OpenAI-protocol server on this machine."""
-    for port, server in LOCAL_SERVERS:
-        url = f"http://127.0.0.1:{port}/v1"
-        try:
-            asked = urllib.request.Request(f"{url}/models", headers={"authorization": "Bearer local"})  # noqa: S310 - loopback
-            with urllib.request.urlopen(asked, timeout=PROBE_S) as answer:  # noqa: S310 - loopback
-                models = [one["id"] for one in msgspec.json.decode(answer.read())["data"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if models:
-            return Found(Target(f"openai:{models[0]}", base_url=url), f"{server}'s port {port} answered")
-    return None
 
 
 class Models:
@@ -163,14 +98,14 @@ class Models:
     def __init__(
         self,
         settings: Mapping[str, Mapping[str, Mapping[str, Any]]],
-        places: Mapping[tuple[str, str], str] | None = None,
+        place: Callable[[tuple[str, str], str], str] | None = None,
         *,
         serve: Mapping[str, Any] | None = None,
     ) -> None:
         self.serve: Mapping[str, Any] = serve or {}
         """What the table `[serve]` says, for the gateway; empty: nothing."""
         self._settings = settings
-        self._places = places or {}
+        self._place = place or (lambda path, _: f"[{path[0]}.{path[1]}]")
         self._built: dict[tuple[str, str], Any] = {}
 
     def chat(self, name: str = "default") -> ChatModel:
@@ -180,6 +115,12 @@ class Models:
     def embed(self, name: str = "default") -> EmbedModel:
         """The embedding model `[embed.NAME]`."""
         return self._model("embed", name, EmbedModel)  # type: ignore[no-any-return]
+
+    def build(self) -> None:
+        """Build all models. Raises Misconfigured, with the line, for the first that cannot be."""
+        for kind, known in self._settings.items():
+            for name in known:
+                self.chat(name) if kind == "chat" else self.embed(name)
 
     def names(self, kind: str) -> tuple[str, ...]:
         """The names of all `chat` or `embed` models."""
@@ -205,7 +146,7 @@ class Models:
             try:
                 self._built[kind, name] = build(*settings.pop("targets"), **settings)
             except Misconfigured as error:
-                raise Misconfigured(f"{self._places.get((kind, name), f'[{kind}.{name}]')}: {error}") from error.__cause__
+                raise Misconfigured(f"{self._place((kind, name), str(error))}: {error}") from error.__cause__
             if is_logged:
                 Log().watch(self._built[kind, name])
         return self._built[kind, name]
@@ -223,7 +164,7 @@ class _ConfigReader:
     def __init__(self, file: Path, lines: TomlLines) -> None:
         self._file = file
         self._lines = lines
-        self.places: dict[tuple[str, str], str] = {}  # of each model: what a message that comes later begins with
+        self._listed: dict[tuple[str, str], list[Any]] = {}  # of each model: its targets as they stand
 
     def settings(self, data: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
         """Every model's settings, ready to build."""
@@ -234,11 +175,32 @@ class _ConfigReader:
         for kind in ("chat", "embed"):
             for name, values in tables[kind].items():
                 found.setdefault(kind, {})[name] = self._model(values, (kind, name), targets)
-                self.places[kind, name] = f"{self._where((kind, name))}: [{kind}.{name}]"
         if not found:
             raise Misconfigured(f"{self._file}: describes no model; begin with [chat.default] and targets = [...]")
         self._unused(targets, found)
         return found
+
+    def place(self, model: tuple[str, str], message: str) -> str:
+        """What a message about a model that cannot be built begins with: the file, the line of what it names, the model's table."""
+        kind, name = model
+        listed = list(_texts(self._listed[model], (*model, "targets")))
+        named = [(path, text) for path, text in listed if text in message or f"{text.partition(':')[0]!r}" in message]
+        inside = [("target", text, "api_key") for _, text in named if "key" in message] + [path for path, _ in named]
+        inside += [(*model, *table, word) for table in ((), ("policy",)) for word in SAID if re.search(rf"\b{word}\b", message)]
+        line = next((line for path in inside if (line := self._lines.own_line(path))), self._lines.line(model))
+        return f"{self._file}{f', line {line}' if line else ''}: [{kind}.{name}]"
+
+    def refuse_variables(self, value: Any, path: KeyPath) -> None:
+        """Raise Misconfigured for text that a shell would replace: here it stands as it is, and a key would be sent as its name."""
+        if isinstance(value, str) and "options" not in path:
+            found = VARIABLE.search(value)
+            if found is not None:
+                name = found[1] or found[2]
+                wanted = f'write "env:{name}"' if path[-1] == "api_key" else "write the value itself"
+                self._fail(path, f"{path[-1]}: {found[0]} is not replaced by the variable's value here; {wanted}")
+        rows = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, one in rows:
+            self.refuse_variables(one, (*path, key))
 
     def _model(self, values: Any, path: tuple[str, str], targets: Mapping[str, Target]) -> dict[str, Any]:
         """The settings of one model."""
@@ -254,6 +216,7 @@ class _ConfigReader:
         for word in ("cache", "ledger"):
             if not isinstance(values.get(word, ""), str):
                 self._fail((*path, word), f"{where}: {word} is text, not {values[word]!r}")
+        self._listed[path] = values["targets"]
         found = {
             "targets": [self._targets(one, targets, (*path, "targets", n)) for n, one in enumerate(values["targets"])],
             "policy": self._policy(self._table(values.get("policy", {}), (*path, "policy")), where, (*path, "policy")),
@@ -368,6 +331,15 @@ class _ConfigReader:
 
     def _fail(self, path: KeyPath, message: str) -> NoReturn:
         raise Misconfigured(f"{self._where(path)}: {message}") from None
+
+
+def _texts(given: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """The texts of nested lists, each with where it stands."""
+    if isinstance(given, list):
+        for n, one in enumerate(given):
+            yield from _texts(one, (*path, n))
+    elif isinstance(given, str):
+        yield path, given
 
 
 def _inside(error: Exception, known: tuple[str, ...]) -> tuple[str | int, ...]:

@@ -48,6 +48,6 @@ def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path):
 
 def test_a_wrong_setting_is_told_before_anything_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """With the name of the key."""
-    (tmp_path / "s.toml").write_text('[chat.default]\ntargets = ["openai:m"]\n[serve]\nprot = 1\n')
+    (tmp_path / "s.toml").write_text('[chat.default]\ntargets = ["local:extractive"]\n[serve]\nprot = 1\n')
     assert main(["serve", str(tmp_path / "s.toml")]) == 1
     assert "prot" in capsys.readouterr().err

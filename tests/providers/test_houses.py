@@ -7,8 +7,8 @@ import json
 import pytest
 
 from surefoot import ChatModel, EmbedModel, Message, Policy, Target
-from surefoot.config import look_around
 from surefoot.credentials import placed
+from surefoot.discovery import look_around
 from surefoot.errors import Misconfigured, Unsupported
 from surefoot.events import LeftOut
 from surefoot.models.endpoints import ResolvedTarget
@@ -263,7 +263,7 @@ def test_prices_are_those_of_the_house():
 
 def test_a_key_alone_is_found_or_told_of(monkeypatch):
     """Where a house has a model that a key is enough for it is taken; else its owner is told what to type."""
-    monkeypatch.setattr("surefoot.config.LOCAL_SERVERS", ())
+    monkeypatch.setattr("surefoot.discovery.LOCAL_SERVERS", ())
     monkeypatch.setenv("SAMBANOVA_API_KEY", KEY)
     around = look_around()
     assert around.found is None

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from surefoot.config import DEFAULT_CONFIG, load, look_around
+from surefoot.config import DEFAULT_CONFIG, load
+from surefoot.discovery import look_around
 from surefoot.errors import Misconfigured, SurefootError
 from surefoot.models.chat import ChatModel
 from surefoot.providers import registry

@@ -266,12 +266,12 @@ def add_doctor(commands: Any) -> None:
 
 def _doctor(args: argparse.Namespace) -> int:
     from surefoot import runtime
-    from surefoot.config import load
+    from surefoot.config import read
 
     if args.model or args.base_url or not (args.config or DEFAULT_CONFIG.exists()):
         targets = targets_of(args.model or (), args.base_url or "")
     else:
-        models = load(args.config or DEFAULT_CONFIG)
+        models = read(args.config or DEFAULT_CONFIG)
         targets = [CheckedTarget(target=target, kind=kind) for kind in ("chat", "embed") for target in models.targets(kind)]
     checks = runtime.run(run_checks(targets, calls=not args.no_calls))
     print(msgspec.json.encode(checks).decode() if args.json else told(checks))

@@ -6,8 +6,11 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from surefoot.credentials import said_in_environment
+from surefoot.errors import Misconfigured
 from surefoot.secret import Secret
 from surefoot.settings import Policy, Target
+from surefoot.storage import is_redis_url
+from surefoot.storage.sql import is_database_url
 
 if TYPE_CHECKING:
     from surefoot.shared.limits import SharedLimits
@@ -16,15 +19,17 @@ VARIABLE = "SUREFOOT_SHARED"
 
 
 def shared_url(policy: Policy) -> str:
-    """Where limits are shared: as the policy says, else as the environment does; "" for nowhere."""
-    return policy.shared if policy.shared is not None else said_in_environment(VARIABLE)
+    """Where limits are shared: as the policy says, else as the environment does; "" for nowhere. Raises Misconfigured for no address."""
+    url = policy.shared if policy.shared is not None else said_in_environment(VARIABLE)
+    if url and not (is_redis_url(url) or is_database_url(url)):
+        raise Misconfigured('shared: write "redis://HOST:PORT/0", "postgresql://USER@HOST/NAME" or "sqlite:PATH"')
+    return url
 
 
 def shared_limits(target: Target, policy: Policy) -> SharedLimits | None:
     """The part of this process in the target's shared limits; None if it shares none.
 
-    Targets are the same in all processes that say the same name, address, limits and key. Raises Misconfigured for an address that cannot
-    be read.
+    Targets are the same in all processes that say the same name, address, limits and key. Raises Misconfigured as `shared_url`.
     """
     url = shared_url(policy)
     if not url:

@@ -14,6 +14,7 @@ from surefoot.facts import output_limit
 from surefoot.layers.guards.budget import Budget
 from surefoot.models.endpoints import Endpoint
 from surefoot.settings import SpendLimit
+from surefoot.storage import is_redis_url
 from surefoot.storage.sql import is_database_url, open_database
 from surefoot.usage.prices import Price
 from surefoot.usage.quotes import Quotes
@@ -29,7 +30,7 @@ def open_spend_store(spec: str) -> SpendStore:
         from surefoot.usage.accounts.sql import OwnedSqlSpendStore
 
         return OwnedSqlSpendStore(open_database(spec))
-    if not spec.startswith(("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")):
+    if not is_redis_url(spec):
         raise Misconfigured(
             "budget_store: write redis://HOST:PORT/0, postgresql://USER@HOST/NAME or sqlite:PATH, or leave it out to count in this process"
         )

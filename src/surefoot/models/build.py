@@ -88,11 +88,11 @@ class ModelStack:
         if any(not group for group in self._groups):
             raise Misconfigured("a list of equal targets is empty")
         self.names = tuple(spec.name for group in self._groups for spec in group)  # the targets', in order of preference
-        self._limits = policy.budgets
-        if policy.budget_usd is not None:
-            self._limits = (SpendLimit(usd=policy.budget_usd, mode=policy.budget_mode), *policy.budgets)
+        whole = () if policy.budget_usd is None else (SpendLimit(usd=policy.budget_usd, mode=policy.budget_mode),)
+        self._limits = (*whole, *policy.budgets)
         self.spend_store: SpendStore = LocalSpendStore()
-        if accounts := policy.budget_store or (shared_url(policy) if self._limits else ""):
+        shared = shared_url(policy)  # an address that is none is told here, not by the first call
+        if accounts := policy.budget_store or (shared if self._limits else ""):
             self._opened.append(OpenedStore(open_spend_store, accounts))
             self.spend_store = self._opened[-1].store
         self._budgets: Budgets = ((self._limits, self.spend_store),)

@@ -13,19 +13,18 @@ from typing import Any, Protocol
 
 import msgspec
 
-from surefoot.errors import Misconfigured
 from surefoot.rules.token_bucket import slices
 from surefoot.rules.token_bucket.slices import Granted, Member, ShareTurn, TargetState, settle
 from surefoot.secret import Secret
+from surefoot.storage import is_redis_url
 from surefoot.storage.redis_client import RedisClient, RedisUnavailable
-from surefoot.storage.sql import Database, DatabaseAway, Sql, TableSchema, is_database_url, open_database
+from surefoot.storage.sql import Database, DatabaseAway, Sql, TableSchema, open_database
 
 VERSION = "sf1"  # of TargetState
 LIMITS = TableSchema("limits", "surefoot.shared")
 ANSWER_S = 0.25  # a store that takes longer is away: calls shall not wait for it
 OPEN_S = 2.0  # the same for the first connection
 KEPT_MS = 3_600_000  # a target nobody asked for so long is forgotten
-REDIS = ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")
 
 _encode = msgspec.msgpack.Encoder().encode
 _state = msgspec.msgpack.Decoder(TargetState)
@@ -139,12 +138,8 @@ def script() -> tuple[str, str]:
 
 
 def open_turns(url: str, namespace: str) -> TurnStore:
-    """The store at `url`; nothing is opened before the first turn. Raises Misconfigured for an address that cannot be read."""
-    if url.startswith(REDIS):
-        return RedisTurns(url, namespace)
-    if is_database_url(url):
-        return SqlTurns(open_database(url), namespace)
-    raise Misconfigured('shared: write "redis://HOST:PORT/0", "postgresql://USER@HOST/NAME" or "sqlite:PATH"')
+    """The store at `url`, an address of Redis or of a database; nothing is opened before the first turn."""
+    return RedisTurns(url, namespace) if is_redis_url(url) else SqlTurns(open_database(url), namespace)
 
 
 _lock = threading.Lock()

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from surefoot.errors import Misconfigured
 from surefoot.storage.guarded import GuardedStore
+from surefoot.storage.redis_address import SCHEMES
 from surefoot.types import Store
 
 KNOWN = '"memory", "sqlite:PATH", "redis://HOST:PORT/0", or an object with get, set, delete and aclose'
@@ -57,6 +58,12 @@ class LockStore(Store, Protocol):
         """The same for a holder that has nothing to share: all who wait ask at once, not one after the other. May be missing."""
 
 
+def is_redis_url(url: str) -> bool:
+    """Whether `url` is an address of Redis."""
+    scheme, sign, _ = url.partition("://")
+    return bool(sign) and scheme in SCHEMES
+
+
 def open_store(spec: str | Store) -> Store:
     """The store that `spec` names: "memory", "sqlite:PATH", "redis://...", or a Store, guarded unless it is one of ours.
 
@@ -71,7 +78,7 @@ def open_store(spec: str | Store) -> Store:
         return _class("memory", "MemoryStore")()  # type: ignore[no-any-return]
     if kind == "sqlite" and rest:
         return _class("sqlite", "SQLiteStore").at(rest)  # type: ignore[no-any-return]
-    if kind in {"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"} and rest.startswith("//"):
+    if is_redis_url(spec):
         return _class("redis", "RedisStore")(spec)  # type: ignore[no-any-return]
     raise Misconfigured(f"cache = {_masked(spec)!r}: write {KNOWN}")
 

@@ -53,18 +53,14 @@ class Ledger:
     """
 
     def __init__(self, path: str | Path | Secret) -> None:
-        said = path.reveal() if isinstance(path, Secret) else path
-        self.path: Path | None = None
+        place = _place(path)
+        self.path: Path | None = None if isinstance(place, Secret) else place
         """The SQLite file; None for a ledger in Postgres."""
         self._start_over()
         self._prices: dict[str, Price] = {}
         self._unpriced: set[str] = set()
         self._failures = FailureLog(first_pause_s=FIRST_PAUSE_S)
-        if is_postgres_url(said):
-            self._rows = _postgres_rows(Secret(str(said)))
-        else:
-            self.path = Path(str(said).removeprefix("sqlite:")).expanduser()
-            self._rows = SqliteRows(self.path)
+        self._rows: RowStore = _postgres_rows(place) if isinstance(place, Secret) else SqliteRows(place)
         self._rows.prepare()
         self._close_unused()
 
@@ -86,11 +82,11 @@ class Ledger:
     @classmethod
     def at(cls, path: str | Path | Secret) -> Ledger:
         """The ledger for `path` in this process: models that name one place share its thread and its waiting rows."""
-        said = path.reveal() if isinstance(path, Secret) else str(path)
-        place = said if is_postgres_url(said) else str(Path(said.removeprefix("sqlite:")).expanduser().resolve())
-        ledger = _by_path.get(place)
+        place = _place(path)
+        key = place.reveal() if isinstance(place, Secret) else str(place.resolve())
+        ledger = _by_path.get(key)
         if ledger is None:
-            ledger = _by_path[place] = cls(place)
+            ledger = _by_path[key] = cls(place)
         return ledger
 
     def __call__(self, event: Any) -> None:
@@ -228,6 +224,17 @@ class Ledger:
     def _close_unused(self) -> None:
         if self._thread is None:  # else it closes what is open when it ends
             self._rows.close()
+
+
+def _place(said: str | Path | Secret) -> Secret | Path:
+    """Where a ledger is: the address of a database, or a file. Raises Misconfigured for an address of anything else."""
+    text = said.reveal() if isinstance(said, Secret) else str(said)
+    if is_postgres_url(text):
+        return Secret(text)
+    scheme, sign, _ = text.partition("://")
+    if sign and isinstance(said, str | Secret):
+        raise Misconfigured(f"ledger: {scheme}:// is no place for one; write a file's path, sqlite:PATH or postgresql://...")
+    return Path(text.removeprefix("sqlite:")).expanduser()
 
 
 def _postgres_rows(url: Secret) -> RowStore:
