@@ -8,7 +8,8 @@ import math
 from surefoot_eval.gate.gate import ALPHA, MARGIN, simulate
 
 CELLS = (  # questions, share of verdicts that flip by luck, seeds under which each is asked
-    (50, 0.05, 1), (100, 0.05, 1), (300, 0.02, 1), (300, 0.05, 1), (300, 0.05, 2), (300, 0.05, 3), (300, 0.10, 1), (300, 0.10, 3), (1000, 0.05, 1),
+    (50, 0.05, 1), (100, 0.05, 1), (300, 0.02, 1), (300, 0.05, 1), (300, 0.05, 2), (300, 0.05, 3),
+    (300, 0.10, 1), (300, 0.10, 3), (1000, 0.05, 1),
 )  # fmt: skip
 
 

@@ -68,7 +68,8 @@ def test_no_change_alarms_in_at_most_one_run_of_twenty(n, flip):
 def test_three_answers_a_question_catch_five_points_where_one_cannot():
     """With one verdict in twenty turned by luck, n = 300: no test of single answers reaches .8; three seeds do, with no more alarms."""
     got = simulate(300, flip=0.05, drop=0.05, runs=200, seed=12, seeds=3)
-    assert got.failed >= 0.8 > 0.75 > got.exact
+    assert got.failed >= 0.8
+    assert got.exact < 0.75
     assert simulate(300, flip=0.05, drop=0.0, runs=100, seed=12, seeds=3).failed <= 0.05
 
 
