@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from surefoot import facts
+from surefoot.providers import registry
 from surefoot.usage._token_weights import WEIGHTS
+from surefoot.usage.prices import rates
 
 PROVIDERS = list(facts.ours())
 
@@ -95,3 +97,14 @@ def test_each_family_has_weights_and_each_default_is_known():
             assert row is not None
             assert row.window
             assert row.output
+
+
+def test_every_customary_model_has_a_price():
+    """A key alone chooses it, so its bill must be known, and it must be a model that the lists know."""
+    chosen = registry.default_chats()
+    assert {name.partition(":")[0] for name in chosen} >= {"openai", "anthropic", "google"}
+    for name in chosen:
+        provider, _, model = name.partition(":")
+        found = rates(provider, model)
+        assert found is not None, name
+        assert 0 < found.fresh < found.output, name

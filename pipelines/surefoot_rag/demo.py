@@ -10,6 +10,7 @@ import msgspec
 
 from surefoot import ChatModel, EmbedModel, Policy, Target
 from surefoot.discovery import look_around
+from surefoot.errors import Misconfigured, Permanent, SurefootError
 from surefoot.events import Event
 from surefoot_rag.documents import corpus
 from surefoot_rag.frameworks import CHAT, EMBED, MODULES, framework, show
@@ -17,6 +18,7 @@ from surefoot_rag.records import Answer, Passage
 from surefoot_rag.retrieval.library import Library
 
 SAMPLE = Path(__file__).parent / "sample"
+TRIAL_S = 20.0  # for a model that was found to answer a word or to refuse
 ASKED = ("en-01", "en-03", "en-05", "en-09", "en-13", "en-17", "tr-01", "tr-04", "tr-08", "tr-12", "tr-16", "tr-20")
 
 
@@ -82,11 +84,10 @@ def run(*, model: str | None = None) -> tuple[int, int, int]:
                 print(f"\n{'✓' if good else '✗'} {asked.question}")
                 show(answer)
             print()
-    print(f"== {right} of {total} answers cite the right passage, or rightly say that no document holds the answer")
+    print(f"== {right} of {total} answers cite the right passage, or rightly say that no document holds the answer (✓)")
+    print("   ✗: another passage was cited, or none; an answer is right only by its passage, whatever its words")
     _resilience()
-    print(
-        "\nYour own documents:  .venv/bin/python -m surefoot_rag index --docs FOLDER  then  .venv/bin/python -m surefoot_rag ask 'QUESTION'"
-    )
+    print("\nYour own documents:  .venv/bin/surefoot rag index --docs FOLDER  then  .venv/bin/surefoot rag ask 'QUESTION'")
     return (0 if right * 2 > total else 1), right, total
 
 
@@ -103,9 +104,24 @@ def _chat(model: str | None) -> tuple[ChatModel, str]:
     for hint in around.hints:
         print(f"note: {hint}")
     found = around.found
-    if found is not None:
+    if found is not None and not _refusal(found.target):
         return ChatModel(found.target, CHAT), f"{found.target.name} ({found.why}), with {CHAT} behind it"
+    if found is not None:
+        return ChatModel(CHAT), f"{CHAT}, a reader without weights on this machine, since {found.target.name} refuses"
     return ChatModel(CHAT), f"{CHAT}, a reader without weights on this machine (no key and no local model server found)"
+
+
+def _refusal(target: Target) -> str:
+    """What a model that was found refuses for good, said loudly: with the reader behind it nobody would notice. "" if it answers."""
+    try:
+        ChatModel(target, policy=Policy(attempts=2, deadline_s=TRIAL_S)).invoke("Say: ok", max_tokens=16)
+    except (Permanent, Misconfigured) as error:
+        print(f"\n!! {target.name} was found, and refuses: {error}")
+        print(f"!! `surefoot doctor -m {target.name}` says what to do; the answers below are not its own\n")
+        return str(error)
+    except SurefootError as error:
+        print(f"note: {target.name} did not answer a trial question ({error}); it is asked, and {CHAT} answers where it does not")
+    return ""
 
 
 def _resilience() -> None:

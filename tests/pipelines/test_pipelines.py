@@ -9,6 +9,7 @@ import pytest
 from surefoot import ChatModel, EmbedModel, Policy, Target
 from surefoot.errors import Misconfigured
 from surefoot.testing.wire import OK, OpenAISim, fault
+from surefoot_rag import demo
 from surefoot_rag.__main__ import main
 from surefoot_rag.demo import SAMPLE, is_right, questions
 from surefoot_rag.documents import corpus
@@ -196,3 +197,23 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch,
     error = capsys.readouterr().err
     assert "no_such_store" in error
     assert "surefoot[pipelines]" in error
+
+
+def test_a_model_that_refuses_is_told_loudly_and_not_hidden_behind_the_reader(monkeypatch, capsys):
+    """A wrong key: every answer came from the reader behind it, and looked like the model's."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-CANARY")
+    with OpenAISim(expected_key="sk-another") as sim:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{sim.url}/v1")
+        chat, who = demo._chat(None)
+        assert chat.targets == ("local:extractive",)
+        assert "openai:gpt-5-mini refuses" in who
+        out = capsys.readouterr().out
+        assert "!! openai:gpt-5-mini was found, and refuses:" in out
+        assert "surefoot doctor" in out
+        assert "CANARY" not in out
+    with OpenAISim() as sim:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{sim.url}/v1")
+        chat, who = demo._chat(None)
+        assert chat.targets == ("openai:gpt-5-mini", "local:extractive")
+        assert "OPENAI_API_KEY stands in the environment" in who
+        assert "!!" not in capsys.readouterr().out
