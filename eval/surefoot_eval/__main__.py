@@ -33,12 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words and words[0] in OF_THE_REPOSITORY and not in_repository:
         print(f"eval {words[0]}: it measures surefoot itself: run it in a checkout of the repository", file=sys.stderr)
         return 2
-    parser = argparse.ArgumentParser(prog="python -m surefoot_eval")
-    commands = parser.add_subparsers(dest="command", required=True)
-    _suites(commands)
-    if in_repository:
-        _bench_options(commands)
-        _studies(commands)
+    parser = _parser(in_repository=in_repository)
     args = parser.parse_args(words)
     if args.command != "bench":
         return _measure(args)
@@ -46,6 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"unknown section {', '.join(unknown)}; known are {', '.join((*SECTIONS, *LONG))}")
     return _bench(args)
+
+
+def _parser(*, in_repository: bool) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m surefoot_eval", description="measure answers and retrieval, compare, gate")
+    commands = parser.add_subparsers(dest="command", required=True)
+    _suites(commands)
+    if in_repository:
+        _bench_options(commands)
+        _studies(commands)
+    return parser
 
 
 def _bench_options(commands: Any) -> None:
@@ -138,7 +143,7 @@ def _suites(commands: Any) -> None:
     )
     compare = commands.add_parser("compare", help="did it get worse? 0 pass, 1 fail, 3 inconclusive, 2 not comparable")
     compare.add_argument("baseline", help="a run's folder; FOLDER:SYSTEM for one system of it")
-    compare.add_argument("candidate")
+    compare.add_argument("candidate", help="the run to judge, a folder that `run` printed")
     compare.add_argument("--margin", type=float, default=0.03, help="a drop smaller than this may pass")
     compare.add_argument("--changed", default="", help="what was changed on purpose: prompts, models, versions (comma between)")
     compare.add_argument("--rebaseline", action="store_true", help="accept other data: compare the questions that both runs share")
@@ -148,13 +153,13 @@ def _suites(commands: Any) -> None:
     retrieve = commands.add_parser("retrieve", help="retrieval figures of a model on any BEIR folder, by MTEB's protocol")
     retrieve.add_argument("--data", type=Path, required=True, help="folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv")
     retrieve.add_argument("--model", action="append", required=True, help="embedding model, or bm25; several times for several")
-    retrieve.add_argument("--split", default="test")
+    retrieve.add_argument("--split", default="test", help="which of the folder's qrels (default test)")
     retrieve.add_argument("--queries", default="queries.jsonl", help="file of the queries in the folder")
     retrieve.add_argument("--cache", type=Path, help="folder where vectors are kept")
     retrieve.add_argument("--json", type=Path, help="write the figures here as well")
     power = commands.add_parser("power", help="how often the gate alarms, by simulation")
-    power.add_argument("--runs", type=int, default=1000)
-    power.add_argument("--seed", type=int, default=1)
+    power.add_argument("--runs", type=int, default=1000, help="simulated comparisons (default 1000)")
+    power.add_argument("--seed", type=int, default=1, help="the same seed, the same figures")
     report = commands.add_parser("report", help="write a run's reports once more")
     report.add_argument("run", type=Path, help="a run's folder")
     judge = commands.add_parser("judge", help="how far a model's verdicts can be trusted: its card, beside people's labels")
@@ -181,7 +186,7 @@ def _generating(commands: Any) -> None:
     make.add_argument("--language", default="", help="of the documents that are asked about: en or tr; left out: all")
     make.add_argument("--deepest", type=int, default=20, help="passages among which BM25 must find the sentence")
     make.add_argument("--margin", type=float, default=4.0, help="times by which BM25 may be ahead with it; above, it is too easy")
-    make.add_argument("--seed", type=int, default=0)
+    make.add_argument("--seed", type=int, default=0, help="the same seed, the same questions")
     look = commands.add_parser("review", help="read the marks of that table back, check them, and write questions for suites")
     look.add_argument("file", type=Path, help="the table that generate wrote and you marked")
     look.add_argument("--docs", type=Path, required=True, help="the documents, as generate was told")

@@ -37,7 +37,12 @@ def _parser() -> argparse.ArgumentParser:
     said = argparse.ArgumentParser(add_help=False)
     said.add_argument("--json", action="store_true", help="one JSON object on standard output, errors too")
     shared = argparse.ArgumentParser(add_help=False, parents=[said])
-    shared.add_argument("--framework", choices=sorted(MODULES), default="langchain")
+    shared.add_argument(
+        "--framework",
+        choices=sorted(MODULES),
+        default="langchain",
+        help="which framework's vector store and splitter work (default langchain)",
+    )
     shared.add_argument(
         "--index",
         default=str(INDEX_DIR),
@@ -53,14 +58,14 @@ def _parser() -> argparse.ArgumentParser:
         "--strict", action="store_true", help="stop at the first document that cannot be read; else such are left out and listed"
     )
     index = commands.add_parser("index", parents=[shared, cut], help="index a folder; exit code 3: some documents were left out")
-    index.add_argument("--docs", type=Path, required=True, metavar="PATH")
+    index.add_argument("--docs", type=Path, required=True, metavar="PATH", help="a folder of documents")
     index.add_argument(
         "--replace", action="store_true", help="take everything else out of the index, what came from other folders included"
     )
     add = commands.add_parser("add", parents=[shared, cut], help="add files, or replace them; nothing else changes")
-    add.add_argument("paths", type=Path, nargs="+", metavar="FILE")
+    add.add_argument("paths", type=Path, nargs="+", metavar="FILE", help="documents to add, or to read again")
     delete = commands.add_parser("delete", parents=[shared], help="delete documents by their ids")
-    delete.add_argument("ids", nargs="+", metavar="ID")
+    delete.add_argument("ids", nargs="+", metavar="ID", help="documents to take out, as `list` prints them")
     commands.add_parser("list", parents=[shared], help="the documents in the index, with their ids")
     _ask(commands.add_parser("ask", parents=[shared], help="answer a question from the indexed documents"))
     demo = commands.add_parser("demo", parents=[said], help="index the sample corpus, ask, and show a failing provider")
@@ -69,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _ask(ask: argparse.ArgumentParser) -> None:
-    ask.add_argument("question")
+    ask.add_argument("question", help="what to ask; an answer cites its passages")
     ask.add_argument("-k", type=int, default=5, help="passages shown to the model (default 5)")
     ask.add_argument("--where", action="append", default=[], metavar="FIELD=VALUE", help="only passages with it, such as language=tr")
     ask.add_argument("--allow-host", action="append", default=[], metavar="HOST", help="links to it may stand in the answer; others do not")

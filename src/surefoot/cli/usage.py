@@ -21,7 +21,9 @@ def add_usage(commands: Any) -> None:
     usage.add_argument("--ledger", default=str(DEFAULT_LEDGER), metavar="PLACE", help=f"default {DEFAULT_LEDGER}; or postgresql://...")
     usage.add_argument("--by", action="append", metavar="WORD", help="day, target, tenant or tag:NAME; repeat to split further")
     usage.add_argument("--since", type=_day, metavar="YYYY-MM-DD", help="leave out earlier days (UTC)")
-    usage.add_argument("--format", choices=("table", "csv", "chart"), default="table")
+    usage.add_argument(
+        "--format", choices=("table", "csv", "chart"), default="table", help="columns for people, lines for programs, or bars of the cost"
+    )
     usage.set_defaults(run=_usage)
 
 
