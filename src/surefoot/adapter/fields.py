@@ -97,14 +97,23 @@ class AdapterFields(BaseModel):
 
     def _core(self, build: Callable[[Settings], Any]) -> Any:
         """The model underneath: the one that was given, or the one that `build` makes of the fields as they are now."""
-        fields, built = _reader(type(self))(self), self._built
-        if built is None or (built[0] is not None and built[0] != fields):
+        built = self._kept()
+        if built is not None and built[0] is None:
+            return built[1]
+        fields = _reader(type(self))(self)
+        if built is None or built[0] != fields:
             self._built = built = fields, build(self._settings())
         return built[1]
 
     def _given(self) -> Any:
         """The model that was given, or None."""
-        return self._built[1] if self._built is not None and self._built[0] is None else None
+        built = self._kept()
+        return built[1] if built is not None and built[0] is None else None
+
+    def _kept(self) -> tuple[tuple[Any, ...] | None, Any] | None:
+        """`_built`, from where pydantic keeps it: its own way there raises and catches an AttributeError at every look."""
+        private = self.__pydantic_private__
+        return private["_built"] if private else None
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """A copy with fields of its own over the same model underneath: limits, connections and keys are shared, never copied."""

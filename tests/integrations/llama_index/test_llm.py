@@ -285,3 +285,17 @@ def test_serialised_and_loaded_it_is_the_same():
 def test_equal_objects_share_one_model_underneath():
     """Two engines with the same settings have one budget, one cache."""
     assert Surefoot("openai:m", api_key="k").surefoot is Surefoot("openai:m", api_key="k").surefoot
+
+
+def test_what_events_carry_follows_the_fields():
+    """LlamaIndex asks for it at every call; kept, it must not outlive what it was made of, and nobody's change to it is another's."""
+    llm = Surefoot(model="openai:gpt-5-mini", api_key="sk-secret")
+    first = llm.to_payload()
+    assert first == {"class_name": "Surefoot_LLM", **llm.metadata.model_dump(), "provider": "openai"}
+    assert "sk-secret" not in str(first)
+    first["context_window"] = 1
+    assert llm.to_payload()["context_window"] == llm.metadata.context_window > 1
+    llm.context_window, llm.max_tokens = 1000, 77
+    assert (llm.to_payload()["context_window"], llm.to_payload()["num_output"]) == (1000, 77)
+    llm.model = "anthropic:claude-haiku-4-5"
+    assert (llm.to_payload()["model_name"], llm.to_payload()["provider"]) == ("claude-haiku-4-5", "anthropic")

@@ -25,7 +25,7 @@ from llama_index.core.base.llms.types import (
     LLMMetadata,
     MessageRole,
 )
-from llama_index.core.bridge.pydantic import Field
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.function_calling import FunctionCallingLLM
@@ -99,6 +99,8 @@ class Surefoot(StoredFields, FunctionCallingLLM):
     is_function_calling_model: bool | None = Field(default=None, description="None asks the provider's table.")
     """Whether the model calls tools. None: what the provider's table says."""
 
+    _payload: tuple[Any, dict[str, Any]] | None = PrivateAttr(default=None)
+
     def __init__(self, model: str = "", *, chat: ChatModel | None = None, **fields: Unpack[SurefootWords]) -> None:
         """Check everything that can be checked without asking anybody; raises Misconfigured naming the remedy."""
         words: dict[str, Any] = dict(fields)
@@ -149,6 +151,17 @@ class Surefoot(StoredFields, FunctionCallingLLM):
             model_name=self.model.partition(":")[2],
             system_role=MessageRole.SYSTEM,
         )
+
+    def to_payload(self) -> dict[str, Any]:
+        """For LlamaIndex's events, at every call: the metadata and the provider. Worked out anew where something of it has changed."""
+        model = self.surefoot
+        said = (model.traits, self.model, self.max_tokens, self.context_window, self.is_function_calling_model)
+        private = self.__pydantic_private__ or {}
+        kept = private.get("_payload")
+        if kept is None or kept[0] != said:
+            told = {"class_name": self.class_name(), **self.metadata.model_dump(), "provider": self.model.partition(":")[0]}
+            self._payload = kept = said, told
+        return dict(kept[1])
 
     # --- the calls: translate in, ask, translate out -----------------------------------------------------------------------------
 
