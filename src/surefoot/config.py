@@ -130,9 +130,10 @@ class Models:
         """Whether the model names a ledger of its own."""
         return self._settings[kind][name].get("ledger") is not None
 
-    def targets(self, kind: str) -> tuple[Target, ...]:
-        """The targets of all `chat` or `embed` models, each once."""
-        given = [one for settings in self._settings.get(kind, {}).values() for one in settings["targets"]]
+    def targets(self, kind: str, name: str | None = None) -> tuple[Target, ...]:
+        """The targets of all `chat` or `embed` models, or of the one of that name, each once."""
+        models = self._settings.get(kind, {})
+        given = [one for known, settings in models.items() if name in {None, known} for one in settings["targets"]]
         flat = [target for one in given for target in (one if isinstance(one, list | tuple) else [one])]
         return tuple(dict.fromkeys(target if isinstance(target, Target) else Target(target) for target in flat))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -33,8 +34,12 @@ def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path):
         running = subprocess.Popen([sys.executable, "-m", "surefoot", "serve"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
         assert running.stderr is not None
         try:
-            key = re.search(r"sf-\S+", running.stderr.readline())
-            assert key is not None
+            assert re.search(rf":{port}/v1", running.stderr.readline())
+            assert "setup-" in running.stderr.readline()
+            made = subprocess.run(
+                [sys.executable, "-m", "surefoot", "keys", "create"], cwd=tmp_path, capture_output=True, text=True, check=True
+            )
+            key = [json.loads(made.stdout)["key"]]
             client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=key[0], max_retries=8)
             assert client.chat.completions.create(model="default", messages=[{"role": "user", "content": "Hi"}]).choices[0].message.content
             running.send_signal(signal.SIGTERM)

@@ -19,8 +19,8 @@ from surefoot.gateway.settings import ServeSettings
 from surefoot.settings import Policy, Target
 from surefoot.testing.wire import AnthropicSim, OpenAISim
 
-KEY = "sf-test-0123456789abcdefghij"
-ADMIN = "sf-admin-0123456789abcdefghij"
+KEY = "sf-test-0123456789abcdefghijklmnopqrstuv"
+ADMIN = "sf-admin-0123456789abcdefghijklmnopqrstuv"
 FAST = Policy(backoff_base_s=0.001, backoff_ceiling_s=0.002)
 
 
@@ -36,11 +36,12 @@ class Served:
 
 
 @contextmanager
-def served(models: dict[str, Any], keys: Any = None, **settings: Any) -> Iterator[Served]:
+def served(models: dict[str, Any], keys: Any = None, on_start: Any = None, **settings: Any) -> Iterator[Served]:
     """`models`: the settings as the file's reader gives them: {"chat": {"default": {"targets": [...]}}}."""
     said = ServeSettings(**{"port": 0, "ledger": "", "jobs": "", "state": "", "log": False, **settings})
     keys = keys or StaticKeys({KEY: KeyGrant(key_id="k1", team="t1"), ADMIN: KeyGrant(key_id="a1", is_admin=True)})
     gateway = Gateway(Models(models), keys, said)
+    gateway.on_start = on_start
     server = GatewayServer(gateway, log_level="error")
 
     async def run() -> asyncio.Task[None]:

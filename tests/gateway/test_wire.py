@@ -105,7 +105,9 @@ def plain(answer: Any) -> Any:
 
     def stripped(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: stripped(one) for name, one in value.items() if name not in {"id", "created"}}
+            return {
+                name: stripped(one) for name, one in value.items() if name not in {"id", "created", "created_at", "completed_at", "item_id"}
+            }
         return [stripped(one) for one in value] if isinstance(value, list) else value
 
     return stripped(answer.model_dump())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from surefoot import runtime
@@ -26,6 +27,8 @@ class Gateway:
     def __init__(self, models: Models, keys: Keys, settings: ServeSettings | None = None) -> None:
         self.services = Services(models, keys, settings or ServeSettings())
         self.router = Router(ROUTES)
+        self.on_start: Callable[[], Awaitable[None]] | None = None
+        """Awaited once, before the first request."""
         self._pipeline = Pipeline(self.router, self.services)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -42,6 +45,8 @@ class Gateway:
         if not runtime.is_home():
             runtime.adopt()
         self.services.open()
+        if self.on_start is not None:
+            await self.on_start()
 
     async def stop(self) -> None:
         """Wait for what is in flight, at most `drain_s`, and close the models."""

@@ -21,8 +21,9 @@ class HttpExchange:
     """A request under way. `headers` are lower-case names with their last value."""
 
     __slots__ = (
-        "_receive", "attempts", "begun_at", "body", "cached", "cost_usd", "error", "first_at", "grant", "headers", "is_gone", "is_stream",
-        "model", "names", "queued_s", "request_id", "route", "scope", "status", "stream", "target", "told", "usage",
+        "_receive", "attempts", "begun_at", "body", "cached", "cost_usd", "error", "first_at", "grant", "guessed_tokens",
+        "headers", "is_gone", "is_stream", "model", "names", "queued_s", "request_id", "route", "scope", "status", "stream",
+        "target", "told", "usage",
     )  # fmt: skip
 
     def __init__(self, scope: Any, receive: Any) -> None:
@@ -46,6 +47,7 @@ class HttpExchange:
         self.is_stream = False
         self.is_gone = False
         self.queued_s = 0.0
+        self.guessed_tokens = 0  # counted before the call, corrected by what it used
         self.first_at: float | None = None
         self.stream: ChatStream | None = None
         self.told: Headers = ()  # headers of the answer that come from the call

@@ -52,6 +52,8 @@ class Pipeline:
     async def _answer(self, route: Route, exchange: HttpExchange, send: Any) -> None:
         if route.access != "open":
             exchange.grant = await self._grant(route, exchange)
+            if route.spends:
+                self._services.limits.check_budget(exchange.grant)
         if not route.admits:
             await exchange.read(self._services.settings.max_body_bytes)
             await self._send(exchange, send, await route.handle(self._services, exchange))
@@ -62,6 +64,8 @@ class Pipeline:
             exchange.queued_s = asyncio.get_running_loop().time() - exchange.begun_at
         try:
             await exchange.read(self._services.settings.max_body_bytes)
+            if route.spends:
+                self._services.limits.take(exchange)
             task = asyncio.current_task()
             assert task is not None
             watch = asyncio.ensure_future(_cancel_when_gone(exchange, task))
@@ -69,6 +73,8 @@ class Pipeline:
                 await self._send(exchange, send, await route.handle(self._services, exchange))
             finally:
                 watch.cancel()
+                if route.spends:
+                    self._services.limits.settle(exchange)
         finally:
             admission.leave()
 

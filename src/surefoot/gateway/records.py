@@ -13,6 +13,21 @@ Headers = tuple[tuple[bytes, bytes], ...]
 JSON_TYPE = (b"content-type", b"application/json")
 
 
+class Allowance(Struct, Documented, frozen=True, kw_only=True, omit_defaults=True):
+    """What a key or a team may ask and spend. None is no limit."""
+
+    models: tuple[str, ...] = ()
+    """The models it may ask, by the names of the configuration. Empty: all."""
+    budget_nano: int | None = None
+    """Billionths of a US dollar per `period`, at least 0; 0: nothing that costs."""
+    period: Literal["ever", "day", "month"] = "ever"
+    """The word "ever", or a calendar "day" or "month" in UTC."""
+    requests_per_minute: int | None = None
+    """Requests in any 60 seconds, at least 0."""
+    tokens_per_minute: int | None = None
+    """Tokens, of prompts and answers together, in any 60 seconds, at least 0."""
+
+
 class KeyGrant(Struct, Documented, frozen=True, kw_only=True):
     """What the bearer of a key may do."""
 
@@ -26,6 +41,11 @@ class KeyGrant(Struct, Documented, frozen=True, kw_only=True):
     """The models it may ask, by the names of the configuration. Empty: all."""
     is_admin: bool = False
     """It may make, change and revoke keys, and ask no model."""
+
+    allowance: Allowance = Allowance()
+    """What the key itself may spend, and how often it may ask."""
+    team_allowance: Allowance = Allowance()
+    """What all keys of its team together may."""
 
     @property
     def tenant(self) -> str:

@@ -10,10 +10,14 @@ from surefoot.errors import Misconfigured
 from surefoot.gateway.admission import AdmissionQueue
 from surefoot.gateway.errors import HttpError
 from surefoot.gateway.exchange import HttpExchange
+from surefoot.gateway.keys.limits import KeyLimits
+from surefoot.gateway.keys.store import SqlKeys
 from surefoot.gateway.records import KeyGrant, RequestEnded
 from surefoot.gateway.settings import ServeSettings
 from surefoot.models.chat import ChatModel
 from surefoot.models.embed import EmbedModel
+from surefoot.settings import Target
+from surefoot.usage.accounts.sql import SqlSpendStore
 from surefoot.usage.ledger import Ledger
 
 
@@ -34,6 +38,7 @@ class Services:
         self.admission = AdmissionQueue(most=settings.max_in_flight, queue=settings.max_queued, queue_s=settings.queue_s)
         self.observers: list[Callable[[RequestEnded], None]] = []
         self.is_draining = False
+        self.limits = KeyLimits(SqlSpendStore(keys.database) if isinstance(keys, SqlKeys) else None)
         self._built: dict[tuple[str, str], ChatModel | EmbedModel] = {}
         self._ledger: Ledger | None = None
 
@@ -49,9 +54,13 @@ class Services:
                 self._built[kind, name] = model
 
     async def aclose(self) -> None:
-        """Close the models."""
+        """Close the models, book what is left, and close the keys."""
         for model in self._built.values():
             await model.aclose()
+        if isinstance(self.keys, SqlKeys):
+            if isinstance(self.limits.spend_store, SqlSpendStore):
+                await self.limits.spend_store.aclose()
+            await self.keys.aclose()
 
     def chat(self, exchange: HttpExchange, name: str) -> ChatModel:
         """The chat model `name`, if the key may ask it. Raises HttpError (404)."""
@@ -66,6 +75,10 @@ class Services:
         known = dict.fromkeys(name for _, name in self._built)
         return [name for name in known if not grant.models or name in grant.models]
 
+    def targets(self, name: str) -> tuple[Target, ...]:
+        """The targets of the chat model `name`."""
+        return self.models.targets("chat", name)
+
     def _model(self, kind: str, exchange: HttpExchange, name: str) -> ChatModel | EmbedModel:
         found = self._built.get((kind, name)) if not exchange.grant.models or name in exchange.grant.models else None
         if found is None:
@@ -74,7 +87,7 @@ class Services:
                 404, "model_not_found", f"there is no {kind} model {name[:100]!r} for this key; there are: {known}", param="model"
             )
         exchange.model = name
-        return found
+        return self.limits.view(exchange.grant, name, found)
 
 
 class StaticKeys:
@@ -82,8 +95,8 @@ class StaticKeys:
 
     def __init__(self, grants: dict[str, KeyGrant]) -> None:
         for secret in grants:
-            if len(secret) < 20:
-                raise Misconfigured("a key of fewer than 20 characters can be guessed; make one with `surefoot keys create`")
+            if len(secret) < 32 or len(set(secret)) < 12:
+                raise Misconfigured("a key of fewer than 32 characters, or of few different ones, can be guessed; make 32 random bytes")
         self._grants = dict(grants)
 
     async def find(self, secret: str) -> KeyGrant | None:

@@ -134,9 +134,7 @@ class Delta(Struct, Documented, frozen=True, kw_only=True, omit_defaults=True, g
     end: AnswerEnd | None = None
     """What is known at the answer's end only, in the last delta; None before it, and where there is nothing to say."""
     events: tuple[bytes, ...] = ()
-    """The data of the events since the delta before, as they came, of a server that speaks OpenAI's chat protocol, where the stream was
-    asked to keep them; empty for all others.
-    """
+    """The data of the events since the delta before, as they came, where the stream was asked to keep them; empty for all others."""
 
     @property
     def is_content(self) -> bool:

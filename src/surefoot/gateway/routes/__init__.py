@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from surefoot.gateway.router import Route
-from surefoot.gateway.routes import chat, embeddings, health, models
+from surefoot.gateway.routes import admin, chat, embeddings, health, messages, models, responses
 
 ROUTES: tuple[Route, ...] = (
     Route(method="GET", path="/health/live", name="live", handle=health.live, access="open", admits=False),
@@ -12,4 +12,16 @@ ROUTES: tuple[Route, ...] = (
     Route(method="GET", path="/v1/models/{name}", name="models", handle=models.one),
     Route(method="POST", path="/v1/chat/completions", name="chat", handle=chat.completions, spends=True),
     Route(method="POST", path="/v1/embeddings", name="embeddings", handle=embeddings.embed, spends=True),
+    Route(method="POST", path="/v1/responses", name="responses", handle=responses.responses, spends=True),
+    Route(method="POST", path="/v1/messages", name="messages", handle=messages.messages, dialect="anthropic", spends=True),
+    Route(method="POST", path="/v1/messages/count_tokens", name="count_tokens", handle=messages.count_tokens, dialect="anthropic"),
+    Route(method="POST", path="/admin/setup", name="setup", handle=admin.set_up, access="open"),
+    Route(method="GET", path="/admin/keys", name="admin", handle=admin.keys, access="admin"),
+    Route(method="POST", path="/admin/keys", name="admin", handle=admin.create_key, access="admin"),
+    Route(method="GET", path="/admin/keys/{id}", name="admin", handle=admin.key, access="admin"),
+    Route(method="PATCH", path="/admin/keys/{id}", name="admin", handle=admin.change_key, access="admin"),
+    Route(method="DELETE", path="/admin/keys/{id}", name="admin", handle=admin.revoke_key, access="admin"),
+    Route(method="POST", path="/admin/keys/{id}/rotate", name="admin", handle=admin.rotate_key, access="admin"),
+    Route(method="GET", path="/admin/teams", name="admin", handle=admin.teams, access="admin"),
+    Route(method="POST", path="/admin/teams", name="admin", handle=admin.set_team, access="admin"),
 )

@@ -62,11 +62,10 @@ class Opened:
             yield delta
 
 
-async def opened(exchange: HttpExchange, model: ChatModel, messages: Any, options: dict[str, Any], *, verbatim: bool) -> Opened:
-    """The stream, with its first token. `verbatim`: its deltas carry the events that they were read from."""
+async def opened(exchange: HttpExchange, model: ChatModel, messages: Any, options: dict[str, Any]) -> Opened:
+    """The stream, with its first token; its deltas carry the events that they were read from."""
     stream = model.astream(messages, **options, **call_options(exchange, stream=True))
-    if verbatim:
-        stream.keep_events()
+    stream.keep_events()
     try:
         async with asyncio.timeout(exchange.patience_s):
             first = await anext(stream)
@@ -84,16 +83,17 @@ async def rendered(
     source: Opened,
     *,
     write: Callable[[Delta], bytes],
-    last: Callable[[], bytes],
+    last: bytes,
     broken: Callable[[HttpError], bytes],
 ) -> AsyncGenerator[bytes, None]:
-    """The stream's events as bytes, and its end: `last()` after a whole answer, `broken(error)` after one that broke off."""
+    """The stream's events as bytes, and its end: `last` after a whole answer, `broken(error)` after one that broke off."""
     try:
         async for delta in source.deltas():
             piece = write(delta)
             if piece:
                 yield piece
-        yield last()
+        if last:
+            yield last
     except Exception as error:  # noqa: BLE001 - the status is sent: what is left is to say that the answer is not whole
         found = http_error(error)
         exchange.error = found.code

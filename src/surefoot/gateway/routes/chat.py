@@ -16,7 +16,7 @@ async def completions(services: Services, exchange: HttpExchange) -> WholeAnswer
     options = asked.options if protocols(model) == {"openai"} else without_openais(asked.options)
     if not asked.stream:
         return WholeAnswer(completion(await whole(exchange, model, asked.messages, options), asked.model))
-    source = await opened(exchange, model, asked.messages, options, verbatim=True)
+    source = await opened(exchange, model, asked.messages, options)
     writer = ChunkWriter(asked.model, include_usage=asked.include_usage)
-    chunks = rendered(exchange, source, write=writer.write, last=lambda: DONE, broken=lambda error: b"data: %b\n\n" % error.openai())
+    chunks = rendered(exchange, source, write=writer.write, last=DONE, broken=lambda error: b"data: %b\n\n" % error.openai())
     return StreamedAnswer(chunks)

@@ -16,6 +16,7 @@ from msgspec import Raw, Struct
 from surefoot._documented import Documented
 from surefoot.gateway.errors import HttpError
 from surefoot.gateway.wire.bodies import Fields, fields_of, flag, rest_of, text_field, value_of
+from surefoot.gateway.wire.events import event_type, object_type
 from surefoot.text import json_text
 from surefoot.types import ChatReply, Delta, ToolCall, ToolCallDelta, Usage
 
@@ -122,16 +123,9 @@ def _response_format(fields: Fields, options: dict[str, Any]) -> None:
 # Answers
 
 
-class _Kind(Struct):
-    object: str = ""
-
-
-_kind_of = msgspec.json.Decoder(_Kind)
-
-
 def completion(reply: ChatReply, model: str) -> bytes:
     """The body of a whole answer: the server's own where it spoke this protocol, else one in its words."""
-    if reply.raw_json and _is_completion(reply.raw_json):
+    if reply.raw_json and object_type(reply.raw_json).object == "chat.completion":
         return reply.raw_json
     message: dict[str, Any] = {"role": "assistant", "content": reply.text or None, "refusal": None}
     if reply.reasoning:
@@ -143,13 +137,6 @@ def completion(reply: ChatReply, model: str) -> bytes:
         "id": reply.response_id or new_id(), "object": "chat.completion", "created": now_s(), "model": reply.model or model,
         "choices": [choice], "usage": usage_body(reply.usage),
     })  # fmt: skip
-
-
-def _is_completion(body: bytes) -> bool:
-    try:
-        return _kind_of.decode(body).object == "chat.completion"
-    except (ValueError, RecursionError):
-        return False
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
@@ -191,10 +178,13 @@ class ChunkWriter:
         self._include_usage = include_usage
         self._began = False
         self._usage: Usage | None = None
+        self._verbatim: bool | None = None  # whether the server speaks this protocol; known with the first delta
 
     def write(self, delta: Delta) -> bytes:
         """The events of a delta: the server's own, where it spoke this protocol; "" where there is nothing to tell."""
-        if delta.events:
+        if self._verbatim is None:
+            self._verbatim = bool(delta.events) and event_type(delta.events[0]).startswith("chat.completion")
+        if self._verbatim:
             return b"".join(map(self._own, delta.events))
         self._model = delta.model or self._model
         self._usage = delta.usage or self._usage

@@ -13,6 +13,7 @@ from surefoot.providers.http import aws_events
 from surefoot.providers.http.answers.counts import EndOfStream
 from surefoot.providers.http.body import NO_EXTRA, Extra, extra_of
 from surefoot.providers.http.faults import BodyTooLarge, ErrorBoundary, InFlight, fault, malformed, rate_headers, request_id
+from surefoot.providers.http.reading import VerbatimReader
 from surefoot.providers.http.redact import snippet
 from surefoot.providers.http.sse import BEGINNING, BOM, BegunBody, EventReader, EventSource, UnreadBody, is_several
 from surefoot.secret import KEY_CHARS, PLACEHOLDER, KeySource, Secret, guard_logs, in_use
@@ -157,11 +158,16 @@ class Exchange:
         What an answer begins with tells a stream of events, for some servers call theirs text or JSON.
         """
         _, answer, boundary = await self._send(path, body, call, reads=False)
+
+        def read(answer: UnreadBody, boundary: ErrorBoundary) -> EventReader:
+            made = reader(answer, boundary)
+            return VerbatimReader(made) if call.state.wants_events else made
+
         end = EndOfStream(call.request, self.target)
         content_type = answer.headers.get("content-type", "").lower()
         if content_type.startswith(aws_events.CONTENT_TYPE):
             return await open_stream(
-                EventSource(aws_events.AwsEvents(answer), reader(answer, boundary), boundary), target=self.target, at_end=end
+                EventSource(aws_events.AwsEvents(answer), read(answer, boundary), boundary), target=self.target, at_end=end
             )
         if content_type and not content_type.startswith("text/event-stream"):
             begun = await self._begun(answer, boundary)
@@ -173,7 +179,7 @@ class Exchange:
                     return await open_stream(whole(data, answer, boundary), target=self.target, at_end=end)
                 begun = BegunBody(answer, data)
             answer = begun
-        return await open_stream(EventSource(answer, reader(answer, boundary), boundary), target=self.target, at_end=end)
+        return await open_stream(EventSource(answer, read(answer, boundary), boundary), target=self.target, at_end=end)
 
     async def _begun(self, answer: UnreadBody, boundary: ErrorBoundary) -> BegunBody:
         """`answer`, of which enough has been read to know what it is; the connection is dropped if that fails."""

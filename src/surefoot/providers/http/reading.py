@@ -17,7 +17,8 @@ from surefoot.providers.http.answers.lenient import Halves
 from surefoot.providers.http.answers.told import says_something, told_instead
 from surefoot.providers.http.faults import malformed
 from surefoot.providers.http.redact import shown, snippet
-from surefoot.types import ChatRequest, FinishReason, ToolCall, Usage
+from surefoot.providers.http.sse import EventReader, is_end_mark
+from surefoot.types import ChatRequest, Delta, FinishReason, ToolCall, Usage
 
 if TYPE_CHECKING:
     from surefoot.types import Matrix
@@ -46,6 +47,45 @@ class ReadingContext(Struct, frozen=True):
     emit: Callable[[bytes], SurefootError]  # an error object -> our error
     vendor: str = ""  # whose the answer's own parts are: see `types.Opaque.vendor`
     mark_ends: bool = False  # an end mark alone ends a stream: the server never gives a finish reason
+
+
+class VerbatimReader:
+    """A vendor's reader; each delta carries the events that were read since the one before, without OpenAI's end mark."""
+
+    __slots__ = ("_events", "_reader")
+
+    def __init__(self, reader: EventReader) -> None:
+        self._reader = reader
+        self._events: list[bytes] = []
+
+    @property
+    def finished(self) -> bool:
+        """The last token has been seen."""
+        return self._reader.finished
+
+    @property
+    def done(self) -> bool:
+        """The end mark has been seen."""
+        return self._reader.done
+
+    def read(self, data: bytes, out: list[Delta]) -> None:
+        """One event."""
+        before = len(out)
+        self._reader.read(data, out)
+        if not is_end_mark(data):
+            self._events.append(bytes(data))
+        self._attach(before, out)
+
+    def end(self, out: list[Delta]) -> None:
+        """The last delta."""
+        before = len(out)
+        self._reader.end(out)
+        self._attach(before, out)
+
+    def _attach(self, before: int, out: list[Delta]) -> None:
+        if len(out) > before and self._events:
+            out[-1] = replace(out[-1], events=tuple(self._events))
+            self._events.clear()
 
 
 def new_call_id() -> str:

@@ -263,8 +263,13 @@ class BegunBody:
 class EventReader(Protocol):
     """A vendor's reading of its own events."""
 
-    finished: bool  # the last token has been seen: what follows is bookkeeping
-    done: bool  # the end mark has been seen: nothing follows
+    @property
+    def finished(self) -> bool:
+        """The last token has been seen: what follows is bookkeeping."""
+
+    @property
+    def done(self) -> bool:
+        """The end mark has been seen: nothing follows."""
 
     def read(self, data: bytes, out: list[Delta]) -> None:
         """Append what the event `data` says to `out`. Raises a Fault for an error event or one that is no JSON."""

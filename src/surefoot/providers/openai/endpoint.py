@@ -37,7 +37,7 @@ from surefoot.providers.openai.responses import chat_reply, vectors
 from surefoot.providers.openai.responses_api.answers import chat_reply as responses_reply
 from surefoot.providers.openai.responses_api.events import ResponsesReader
 from surefoot.providers.openai.responses_api.requests import responses_body
-from surefoot.providers.openai.stream import OpenAIChatReader, VerbatimChatReader
+from surefoot.providers.openai.stream import OpenAIChatReader
 from surefoot.secret import KeySource
 from surefoot.settings import Target
 from surefoot.types import Call, ChatReply, ChatRequest, EmbedReply, EmbedRequest, Traits
@@ -154,8 +154,7 @@ class OpenAIProvider:
         return f"/deployments/{quote(checked_name(model, self.target.name), safe='')}{path}" if self._deployments else path
 
     async def _streamed(self, call: Call[ChatRequest], body: bytes, api: Api, path: str) -> Stream:
-        read_chat = VerbatimChatReader if call.state.wants_events else OpenAIChatReader
-        read_whole, read_events = (chat_reply, read_chat) if api == "chat" else (responses_reply, ResponsesReader)
+        read_whole, read_events = (chat_reply, OpenAIChatReader) if api == "chat" else (responses_reply, ResponsesReader)
         vendor = self._vendors[api]
 
         def reader(answer: UnreadBody, endpoint: ErrorBoundary) -> EventReader:

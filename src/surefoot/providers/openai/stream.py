@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw
-from msgspec.structs import replace
 
 from surefoot.errors import ConnectionLost
 from surefoot.providers._merge import merged
@@ -241,35 +240,6 @@ class OpenAIChatReader:
         answer, unknown = decoded(raw_json)
         choice = answer.choices[0] if answer.choices else AnswerChoice()
         return end_of(answer, choice, choice.message or Said(), unknown, vendor=self._asked.vendor, raw_json=raw_json)
-
-
-class VerbatimChatReader(OpenAIChatReader):
-    """The same; each delta carries the events that were read since the one before."""
-
-    __slots__ = ("_events",)
-
-    def __init__(self, asked: ReadingContext) -> None:
-        super().__init__(asked)
-        self._events: list[bytes] = []
-
-    def read(self, data: bytes, out: list[Delta]) -> None:
-        """One event."""
-        before = len(out)
-        super().read(data, out)
-        if not self.done:
-            self._events.append(bytes(data))
-        self._attach(before, out)
-
-    def end(self, out: list[Delta]) -> None:
-        """The last delta."""
-        before = len(out)
-        super().end(out)
-        self._attach(before, out)
-
-    def _attach(self, before: int, out: list[Delta]) -> None:
-        if len(out) > before and self._events:
-            out[-1] = replace(out[-1], events=tuple(self._events))
-            self._events.clear()
 
 
 def usage_in(extra: Raw) -> dict[str, Any] | None:
