@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -27,6 +29,29 @@ async def test_holding_a_stream_means_the_first_content_arrived():
     stream = await provider(make_call(stream=True))
     assert loop.time() == pytest.approx(5)
     assert [delta.text async for delta in stream] == ["", "one", ""]
+
+
+@pytest.mark.parametrize("ends", ["read", "left"])
+async def test_a_finished_stream_is_freed_as_soon_as_nobody_holds_it(ends):
+    """With all its deltas: what refers to itself waits for Python's collector, and until then a service holds every answer it gave."""
+    _, stream = await stream_of("one", "two")
+    told = []
+    if ends == "read":
+        stream.watch(lambda outcome: told.append((outcome.complete, outcome.reply.text, outcome.stream.target)))
+        assert [delta.text async for delta in stream] == ["one", "two", ""]
+    else:
+        await stream.aclose()
+        stream.watch(lambda outcome: told.append((outcome.complete, outcome.reply.text, outcome.stream.target)))
+    assert told == [(ends == "read", "onetwo" if ends == "read" else "one", stream.target)]
+    assert stream.outcome.abandoned == (ends != "read")
+    held = weakref.ref(stream)
+    gc.disable()
+    try:
+        del stream
+        await asyncio.sleep(0)
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 async def test_fault_before_content_comes_as_itself():

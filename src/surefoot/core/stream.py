@@ -67,6 +67,12 @@ class Outcome:
             self._reply = self.stream.so_far()
         return self._reply
 
+    def of(self, stream: Stream | None) -> Outcome:
+        """The same of `stream`, or without one."""
+        copied = Outcome(error=self.error, stream=stream, abandoned=self.abandoned)
+        copied.cost_usd = self.cost_usd
+        return copied
+
     @property
     def usage(self) -> Usage | None:
         """Tokens the provider reported, or None if it never did."""
@@ -97,9 +103,9 @@ class Stream:
     """
 
     __slots__ = (
-        "__weakref__", "_at_end", "_cancels", "_failure", "_head", "_idle_s", "_idle_timer", "_reader", "_silent_s", "_source",
+        "__weakref__", "_at_end", "_cancels", "_ended", "_failure", "_head", "_idle_s", "_idle_timer", "_reader", "_silent_s", "_source",
         "_waiting_since", "_watchers",
-        "deltas", "finish_reason", "outcome", "target", "usage",
+        "deltas", "finish_reason", "target", "usage",
     )  # fmt: skip
 
     def __init__(self, source: Source, *, target: str = "", at_end: AtEnd | None = None) -> None:
@@ -118,12 +124,12 @@ class Stream:
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.target = target
-        self.outcome: Outcome | None = None  # set once, when finished
+        self._ended: Outcome | None = None  # once finished, and then without this stream: what refers to itself is not freed at once
 
     def watch(self, on_finished: OnFinished) -> None:
         """Call `on_finished` once, when the stream has finished; at once if it already is. First to watch is first told."""
-        if self.outcome is not None:
-            on_finished(self.outcome)
+        if self._ended is not None:
+            on_finished(self._ended.of(self))
         else:
             self._watchers.append(on_finished)
 
@@ -136,7 +142,7 @@ class Stream:
         if self._head < len(self.deltas):
             self._head += 1
             return self.deltas[self._head - 1]
-        if self.outcome is not None:
+        if self._ended is not None:
             if self._failure is not None:
                 raise self._failure
             raise StopAsyncIteration
@@ -206,7 +212,7 @@ class Stream:
 
     def fail(self, fault: SurefootError) -> None:
         """Close the stream from outside with `fault`: a layer's timer fired. Works also when nobody is reading."""
-        if self.outcome is not None or self._failure is not None:
+        if self._ended is not None or self._failure is not None:
             return
         error = self._broken(fault)
         if self._reader is not None:
@@ -216,7 +222,7 @@ class Stream:
 
     def abandon(self) -> None:
         """The reader is gone without closing; settle now, drop the connection soon."""
-        if self.outcome is None:
+        if self._ended is None:
             self._close_soon(Outcome(stream=self, abandoned=True))
 
     def _close_soon(self, outcome: Outcome) -> None:
@@ -230,7 +236,7 @@ class Stream:
 
         A slow reader never trips it: only time spent waiting for the provider counts.
         """
-        if self.outcome is None:
+        if self._ended is None:
             self._idle_s = idle_s
             self._idle_timer = asyncio.get_running_loop().call_later(idle_s, self._check_silence)
 
@@ -263,20 +269,26 @@ class Stream:
 
         Also reads nothing further when the terminal marker has been seen: such a stream is complete.
         """
-        if self.outcome is None:
+        if self._ended is None:
             done = self.finish_reason is not None and self._head >= len(self.deltas)
             await self._drop(Outcome(stream=self, abandoned=not done))
 
     def _finish(self, outcome: Outcome) -> None:
-        if self.outcome is not None:
+        if self._ended is not None:
             return
-        self.outcome = outcome
+        self._ended = outcome
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None
         watchers, self._watchers = self._watchers, []
         for watcher in watchers:
             watcher(outcome)
+        self._ended = outcome.of(None)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended; None until then."""
+        return None if self._ended is None else self._ended.of(self)
 
     @property
     def is_resumed(self) -> bool:

@@ -130,7 +130,7 @@ class _Model:
         return runtime.run(self._stack.warm())
 
     async def _handle(self, call: Any) -> Any:
-        return await (self._stack.ready() or self._stack.opening)(call)
+        return await (self._stack.ready() or self._stack.opening())(call)
 
     async def aclose(self, *, drain_s: float = 0.0) -> None:
         """End this model's calls under way (ConnectionLost) and close the connections no other model uses; a later call opens new ones.

@@ -104,8 +104,6 @@ class ModelStack:
         """Nothing is built yet, and nobody waits."""
         self._built: _Built | None = None
         self._opening: asyncio.Task[_Built] | None = None
-        # What a call goes through that finds nothing built: the time that building takes is its own, and counts.
-        self.opening = stack(self._open_and_ask, Trace(), Deadline(deadline_s=self._opening_s()), name=self.kind)
         self._waiting = Lifetime()  # of calls that wait until the layers are built
         self._batches = 0  # under way
         self._closings = 0  # so far
@@ -149,9 +147,11 @@ class ModelStack:
         built = self._built
         return built.handler if built is not None and built.generation == runtime.generation() else None
 
-    def _opening_s(self) -> float | None:
-        """The deadline while nothing is built. Embedding has none by default: a local model reads its files for as long as it takes."""
-        return None if self.kind == "embed" and self.policy.deadline_s == DEFAULTS.deadline_s else self.policy.deadline_s
+    def opening(self) -> Handler:
+        """What a call goes through that finds nothing built: the time that building takes counts. Kept, it would keep this stack alive."""
+        given_s = self.policy.deadline_s
+        has_none = self.kind == "embed" and given_s == DEFAULTS.deadline_s  # a local model reads its files for as long as it takes
+        return stack(self._open_and_ask, Trace(), Deadline(deadline_s=None if has_none else given_s), name=self.kind)
 
     async def open(self) -> Handler:
         """Build the layers on the background loop; imports and model files are read on a worker thread first."""
@@ -199,7 +199,7 @@ class ModelStack:
         async def ask(call: Call[Any]) -> Any:
             if self._closings != closings:
                 raise Refused("the model was closed before this call of the batch was sent; nothing was spent on it")
-            return await (self.ready() or self.opening)(call)
+            return await (self.ready() or self.opening())(call)
 
         self._batches += 1
         try:
