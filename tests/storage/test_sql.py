@@ -14,7 +14,7 @@ import pytest
 
 from surefoot import runtime
 from surefoot.errors import Misconfigured
-from surefoot.storage.sql import DatabaseAway, TableSchema, is_database_url, open_database
+from surefoot.storage.sql import DatabaseAway, TableSchema, is_database_url, open_blocking, open_database
 from surefoot.storage.sql.migrations import read_migrations
 from tests.loops import own_home  # noqa: F401 - autouse
 from tests.postgres import fresh_url
@@ -248,3 +248,41 @@ def test_a_forked_child_opens_its_own(url, schema):
 
     assert runtime.run(look()) == [1, 2, 3]
     assert threading.active_count() < 50
+
+
+@pytest.mark.parametrize("is_blocking", [False, True])
+def test_a_commit_whose_answer_was_lost_is_in_doubt_and_not_sent_again(schema, is_blocking):
+    """Cut between the last statement and the commit's answer, nobody knows whether it was written; before that, nothing was."""
+    url, (said, _) = fresh_url(), schema
+    asked = []
+
+    def cut(sql):
+        (pid,) = sql.row("SELECT pg_backend_pid()")
+        asked.append(pid)
+        with psycopg.connect(url, autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+
+    def cut_early(sql):
+        cut(sql)
+        sql.row("SELECT 1")
+
+    if is_blocking:
+        database = open_blocking(url)
+        run, close = database.run, database.close
+    else:
+        database = open_database(url)
+        run = lambda *args, **options: runtime.run(database.run(*args, **options))  # noqa: E731
+        close = lambda: runtime.run(database.aclose())  # noqa: E731
+    for fn, known in ((cut, "is not known"), (cut_early, "nothing was changed")):
+        with pytest.raises(DatabaseAway, match=known):
+            run(fn, said)
+    with pytest.raises(DatabaseAway, match="nothing was changed"):
+        run(cut, said, reads=True)
+    assert len(asked) == 3  # no connection was kept: none of them was a stale one, to be tried again
+    run(insert(1), said)
+    if is_blocking:
+        with pytest.raises(DatabaseAway, match="nothing was changed"):
+            run(cut_early, said)
+        assert len(asked) == 5  # the kept one might have been stale: once more
+    assert run(rows, said, reads=True) == [(1, "x")]
+    close()

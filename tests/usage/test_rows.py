@@ -172,9 +172,9 @@ def test_the_writers_thread_closes_the_connection(url, monkeypatch):
     thread = ledger._thread
     thread.join(20)
     assert not thread.is_alive()
-    assert ledger._rows._database._connection is None
+    assert not ledger._rows._database._transactions.is_open
     assert ledger.sums(by=())[0].attempts == 1
-    assert ledger._rows._database._connection is None
+    assert not ledger._rows._database._transactions.is_open
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

@@ -9,9 +9,10 @@ from __future__ import annotations
 from surefoot.errors import Misconfigured
 from surefoot.secret import Secret
 from surefoot.storage.sql.blocking import BlockingDatabase
-from surefoot.storage.sql.database import Database, DatabaseAway
+from surefoot.storage.sql.database import Database
 from surefoot.storage.sql.migrations import TableSchema
 from surefoot.storage.sql.protocols import DatabaseConnector, Sql
+from surefoot.storage.sql.transactions import DatabaseAway
 
 __all__ = [
     "BlockingDatabase",

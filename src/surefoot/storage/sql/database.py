@@ -7,25 +7,20 @@ back and its functions are run again one by one: they must not mind being run tw
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from surefoot.errors import Refused
 from surefoot.storage._sqlite import AtWork
-from surefoot.storage.sql.migrations import TableSchema, migrate
-from surefoot.storage.sql.protocols import DatabaseConnector, Sql, SqlConnection
+from surefoot.storage.sql.migrations import TableSchema
+from surefoot.storage.sql.protocols import DatabaseConnector, Sql
+from surefoot.storage.sql.transactions import DatabaseAway, Transactions
 
 T = TypeVar("T")
 
 GROUP = 256  # functions a transaction: a commit's cost is nothing to so many, and nobody waits for more
-
-
-class DatabaseAway(Refused):
-    """The database cannot be reached or is locked by somebody else; nothing was changed. It may be back a moment later."""
 
 
 class _Asked:
@@ -41,28 +36,23 @@ class _Asked:
 
 
 _Told = tuple[_Asked, Any, BaseException | None]
-_left_behind: list[Any] = []  # a parent process's connections: closed here, they would say goodbye in its name
 
 
 class Database:
     """One database of this process: `await database.run(fn, schema)`. It opens with its first use, and again after `aclose()`."""
 
     def __init__(self, connector: DatabaseConnector) -> None:
-        self._connector = connector
         self.dialect = connector.dialect
         """What it speaks: "sqlite" or "postgresql"."""
+        self.describe = connector.describe
+        """One phrase for people, without user or password."""
         self._busy = AtWork()
+        self._transactions = Transactions(connector)
         self._start_over()
 
     def _start_over(self) -> None:
-        self._process = os.getpid()
         self._lock = threading.Lock()
         self._queue: SimpleQueue[_Asked | None] | None = None
-        self._connection: SqlConnection | None = None
-
-    def describe(self) -> str:
-        """One phrase for people, without user or password."""
-        return self._connector.describe()
 
     async def run(self, fn: Callable[[Sql], T], schema: TableSchema, *, reads: bool = False, alone: bool = False) -> T:
         """What `fn` gives, called in a transaction on the database's thread, once the tables of `schema` are there.
@@ -76,9 +66,9 @@ class Database:
         return await work.future  # type: ignore[no-any-return]
 
     def _submit(self, work: _Asked) -> None:
-        if self._process != os.getpid():
-            _left_behind.append(self._connection)
+        if self._transactions.is_inherited:
             self._start_over()
+            self._transactions.leave_behind()
         with self._lock:
             if self._queue is None:
                 self._queue = SimpleQueue()
@@ -111,51 +101,18 @@ class Database:
             if is_over:
                 break
         with self._busy:
-            self._drop()
+            self._transactions.drop()
 
     def _done(self, group: list[_Asked]) -> list[_Told]:
         """What came of each: all in one transaction, or, if one fails, each in its own."""
         with self._busy:
             try:
-                return self._transact(group)
+                values = self._transactions.transact([(work.fn, work.schema) for work in group], reads=group[0].reads)
+                return [(work, value, None) for work, value in zip(group, values, strict=True)]
             except Exception as error:  # noqa: BLE001 - whoever asked hears it
-                if len(group) == 1 or self._connector.is_away(error):
-                    return [(work, None, self._failure(error)) for work in group]
+                if len(group) == 1 or isinstance(self._transactions.told(error), DatabaseAway):
+                    return [(work, None, self._transactions.told(error)) for work in group]
         return [told for work in group for told in self._done([work])]
-
-    def _transact(self, group: list[_Asked]) -> list[_Told]:
-        connection = self._connection
-        if connection is None:
-            connection = self._connection = self._connector.connect()
-        try:
-            for work in group:
-                if work.schema.part not in connection.schemas:
-                    migrate(connection, work.schema)
-            connection.begin(reads=group[0].reads)
-            told: list[_Told] = [(work, work.fn(connection), None) for work in group]
-            connection.commit()
-        except BaseException as error:
-            if self._connector.is_away(error):
-                self._drop()
-            else:
-                connection.rollback()
-            raise
-        return told
-
-    def _failure(self, error: Exception) -> Exception:
-        if not self._connector.is_away(error):
-            return self._connector.explained(error)
-        away = DatabaseAway(
-            f"{self.describe()} cannot be used now ({type(error).__name__}: {error}); nothing was changed", retry_after_s=1.0
-        )
-        away.__cause__ = error
-        return away
-
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(Exception):  # it may be broken already
-                connection.close()
 
     def _told(self, told: list[_Told]) -> None:
         """Tell those who wait, each loop once."""

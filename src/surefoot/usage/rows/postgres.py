@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 import psycopg
 
@@ -16,6 +16,8 @@ from surefoot.usage.rows import COLUMNS, SET_ASIDE, SET_ASIDE_CHARS, Cells, Usag
 from surefoot.usage.rows.sums import sum_query
 
 logger = logging.getLogger("surefoot.usage.ledger")
+
+T = TypeVar("T")
 
 USAGE = TableSchema("usage", "surefoot.usage.rows")
 INSERT = f"INSERT INTO sf_usage VALUES ({','.join('?' * len(COLUMNS))})"  # noqa: S608 - question marks
@@ -73,7 +75,7 @@ class PostgresRows:
         """Close the connection."""
         self._database.close()
 
-    def _run(self, fn: Any, *, reads: bool = False) -> Any:
+    def _run(self, fn: Callable[[Sql], T], *, reads: bool = False) -> T:
         try:
             return self._database.run(fn, USAGE, reads=reads)
         except DatabaseAway as away:

@@ -67,8 +67,11 @@ class SqliteRows:
         except sqlite3.Error as error:
             raise Misconfigured(f"the ledger {self.path} cannot be used: {error}") from error
 
-    def write(self, rows: Sequence[Cells], batch: str) -> None:  # noqa: ARG002 - a commit here is never in doubt
-        """In one transaction; the file may have been taken away meanwhile."""
+    def write(self, rows: Sequence[Cells], batch: str) -> None:  # noqa: ARG002 - see below
+        """In one transaction; the file may have been taken away meanwhile.
+
+        `batch` is not needed: no network stands between us and the commit, and SQLite raises only for what it has taken back.
+        """
         with self._connection() as database:
             database.executescript(SCHEMA)
             write(database, rows, self.path)
