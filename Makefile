@@ -1,4 +1,4 @@
-# surefoot's two commands are `make demo` and `make test`; each sets up what it needs in .venv and asks for nothing but Python 3.11+.
+# surefoot's commands are `make demo`, `make serve` and `make test`; each sets up what it needs in .venv and asks for nothing but Python 3.11+.
 PYTHON ?= python3
 VENV   ?= .venv
 MODEL  ?=
@@ -30,7 +30,7 @@ DEMO  := -e ".[rag,openai,anthropic,google]"
 TEST  := -e ".[all,rag,formats,eval]" --group test
 HEAVY := -e ".[all,rag,formats,eval,st,llm]" --group test --group heavy
 
-.PHONY: demo smollm2 test test-all test-official test-clients check peers bench clean
+.PHONY: demo serve smollm2 test test-all test-official test-clients check peers bench clean
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "surefoot needs Python 3.11 or newer; say: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
@@ -41,6 +41,11 @@ $(PY):
 $(VENV)/demo.done: $(PY) pyproject.toml
 	@echo "installing the demo ..."
 	$(call install,$(DEMO))
+	@touch $@
+
+$(VENV)/serve.done: $(PY) pyproject.toml
+	@echo "installing the gateway ..."
+	$(call install,-e ".[serve,openai,anthropic,local]")
 	@touch $@
 
 $(VENV)/test.done: $(PY) pyproject.toml
@@ -82,6 +87,9 @@ $(VENV)-clients/done: $(VENV)/test.done pyproject.toml tests/locks/clients.txt
 
 demo: $(VENV)/demo.done $(if $(filter local:smollm2,$(MODEL)),smollm2)
 	@$(PY) -m surefoot_rag demo $(if $(MODEL),--model $(MODEL))
+
+serve: $(VENV)/serve.done
+	@$(BIN)/surefoot serve $(ARGS)
 
 test: $(VENV)/test.done
 	@$(PY) $(PYTEST) $(SPREAD) -m "not heavy" $(ARGS)

@@ -56,3 +56,23 @@ def test_a_wrong_setting_is_told_before_anything_listens(tmp_path: Path, capsys:
     (tmp_path / "s.toml").write_text('[chat.default]\ntargets = ["local:extractive"]\n[serve]\nprot = 1\n')
     assert main(["serve", str(tmp_path / "s.toml")]) == 1
     assert "prot" in capsys.readouterr().err
+
+
+def test_without_a_file_what_is_at_hand_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """No key, no network: from nothing to an answer in three commands."""
+    port = free_port()
+    for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"):
+        monkeypatch.delenv(variable, raising=False)
+    command = [sys.executable, "-m", "surefoot"]
+    running = subprocess.Popen([*command, "serve", "--port", str(port)], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    try:
+        assert running.stderr.readline().startswith("no surefoot.toml: ")
+        assert f":{port}/v1" in running.stderr.readline()
+        made = subprocess.run([*command, "keys", "create"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=json.loads(made.stdout)["key"], max_retries=8)
+        passage = "Passage 1: Reykjavik is the capital of Iceland.\n\nQuestion: What is the capital of Iceland?"
+        assert client.chat.completions.create(model="default", messages=[{"role": "user", "content": passage}]).choices[0].message.content
+    finally:
+        running.terminate()
+        running.communicate(timeout=60)

