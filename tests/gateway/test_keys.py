@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,16 @@ import openai
 import pytest
 
 from surefoot.cli.main import main
+from surefoot.gateway.errors import HttpError
+from surefoot.gateway.keys import store
 from surefoot.gateway.keys.store import SqlKeys
 from surefoot.gateway.keys.windows import MinuteWindow
+from surefoot.gateway.records import Allowance
 from surefoot.gateway.routes import ROUTES
 from surefoot.secret import Secret
 from surefoot.testing.wire import OpenAISim
 from tests.gateway.conftest import FAST, Served, openai_target, served
+from tests.postgres import fresh_url
 
 ASKED: dict[str, Any] = {"model": "default", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 100}
 
@@ -224,3 +230,37 @@ def test_no_minute_holds_more_than_the_limit():
     wait = window.take(1, 7, 400.0)
     assert window.take(1, 7, 400.0 + wait) == 0.0
     assert window.take(8, 7, 500.0) == 61.0
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_two_processes_see_the_same_keys(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What one makes the other knows; what one revokes the other refuses; a set-up token is good once for both; dates hold."""
+    monkeypatch.setattr(store, "FRESH_S", 0.0)
+    url = fresh_url() if kind == "postgresql" else f"sqlite:{tmp_path}/k.db"
+    one, other = SqlKeys(Secret(url)), SqlKeys(Secret(url))
+    try:
+        token = await one.setup_token()
+        assert token is not None
+        admin, secret = await other.set_up(token)
+        assert admin.is_admin
+        assert (await one.find(secret)).key_id == admin.id
+        assert await one.setup_token() is None
+        with pytest.raises(HttpError):
+            await one.set_up(token)
+        await one.set_team("core", Allowance(models=("a", "b"), budget_nano=5))
+        key, secret = await other.create(team="core", allowance=Allowance(models=("b", "c")))
+        grant = await one.find(secret)
+        assert (grant.models, grant.team_allowance.budget_nano, grant.tenant) == (("b",), 5, "team:core")
+        _, fresh = await one.rotate(key.id, grace_s=0)
+        assert await other.find(secret) is None
+        await one.revoke(key.id)
+        assert await other.find(fresh) is None
+        _, short = await one.create(expires=time.time() + 0.2)  # noqa: TID251 - a date
+        assert await other.find(short) is not None
+        await asyncio.sleep(0.25)
+        assert await other.find(short) is None
+        assert {record.id for record in await other.all_keys()} >= {admin.id, key.id}
+        assert [team.name for team in await other.teams()] == ["core"]
+    finally:
+        await one.aclose()
+        await other.aclose()

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surefoot import runtime
-from surefoot.config import DEFAULT_CONFIG, Models, discover, load
+from surefoot.config import DEFAULT_CONFIG, Models, load
+from surefoot.discovery import discover
 from surefoot.errors import Misconfigured
 from surefoot.secret import Secret
 

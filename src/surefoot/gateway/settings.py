@@ -24,10 +24,6 @@ class ServeSettings(Struct, Documented, frozen=True, kw_only=True, forbid_unknow
     """Where keys and teams are: "sqlite:PATH" for one process, "postgresql://..." for many."""
     ledger: str = "sqlite:.surefoot/usage.db"
     """Where each attempt's tokens and cost are put down, for models that name no ledger of their own. Empty: nowhere."""
-    jobs: str = "sqlite:.surefoot/jobs.db"
-    """Where batches are kept: "sqlite:PATH" or "postgresql://...". Empty: no batches."""
-    shared: str = ""
-    """Where limits of keys are counted for many processes: "redis://...". Empty: in this process, which is right for one."""
     max_body_bytes: int = 32 * 1024 * 1024
     """Largest body of a request, in bytes. The default is Anthropic's limit; pictures in base64 fit."""
     max_in_flight: int = 512
