@@ -15,6 +15,7 @@ from surefoot_rag.demo import SAMPLE, is_right, questions
 from surefoot_rag.documents import corpus
 from surefoot_rag.frameworks import CHAT, EMBED, MODULES, framework
 from surefoot_rag.retrieval.library import Library
+from tests.pipelines.conftest import scripted_embed
 
 FRAMEWORKS = sorted(MODULES)
 
@@ -150,6 +151,23 @@ def test_an_index_of_another_space_is_refused(opened):
     other = EmbedModel(Scripted("x", traits=Traits(space="another/384")))
     with pytest.raises(Misconfigured, match="another/384"):
         Library(library.path, framework=library.framework, embed=other)
+
+
+def test_both_frameworks_say_the_same_to_every_question(tmp_path):
+    """From the same passages, with the same spans; vectors that cost nothing, since no figure is taken here."""
+    embed, chat = scripted_embed()[1], ChatModel(CHAT)
+    said = {}
+    for name in ("langchain", "llamaindex"):
+        library = Library(tmp_path / name, framework=name, embed=embed, create=True)
+        module = framework(name)
+        module.index(library, corpus.load(SAMPLE / "docs"), progress=False)
+        said[name] = {one.id: module.answer(library, one.question, chat) for one in questions()}
+    assert len(said["langchain"]) == 74
+    assert sum(not one.refused for one in said["langchain"].values()) > 20
+    for key, one in said["langchain"].items():
+        other = said["llamaindex"][key]
+        assert (one.text, one.refused, one.citations) == (other.text, other.refused, other.citations), key
+        assert [(it.id, it.start, it.end) for it in one.passages] == [(it.id, it.start, it.end) for it in other.passages], key
 
 
 def test_the_sample_corpus_is_answered_rightly_for_most_questions(embed, tmp_path):

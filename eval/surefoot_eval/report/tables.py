@@ -79,7 +79,7 @@ def views(results: Results, records: Sequence[Record], material: Dataset, seeds:
                 QuestionView(
                     system=name,
                     id=row.key,
-                    question=query.text,
+                    question=material.in_context(row.asked),
                     language=row.asked.language,
                     answerable=query.answerable,
                     outcome=one.outcomes.get(row.key, "").replace("_", " "),

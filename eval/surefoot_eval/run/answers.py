@@ -22,7 +22,7 @@ from surefoot_eval.data.suite import System
 from surefoot_eval.run.own_systems import OwnSystem, function, mark_of_own
 from surefoot_eval.run.recording import TAG, Recording, Taped
 from surefoot_rag.answers.conversation import standalone
-from surefoot_rag.answers.prompting import citations, is_refusal, render, without_marks
+from surefoot_rag.answers.prompting import citations, is_refusal, prompt, render, without_marks
 from surefoot_rag.answers.refusals import without_no_answer
 from surefoot_rag.answers.reranking import ChatReranker, CrossEncoder
 from surefoot_rag.answers.thinking import without_thinking
@@ -48,9 +48,11 @@ class SystemModels(NamedTuple):
 
 
 def models(system: System, *, near: Path, answers: bool = True) -> SystemModels:
-    """Build them, which checks names, keys and extras and asks nobody. Raises Misconfigured."""
+    """Build them, which checks names, keys, extras and prompts and asks nobody. Raises Misconfigured."""
     if system.is_own:
         return SystemModels(None, None)
+    if system.prompt:
+        prompt(near / system.prompt)
     policy = msgspec.convert(system.policy, Policy)
     wants_vectors = system.framework != "lexical"
     if not system.models:

@@ -77,6 +77,7 @@ def test_a_pipeline_finds_what_a_later_turn_leans_on(tmp_path):
     assert set(found.groups.values()) == {"harbour.txt"}
     assert [found.slices[key]["turn"] for key in sorted(found.slices)] == ["first", "later", "later"]
     assert found.questions["h/2"] == f"{TURNS[0][0]} > {TURNS[1][0]}"
+    assert found.marked["h/2"] not in {found.marked["h/1"], found.marked["h/3"]}
 
 
 @pytest.mark.parametrize("history", ["own", "accepted"])

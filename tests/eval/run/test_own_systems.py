@@ -250,6 +250,28 @@ def test_a_path_that_is_not_there_is_named():
         reached({"a": {"b": 1}}, "a.c")
 
 
+def test_pipelines_take_a_prompt_and_the_chat_model_as_reranker(tmp_path):
+    """Both are in what the model is sent; a prompt that is not there is refused."""
+    (tmp_path / "own.md").write_text("# System\nSpeak like a harbour master.\n# User\n{passages}\n{question}\n", "utf-8")
+    with OpenAISim(answer="[2] > [1] > [3]") as sim:
+        (tmp_path / "models.toml").write_text(
+            '[chat.default]\ntargets = ["openai:gpt-5-mini"]\n[embed.default]\ntargets = ["local:multilingual-e5-small"]\n'
+            f'[target."openai:gpt-5-mini"]\nbase_url = "{sim.url}"\napi_key = "sk-loopback"\n', "utf-8",
+        )  # fmt: skip
+        ours = 'framework = "langchain"\nk = 3\nmodels = "models.toml"\nchat = ["default"]\nembed = ["default"]'
+        head = HEAD.replace('path = "questions"', 'path = "questions"\nquestions = 1')
+        file = suite(tmp_path, f'name = "own"\n{ours}\nprompt = "own.md"\nreranker = "chat"', head=head)
+        records = running.run(running.plan(file), tmp_path / "out", place=tmp_path / "index")
+        sent = [json.loads(one.body)["messages"][0]["content"] for one in sim.requests]
+    assert [one.error for one in records] == [""]
+    assert len(sent) == 2
+    assert "harbour master" not in sent[0]
+    assert sent[1] == "Speak like a harbour master."
+    (tmp_path / "own.md").unlink()
+    with pytest.raises(Misconfigured, match="no such prompt"):
+        running.plan(file)
+
+
 def test_pipelines_take_chunk_size_fusion_and_reranker(tmp_path):
     """Each reaches the pipeline: smaller passages, and an order of one's own."""
     (tmp_path / "eval_reranks.py").write_text("def last_first(question, passages):\n    return list(range(len(passages)))\n", "utf-8")

@@ -9,6 +9,14 @@ from surefoot_rag.answers.refusals import NO_ANSWER, verdict, without_no_answer
 from surefoot_rag.answers.thinking import Thinking, without_thinking
 
 REFUSALS = """
+I do not know: the documents do not say.
+Bilmiyorum: belgelerde bunun yanıtı yok.
+Ich weiß es nicht: Die Dokumente sagen dazu nichts.
+I'm sorry, but the passages do not contain this information.
+The passages do not mention the captain of the tug.
+Unfortunately, I don't know.
+Üzgünüm, belgelerde bu bilgi yer almıyor.
+I do not know: the documents do not say. [1]
 I'm sorry, but none of the passages say so. I do not have enough information to answer.
 The provided context does not specify the price of a berth.
 Based on the passages, I cannot determine who the captain is.
