@@ -10,6 +10,7 @@ from pathlib import Path
 
 from surefoot import __version__
 from surefoot.cli.ask import add_ask, add_chat
+from surefoot.cli.backup import add_backup
 from surefoot.cli.doctor import add_doctor
 from surefoot.cli.jobs import add_jobs
 from surefoot.cli.models import add_models
@@ -76,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="surefoot", description="LLM calls that stay on their feet", epilog=f"exit codes: {codes}")
     parser.add_argument("--version", action="version", version=f"surefoot {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
-    for add in (add_ask, add_chat, add_models, add_doctor, add_usage, add_jobs, add_serve):
+    for add in (add_ask, add_chat, add_models, add_doctor, add_usage, add_jobs, add_backup, add_serve):
         add(commands)
     for name, (_, _, says) in PARTS.items():
         commands.add_parser(name, help=says)

@@ -17,6 +17,8 @@ class BlockingDatabase:
     """`database.run(fn, schema)`: what `fn` gives, called in a transaction of its own, on the caller's thread."""
 
     def __init__(self, connector: DatabaseConnector) -> None:
+        self.dialect = connector.dialect
+        """What it speaks: "sqlite" or "postgresql"."""
         self._busy = AtWork()
         self._transactions = Transactions(connector)
         self.describe = connector.describe

@@ -8,11 +8,13 @@ from typing import Any, Protocol, TypeAlias
 from msgspec import Struct
 
 from surefoot._documented import Documented
+from surefoot.storage.sql import TableSchema
 
 COLUMNS = (
     "at", "day", "call", "kind", "target", "tenant", "tags", "error",
     "input", "output", "cached", "reasoning", "estimated", "cost_usd", "saved_usd",
 )  # fmt: skip
+USAGE = TableSchema("usage", "surefoot.usage.rows")  # the tables in Postgres
 SET_ASIDE = 1_000  # rows of that table; older ones leave
 SET_ASIDE_CHARS = 2_000  # of each: enough to see what it was
 Cells: TypeAlias = tuple[Any, ...]

@@ -11,15 +11,14 @@ import psycopg
 
 from surefoot.errors import Misconfigured
 from surefoot.secret import Secret
-from surefoot.storage.sql import DatabaseAway, Sql, TableSchema, open_blocking
-from surefoot.usage.rows import COLUMNS, SET_ASIDE, SET_ASIDE_CHARS, Cells, UsageRow
+from surefoot.storage.sql import DatabaseAway, Sql, open_blocking
+from surefoot.usage.rows import COLUMNS, SET_ASIDE, SET_ASIDE_CHARS, USAGE, Cells, UsageRow
 from surefoot.usage.rows.sums import sum_query
 
 logger = logging.getLogger("surefoot.usage.ledger")
 
 T = TypeVar("T")
 
-USAGE = TableSchema("usage", "surefoot.usage.rows")
 INSERT = f"INSERT INTO sf_usage VALUES ({','.join('?' * len(COLUMNS))})"  # noqa: S608 - question marks
 BATCHES_S = 86_400.0  # how long a batch is known to have been written
 NUL = "\x00"  # in no text of Postgres, as itself or escaped in JSON
