@@ -65,7 +65,11 @@ class ChromaBackend:
                 whose = f" and the tenant {self._stamp[OWNER]!r}" if self._stamp[OWNER] else ""
                 raise Misconfigured(f"{_shown(self.index)} holds no index for this framework{whose}: run  {self._command}")
             made = {**self._stamp, "hnsw:space": "cosine"}
-            return self.client.create_collection(self.name, embedding_function=None, metadata=made)
+            try:
+                return self.client.create_collection(self.name, embedding_function=None, metadata=made)
+            except Exception:  # the boundary: Chroma's own, or its server's words for the same
+                if self.name not in {one if isinstance(one, str) else one.name for one in _all_collections(self.client)}:
+                    raise  # else another process made it meanwhile
         collection = self.client.get_collection(self.name, embedding_function=None)
         found = (collection.metadata or {}).get(STAMP)
         if found != self._stamp[STAMP]:
@@ -195,6 +199,11 @@ class ChromaBackend:
             seen = State(str(meta[VERSION]), bool(meta[WHOLE])) if VERSION in meta else None
             self._seen = (time.monotonic(), seen)
         return seen
+
+    def close(self) -> None:
+        """Let go of the database; whoever opens it anew reads what others have written meanwhile."""
+        with self._told():
+            self.client.close()
 
     def write_state(self, state: State) -> None:
         """Say it to all that read. Raises OSError where the folder cannot be written."""

@@ -58,6 +58,7 @@ class How(TypedDict, total=False):
     """How to index: from where (`source`; left out: the documents are all there is), with a bar (`progress`), and whom to tell (`say`).
 
     `size_chars` and `overlap_chars` say how documents are cut (`corpus.passages`); other sizes than last time cut them anew.
+    `settle=False` leaves the words of the index to whoever opens it next: for many small additions to a large index.
     """
 
     source: DocumentSource | None
@@ -65,6 +66,7 @@ class How(TypedDict, total=False):
     say: Callable[[str], None] | None
     size_chars: int
     overlap_chars: int
+    settle: bool
 
 
 class IndexPlan(NamedTuple):
@@ -92,10 +94,12 @@ def sync(library: Library, documents: Sequence[Document], *, stored: Stored, how
 
 def put(library: Library, documents: Sequence[Document], *, stored: Stored, how: How) -> Indexed:
     """Add documents, or replace those of the same ids; all others stay as they are."""
-    is_known = library.words.is_known()
+    settle = how.get("settle", True)
+    is_known = settle and library.words.is_known()
     present = dict(library.backend.rows({one.id for one in documents}))
     plan = _plan(documents, present, None, how)
-    return _carry_out(library, documents, plan, present, stored, progress=how.get("progress", False), is_known=is_known)
+    progress = how.get("progress", False)
+    return _carry_out(library, documents, plan, present, stored, progress=progress, is_known=is_known, settle=settle)
 
 
 def delete(library: Library, document_ids: Sequence[str]) -> int:
@@ -117,6 +121,7 @@ def _carry_out(
     *,
     progress: bool,
     is_known: bool,
+    settle: bool = True,
 ) -> Indexed:
     backend = library.backend
     if is_change := bool(plan.new or plan.stale or plan.gone):
@@ -129,7 +134,7 @@ def _carry_out(
         backend.amend([one.id for one in plan.stale], fields)
     gone = plan.gone - run.kept
     backend.delete(sorted(gone))
-    if is_change or not library.words.is_settled:
+    if settle and (is_change or not library.words.is_settled):
         library.words.changed([*run.put, *plan.stale], gone, is_known=is_known)
     if run.refused:
         _log.warning("%d passages are not in the index: %s refused them", len(run.refused), library.embed.targets[0])

@@ -66,10 +66,13 @@ def add_jobs(commands: Any) -> None:
 
 
 def _add_submit(submit: argparse.ArgumentParser) -> None:
-    submit.add_argument("--from", dest="source", type=Path, required=True, metavar="FILE", help=".jsonl (text or an object a line) or .csv")
+    submit.add_argument(
+        "--from", dest="source", type=Path, required=True, metavar="FILE", help=".jsonl, .csv; for index a folder, too; for eval a suite"
+    )
     submit.add_argument("--to", type=Path, metavar="FILE", help="work on it here, then write .jsonl, .csv or .parquet")
     submit.add_argument("--column", metavar="NAME", help="the field or column that holds the items")
-    submit.add_argument("--kind", default="chat", help="what is done with each item: chat or embed")
+    submit.add_argument("--kind", default="chat", help="what is done with each item: chat, embed, index or eval")
+    submit.add_argument("--how", choices=("live", "vendor-batch"), help="vendor-batch: the vendor's batch API, at half the price")
     submit.add_argument("-m", "--model", action="append", metavar="PROVIDER:MODEL", help="repeat for fallbacks, in order of preference")
     submit.add_argument("-n", "--name", default="default", help="which [chat.NAME] of the settings")
     submit.add_argument("-s", "--system", metavar="TEXT", help="standing instructions")
@@ -91,10 +94,10 @@ def _run(run: Callable[[Jobs, argparse.Namespace], int], args: argparse.Namespac
 
 
 def _submit(opened: Jobs, args: argparse.Namespace) -> int:
-    from surefoot.jobs import files
+    from surefoot.jobs import files, kinds
 
-    if args.to is not None:
-        files.ending_of(args.to, files.WRITES)
+    kind = kinds.find(args.kind)
+    _check_target(kind, args.to)
     model = args.model or [args.name]
     options = dict(_option(one) for one in args.option) | ({"system": args.system} if args.system else {})
     digest = files.digest_of(args.source, args.kind, model, sorted(options.items()), args.column)
@@ -107,15 +110,38 @@ def _submit(opened: Jobs, args: argparse.Namespace) -> int:
         if status.state == "paused":
             opened.resume(job, budget_usd=args.budget_usd)
     else:
+        items, said = _items(kind, args)
         job = opened.submit(
-            args.kind, files.read_items(args.source, args.column), model=model, key=args.key, priority=_priority(args.priority),
+            args.kind, items, model=model, key=args.key, priority=_priority(args.priority),
             budget_usd=args.budget_usd, not_before=_moment(args.not_before), ttl_days=args.ttl_days, chunk=args.chunk, digest=digest,
-            **options,
+            **({"how": args.how} if args.how else {}), **said, **options,
         )  # fmt: skip
     if args.to is None:
         _show(opened.status(job), as_json=args.json)
         return 0
     return _follow(opened, job, args)
+
+
+def _items(kind: Any, args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """What --from holds, and the options that follow from it."""
+    from surefoot.jobs import files
+
+    if not hasattr(kind, "from_path"):
+        return files.read_items(args.source, args.column), {}
+    if args.column is not None:
+        raise Misconfigured(f"--column: jobs of kind {args.kind!r} read their files themselves")
+    if not args.source.exists():
+        raise Misconfigured(f"{args.source} cannot be read: there is no such file or folder")
+    items, said = kind.from_path(args.source)
+    return items, said
+
+
+def _check_target(kind: Any, path: Path | None) -> None:
+    """Raise Misconfigured for a --to that cannot be written, before anything is asked."""
+    from surefoot.jobs import files
+
+    if path is not None and not hasattr(kind, "write"):
+        files.check_writable(path)
 
 
 def _follow(opened: Jobs, job: str, args: argparse.Namespace) -> int:
@@ -190,6 +216,9 @@ def _status(opened: Jobs, args: argparse.Namespace) -> int:
 def _results(opened: Jobs, args: argparse.Namespace) -> int:
     status = opened.status(args.job)
     if args.to is not None:
+        from surefoot.jobs import kinds
+
+        _check_target(kinds.find(status.kind), args.to)
         count = _write(opened, status, args.to)
         print(f"{args.to}: {count} of {status.total}", file=sys.stderr)
         return 0
@@ -207,7 +236,10 @@ def _rows(opened: Jobs, status: JobStatus) -> Any:
 def _write(opened: Jobs, status: JobStatus, path: Path) -> int:
     from surefoot.jobs import files, kinds
 
-    columns = getattr(kinds.find(status.kind), "columns", ("value",))
+    kind: Any = kinds.find(status.kind)
+    if hasattr(kind, "write"):
+        return int(kind.write(path, opened.options(status.id), opened.results(status.id), opened.inputs(status.id)))
+    columns = getattr(kind, "columns", ("value",))
     return files.write_rows(path, _rows(opened, status), ("n", *columns, "error", "message"))
 
 

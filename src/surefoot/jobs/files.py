@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from hashlib import blake2b
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -33,10 +34,28 @@ def ending_of(path: Path, known: tuple[str, ...]) -> str:
     return ending
 
 
+def check_writable(path: Path) -> None:
+    """Raise Misconfigured for a file of answers that cannot be written here: its ending, or a package that it needs."""
+    if ending_of(path, WRITES) == "parquet" and find_spec("pyarrow") is None:
+        raise _no_parquet()
+
+
+def _no_parquet() -> Misconfigured:
+    return Misconfigured('Parquet needs pyarrow: run  pip install "surefoot[parquet]", or write .jsonl or .csv')
+
+
 def digest_of(path: Path, *said: Any) -> str:
-    """Names what a job is made from: the file's bytes and how it is asked. Raises Misconfigured for a file that cannot be read."""
+    """Names what a job is made from: the file's bytes (of a folder names, sizes and times) and how it is asked.
+
+    Raises Misconfigured for a file that cannot be read.
+    """
     state = blake2b(repr(said).encode(), digest_size=12)
     try:
+        if path.is_dir():
+            for one in sorted(path.rglob("*")):
+                about = one.stat()
+                state.update(f"{one.relative_to(path)} {about.st_size} {about.st_mtime_ns}\n".encode())
+            return state.hexdigest()
         with path.open("rb") as file:
             while block := file.read(2**20):
                 state.update(block)
@@ -165,7 +184,7 @@ def _parquet(path: Path, columns: tuple[str, ...]) -> AbstractContextManager[Put
         import pyarrow as pa
         from pyarrow import parquet
     except ModuleNotFoundError as error:
-        raise Misconfigured('Parquet needs pyarrow: run  pip install "surefoot[parquet]", or write .jsonl or .csv') from error
+        raise _no_parquet() from error
 
     @contextmanager
     def opened() -> Iterator[Put]:

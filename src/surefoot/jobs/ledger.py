@@ -206,6 +206,14 @@ def kind_of(sql: Sql, job: str) -> str:
     return str(found[0])
 
 
+def options_of(sql: Sql, job: str) -> dict[str, Any]:
+    """The options of the job's kind. Raises Misconfigured if there is no such job."""
+    found = sql.row("SELECT spec FROM sf_job WHERE id = ?", (job,))
+    if found is None:
+        raise unknown(job)
+    return _spec.decode(found[0]).options
+
+
 def called(fn: Callable[..., Any], *values: Any, **named: Any) -> Callable[[Sql], Any]:
     """`fn` with everything but the connection."""
     return lambda sql: fn(sql, *values, **named)

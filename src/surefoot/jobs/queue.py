@@ -187,6 +187,10 @@ class Jobs:
                 return
             yield from enumerate(msgspec.json.decode(found[1]), found[0])
 
+    def options(self, job: str) -> dict[str, Any]:
+        """What the kind was told when the job was submitted, as JSON values."""
+        return dict(runtime.run(self._read(ledger.options_of, job=job)))
+
     # Steering
 
     def cancel(self, job: str) -> str:

@@ -27,8 +27,8 @@ def new_job(kind: str, said: dict[str, Any], models: ModelSource) -> NewJob:
     """The job of that kind that `said` asks for, checked; `said` is used up. Raises Misconfigured or BadRequest."""
     found = kinds.find(kind)
     model = model_names(said.pop("model", "default"))
-    if kind in {"chat", "embed"}:
-        models.check(kind, model)
+    if asks := getattr(found, "asks", ""):
+        models.check(asks, model)
     key, tenant = said.pop("key", None), said.pop("tenant", "")
     for word, value in (("key", key or ""), ("tenant", tenant), ("digest", said.get("digest", ""))):
         if not isinstance(value, str):

@@ -1,7 +1,7 @@
 """What can be done with an item: kinds by name. A row names a kind; what the name means is this process's to say.
 
-`chat` and `embed` are here; `register("name", kind)` adds one of your own, and an installed package may bring some through the entry-point
-group `surefoot.jobs`.
+`chat` and `embed` are here, `index` comes with the pipelines and `eval` with the evaluation; `register("name", kind)` adds one of your own,
+and an installed package may bring some through the entry-point group `surefoot.jobs`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from surefoot.errors import Misconfigured
 from surefoot.jobs.models import ModelSource
 from surefoot.jobs.records import OpenChunk
 
-BUILT_IN = {
+BUILT_IN = {  # loaded when first named: index and eval are packages beside the core, with extras of their own
     "chat": "surefoot.jobs.kinds.chat:ChatKind",
     "embed": "surefoot.jobs.kinds.embed:EmbedKind",
+    "index": "surefoot_rag.index_job:IndexKind",
+    "eval": "surefoot_eval.eval_job:EvalKind",
 }
+EXTRAS = {"index": "pipelines", "eval": "eval"}
 
 
 class ItemResult(Struct, Documented, frozen=True):
@@ -53,7 +56,12 @@ class JobRunner(Protocol):
 
 
 class JobKind(Protocol):
-    """A kind of job."""
+    """A kind of job.
+
+    It may say more: `asks`, "chat" or "embed", is what its jobs' `model` must be able to do. For the command line: `from_path(path)` gives
+    items and options out of a file or folder; `columns`, `asked(item)` and `row(value)` make a file of results, or
+    `write(path, options, results, inputs)` writes what is made of them and gives how much.
+    """
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The job's options as JSON values. Raises Misconfigured or BadRequest for one that cannot be."""
@@ -87,7 +95,8 @@ def find(name: str) -> JobKind:
         try:
             made: JobKind = getattr(import_module(module), attribute)()
         except ModuleNotFoundError as error:
-            raise Misconfigured(f"jobs of kind {name!r} need {error.name}, which is not installed here") from error
+            how = f': run  pip install "surefoot[{EXTRAS[name]}]"' if name in EXTRAS else ""
+            raise Misconfigured(f"jobs of kind {name!r} need {error.name}, which is not installed here{how}") from error
         return _own.setdefault(name, made)
     for entry in entry_points(group="surefoot.jobs", name=name):
         return _own.setdefault(name, entry.load()())

@@ -31,6 +31,8 @@ class ChatKind:
     The job's options are those of `invoke`, and `system`, standing instructions before every question.
     """
 
+    asks = "chat"
+
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options as the fields of a request."""
         said = dict(options)

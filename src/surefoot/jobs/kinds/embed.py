@@ -17,6 +17,8 @@ from surefoot.models.requests import embed_request, scope
 class EmbedKind:
     """Items are texts, or mappings {"text": "..."}; the job's options are those of `EmbedModel.embed`: `role`, `dimensions`, ..."""
 
+    asks = "embed"
+
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options, checked as a call's are."""
         said = dict(options)
