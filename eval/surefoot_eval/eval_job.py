@@ -36,7 +36,7 @@ from surefoot_eval.run.results import write as write_results
 _records = msgspec.json.Decoder(list[Record])
 
 
-class _Conversation(msgspec.Struct, frozen=True, kw_only=True):
+class _EvalItem(msgspec.Struct, frozen=True, kw_only=True):
     """One item: questions of one conversation in their order, mostly a single one."""
 
     system: str
@@ -62,7 +62,7 @@ class EvalKind:
     def item(self, given: Any) -> Any:
         """One conversation."""
         try:
-            return msgspec.to_builtins(msgspec.convert(given, _Conversation))
+            return msgspec.to_builtins(msgspec.convert(given, _EvalItem))
         except msgspec.ValidationError as error:
             raise BadRequest(f"an item of a suite is made by `from_path(suite)`: {error}") from error
 
@@ -103,7 +103,7 @@ class EvalKind:
         asked, records = dict(inputs), list[Record]()
         for n, value in results:
             if isinstance(value, Exception):
-                one = msgspec.convert(asked[n], _Conversation)
+                one = msgspec.convert(asked[n], _EvalItem)
                 records += (Record(system=one.system, question=name, seed=one.seed, error=str(value)) for name in one.questions)
             else:
                 records += value
@@ -131,7 +131,7 @@ class EvalRunner:
         if planned is None:
             found = await runtime.in_thread(self._same)
             planned = self._plan = found
-        todo = [(n, msgspec.convert(item, _Conversation)) for n, item in chunk.items]
+        todo = [(n, msgspec.convert(item, _EvalItem)) for n, item in chunk.items]
         for name in dict.fromkeys(one.system for _, one in todo):
             if name not in self._opened:
                 self._opened[name] = await runtime.in_thread(self._open, planned, name)
@@ -162,7 +162,7 @@ class EvalRunner:
             found = found._replace(chat=self._limited(found.chat))
         return open_system(system, found, Recording(None, "off"), planned.material, place=run_suite.PLACE / "index", near=planned.near)
 
-    def _ask(self, planned: Plan, one: _Conversation, asked: Mapping[str, LabelledQuestion]) -> list[Record]:
+    def _ask(self, planned: Plan, one: _EvalItem, asked: Mapping[str, LabelledQuestion]) -> list[Record]:
         records: list[Record] = []
         for name in one.questions:
             opened = self._opened[one.system]

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from surefoot import jobs
 from surefoot.cli.main import main
 from surefoot.testing.wire import OpenAISim
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture
@@ -94,6 +102,34 @@ def test_interrupted_it_says_how_to_go_on_and_the_same_command_does(place, capsy
     assert "goes on: 7 of 7 done already" in capsys.readouterr().err
     assert len((folder / "answers.jsonl").read_text().splitlines()) == 7
     assert len(sim.requests) == 7
+
+
+def test_ctrl_c_leaves_a_job_that_goes_on_later(tmp_path, monkeypatch):
+    """A process of its own, interrupted as a terminal does it: what was written is not asked again, the answers come out whole."""
+    with OpenAISim(answer="an answer", latency_s=0.05) as sim:
+        (tmp_path / "surefoot.toml").write_text(
+            f'[chat.default]\ntargets = ["openai:m"]\n[target."openai:m"]\nbase_url = "{sim.url}/v1"\napi_key = "k"\nconcurrency = 4\n'
+        )
+        (tmp_path / "questions.jsonl").write_text("".join(f'"question {n}"\n' for n in range(150)))
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(ROOT / one) for one in ("src", "integrations", "pipelines", "eval")))
+        command = [sys.executable, "-m", "surefoot", "jobs", "submit", "--from", "questions.jsonl", "--to", "answers.jsonl"]
+        first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        until = time.monotonic() + 60
+        while len(sim.requests) < 20:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        first.send_signal(signal.SIGINT)
+        said = first.communicate(timeout=60)[1]
+        assert first.returncode == 130
+        assert "run the same command again to go on" in said
+        assert "Traceback" not in said
+        calls = len(sim.requests)
+        assert calls < 150
+        assert not (tmp_path / "answers.jsonl").exists()
+        again = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+        assert "goes on:" in again.stderr
+        assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 150
+        assert len(sim.requests) <= 150 + 4  # in flight when it was interrupted
 
 
 def once(fn):

@@ -4,14 +4,14 @@ The job, its items and its results are in surefoot's store. Celery delivers numb
 delivered twice, or after its worker died, asks nothing twice.
 """
 
-import os
+from os import environ
 
 from celery import Celery
 
 from surefoot import jobs
 
-STORE = os.environ.get("JOBS_STORE", "postgresql://localhost/surefoot")
-app = Celery("surefoot-jobs", broker=os.environ.get("BROKER", "redis://localhost:6379/0"))
+STORE = environ.get("JOBS_STORE", "postgresql://localhost/surefoot")
+app = Celery("surefoot-jobs", broker=environ.get("BROKER", "redis://localhost:6379/0"))
 app.conf.update(task_acks_late=True, task_reject_on_worker_lost=True, worker_prefetch_multiplier=1, task_ignore_result=True)
 
 

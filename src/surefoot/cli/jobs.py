@@ -6,11 +6,11 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ from surefoot.text import one_line
 if TYPE_CHECKING:
     from surefoot.jobs import Jobs, JobStatus
 
+T = TypeVar("T")
 STORE = "sqlite:.surefoot/jobs.db"
 LOOK_S = 0.5  # between two looks at how far a job is
 
@@ -48,6 +49,9 @@ def add_jobs(commands: Any) -> None:
     work.add_argument("--forever", action="store_true", help="wait for further jobs instead of ending")
     work.add_argument("--chunks-at-once", type=int, default=2, metavar="N", help="chunks under way in this process (default 2)")
     work.add_argument("--dead-s", type=float, default=30.0, metavar="S", help="others take over after so long without a sign of life")
+    chunk = sub("chunk", _chunk, "do one chunk of a job here, for an engine that delivers chunks by number", job=True)
+    chunk.add_argument("no", type=int, help="its number, from 0; `status --json` says how many there are")
+    chunk.add_argument("--dead-s", type=float, default=30.0, metavar="S", help="others take over after so long without a sign of life")
     sub("status", _status, "how far a job is", job=True)
     results = sub("results", _results, "what was done so far, in order", job=True)
     results.add_argument("--to", type=Path, metavar="FILE", help=".jsonl, .csv or .parquet; left out: JSON lines on standard output")
@@ -170,12 +174,9 @@ def _follow(opened: Jobs, job: str, args: argparse.Namespace) -> int:
 
 async def _worked(opened: Jobs, job: str | None, *, bar: bool, **said: Any) -> None:
     """Work, and show how far the job is; SIGTERM ends it as Ctrl-C does, only more quietly."""
-    working = asyncio.ensure_future(opened.work(job, **said))
-    with suppress(NotImplementedError, ValueError, RuntimeError):  # Windows, or not the main thread
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, working.cancel)
     shown = asyncio.ensure_future(_bar(opened, job)) if bar and job is not None else None
     try:
-        await working
+        await _until_told(opened.work(job, **said))
     finally:
         if shown is not None:
             shown.cancel()
@@ -206,6 +207,21 @@ def _work(opened: Jobs, args: argparse.Namespace) -> int:
     with suppress(asyncio.CancelledError):  # SIGTERM: everything was given back
         asyncio.run(_worked(opened, args.job, bar=not args.json, **said))
     return 0
+
+
+def _chunk(opened: Jobs, args: argparse.Namespace) -> int:
+    """One chunk; 0 if it is done, or nothing of it is wanted any more. SIGTERM gives it back."""
+    state = asyncio.run(_until_told(opened.run_chunk(args.job, args.no, dead_s=args.dead_s)))
+    print(msgspec.json.encode({"job": args.job, "chunk": args.no, "state": state}).decode() if args.json else state)
+    return 0 if state in {"done", "cancelled"} else 1
+
+
+async def _until_told(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives; SIGTERM cancels it."""
+    task = asyncio.ensure_future(work)
+    with suppress(NotImplementedError, ValueError, RuntimeError):  # Windows, or not the main thread
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
 
 
 def _status(opened: Jobs, args: argparse.Namespace) -> int:

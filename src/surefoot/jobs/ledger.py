@@ -131,10 +131,11 @@ def statuses(sql: Sql, state: str | None, limit: int) -> list[JobStatus]:
 def _told(sql: Sql, row: tuple[Any, ...], now: float) -> JobStatus:
     job, kind, spec_text, state, reason, priority, total, key, tenant, budget, created, not_before, started, ended = row
     sums = sql.row(
-        "SELECT coalesce(sum(done), 0), coalesce(sum(failed), 0), coalesce(sum(cost_nano), 0) FROM sf_chunk WHERE job = ?", (job,)
+        "SELECT coalesce(sum(done), 0), coalesce(sum(failed), 0), coalesce(sum(cost_nano), 0), count(*) FROM sf_chunk WHERE job = ?",
+        (job,),
     )
     assert sums is not None
-    done, failed, cost = (int(one) for one in sums)
+    done, failed, cost, chunks = (int(one) for one in sums)
     workers, rate = 0, 0.0
     if state == "open":
         seen = sql.row("SELECT count(*), coalesce(sum(rate), 0) FROM sf_worker WHERE job = ? AND lease > ?", (job, now))
@@ -145,8 +146,8 @@ def _told(sql: Sql, row: tuple[Any, ...], now: float) -> JobStatus:
     left = total - done - failed
     spec = _spec.decode(spec_text)
     return JobStatus(
-        id=job, kind=kind, state=state, reason=reason, model=spec.model, total=total, done=done, failed=failed, cost_usd=cost / NANO,
-        budget_usd=None if budget is None else budget / NANO, rate=rate,
+        id=job, kind=kind, state=state, reason=reason, model=spec.model, total=total, chunks=chunks, done=done, failed=failed,
+        cost_usd=cost / NANO, budget_usd=None if budget is None else budget / NANO, rate=rate,
         eta_s=0.0 if state == "done" else left / rate if state == "open" and rate > 0 and left else None,
         workers=workers, priority=priority, key=key, tenant=tenant, created_at=created, not_before=not_before, ended_at=ended,
         digest=spec.digest,

@@ -43,6 +43,8 @@ class JobStatus(Struct, Documented, frozen=True, kw_only=True):
     """The model's name, or its targets."""
     total: int
     """Items it has."""
+    chunks: int
+    """Parts of them, numbered from 0, each done by one worker at a time."""
     done: int
     """Items that were done well."""
     failed: int
