@@ -100,3 +100,19 @@ def test_llamaindex_reads_text_and_streams(chat):
         return "".join([piece.delta or "" async for piece in await llm.astream_complete("hi")])
 
     assert asyncio.run(later()) == whole
+
+
+def test_the_words_of_llama_indexs_responses_class_reach_the_api(sim):
+    """`OpenAIResponses(...)` with another name: nothing says which API is meant; a tool of a call stands beside the vendor's."""
+    search = {"type": "web_search"}
+    said = {"model": "openai:gpt-5.6", "api_base": f"{sim.url}/v1", "api_key": "k-0123456789", "attempts": 1, "built_in_tools": [search]}
+    llm = Surefoot(**said, instructions="Be brief.", reasoning_options={"effort": "low", "summary": "auto"}, call_metadata={"team": "a"})
+    llm.chat([ChatMessage("hi")])
+    body = sim.requests[-1].json
+    assert sim.requests[-1].path.endswith("/responses")
+    assert (body["tools"], body["instructions"], body["metadata"]) == ([search], "Be brief.", {"team": "a"})
+    assert body["reasoning"] == {"effort": "low", "summary": "auto"}
+    llm.chat_with_tools([FunctionTool.from_defaults(lambda city: city, name="weather", description="The weather.")], "hi")
+    assert {one.get("name", one["type"]) for one in sim.requests[-1].json["tools"]} == {"weather", "web_search"}
+    ChatSurefoot(**said).bind_tools([weather]).invoke("hi")
+    assert {one.get("name", one["type"]) for one in sim.requests[-1].json["tools"]} == {"weather", "web_search"}
