@@ -23,8 +23,8 @@ from surefoot.testing.wire import OK, OpenAISim, fault
 from surefoot.types import AttemptRecord, Usage
 from surefoot.usage import ledger as module
 from surefoot.usage.ledger import Ledger
+from surefoot.usage.rows import COLUMNS, waiting
 from surefoot.usage.rows import sqlite as rows_sqlite
-from surefoot.usage.rows import waiting
 from tests.storage.helping import locked
 
 
@@ -310,6 +310,17 @@ def test_rows_that_wait_are_bounded_and_those_beyond_are_told(ledger, monkeypatc
     ledger(ended("acme", input_tokens=1))  # there is room again
     assert ledger.sums(by=())[0].attempts == kept + 1
     assert len(told(ledger.path)) == 1
+
+
+def test_what_was_lost_is_told_with_the_money_that_is_known(monkeypatch):
+    """An attempt without a price is a row, and no dollar; once told, it is counted anew."""
+    monkeypatch.setattr(waiting, "MAX_WAITING_BYTES", 0)
+    rows = waiting.WaitingRows()
+    for cost_usd in (0.25, None, None):
+        rows.add(tuple(cost_usd if name == "cost_usd" else "" for name in COLUMNS))
+    assert rows.lost() == "3 rows of $0.250000 found no room in memory and are in no sum"
+    rows.lost_was_told()
+    assert (rows.lost(), len(rows)) == ("", 0)
 
 
 def test_a_single_huge_row_takes_the_room_of_many(ledger, monkeypatch):

@@ -104,6 +104,26 @@ async def test_extras_stay_within_five_percent():
     assert 405 <= provider.calls <= 420
 
 
+async def test_second_runners_that_fail_are_owed():
+    """They come back as load on a target that is slow already: a few, and then none, though calls earn new ones."""
+    budget, hedged = RetryBudget(ceiling=15.0), []
+
+    async def provider(call):
+        if call.hedged:
+            hedged.append(call)
+            raise Overloaded("busy")
+        return await slow(call)
+
+    slow = Scripted("fine", latency_s=10.0)
+    ask = stack(provider, Hedge(after=1.0, budget=budget), Attempt())
+    for _ in range(12):
+        for _ in range(20):
+            budget.called(now())
+        assert await read(ask, make_call()) == "fine"
+        budget.succeeded()
+    assert len(hedged) == 7  # six cost 5 each of the 30 that may be owed, and every answer pays 1 back
+
+
 async def test_slow_tail_is_cut():
     """2 % of answers take 20 times as long: the p99 falls by more than 60 % for less than 5 % more requests."""
 

@@ -77,6 +77,13 @@ async def test_waits_grow_with_full_jitter():
     assert gaps == [0.25, 0.5, 1.0, 2.0]
 
 
+async def test_no_wait_is_none():
+    """Where neither the provider nor the draw asks for one."""
+    provider = Scripted(RateLimited("now", retry_after_s=0), Overloaded("busy"), "fine")
+    assert await read(layer(provider, draw=lambda: 0.0), make_call()) == "fine"
+    assert [begun - provider.started_s[0] for begun in provider.started_s] == [0, 0, 0]
+
+
 async def test_hint_is_a_floor():
     """Never earlier than the provider said; a little later, so that not all come back at once."""
     provider = Scripted(RateLimited("slow down", retry_after_s=7), "fine")

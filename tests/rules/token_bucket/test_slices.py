@@ -6,7 +6,19 @@ import random
 
 import pytest
 
-from surefoot.rules.token_bucket.slices import BURST_S, DEAD_S, STARVED_S, TURN_S, VALID_S, WINDOW_S, ShareTurn, TargetState, pace, settle
+from surefoot.rules.token_bucket.slices import (
+    BURST_S,
+    DEAD_S,
+    STARVED_S,
+    TURN_S,
+    VALID_S,
+    WINDOW_S,
+    Member,
+    ShareTurn,
+    TargetState,
+    pace,
+    settle,
+)
 
 START = 1_796_000_000.0
 
@@ -72,6 +84,22 @@ def test_a_bucket_that_is_new_or_was_idle_begins_with_next_to_nothing():
     assert fleet.turn("a", want_r=100.0, head_r=1.0).r == 1.0
     fleet.now += 30
     assert fleet.turn("a", want_r=100.0, head_r=1.0).r == 1.0
+
+
+def test_so_many_requests_and_tokens_are_saved_up_and_no_more():
+    """What a quarter of a second brings, and never less than one request or what the largest needs."""
+    fleet = Fleet(limit_r=6000, limit_t=600_000)
+    fleet.turn("a", want_r=1.0, head_r=1.0, want_t=100.0, head_t=100.0)
+    fleet.now += 1.0
+    granted = fleet.turn("a", want_r=1000.0, head_r=1.0, want_t=1e6, head_t=100.0)
+    assert granted.r == int(pace(6000) * BURST_S) == 24
+    assert granted.t == pytest.approx(pace(600_000, 250) * BURST_S)
+    slow = Fleet(limit_r=6)
+    slow.turn("a", want_r=1.0, head_r=1.0)
+    for _ in range(20):
+        slow.now += 1.0
+        granted = slow.turn("a", head_r=1.0)
+    assert slow.turn("a", want_r=5.0, head_r=1.0).r == 1.0
 
 
 def test_what_is_given_back_counts_once():
@@ -176,6 +204,92 @@ def test_places_go_to_interactive_calls_first():
     fleet.now += 0.1
     fleet.turn("people", used=1)
     assert fleet.turn("job", want_low_c=8).slots >= 6
+
+
+@pytest.mark.parametrize(
+    ("places", "mine", "other", "slots"),
+    [
+        (0, {"want_c": 5}, {}, 0),  # no limit, no places
+        (10, {"want_c": 4}, {}, 4),
+        (10, {"used": 3, "want_c": 20}, {}, 10),
+        (10, {"want_c": 8}, {"slots": 6}, 4),  # what is free, though its share were 5
+        (10, {"want_c": 8}, {"slots": 2, "want_c": 4}, 5),  # its share, though 8 are free
+        (10, {"want_c": 8}, {"slots": 1, "want_c": 2}, 7),  # what the other leaves, though its share were 7
+        (10, {"used": 2, "want_c": 8}, {"slots": 6, "want_c": 6}, 4),
+        (2, {"used": 5}, {}, 5),  # never fewer than it uses
+        (10, {"want_c": 3}, {"slots": 100, "want_c": 100}, 0),
+        (10, {"want_low_c": 8}, {"slots": 2, "want_c": 3}, 5),
+        (10, {"used": 1, "want_low_c": 8}, {"slots": 2, "want_c": 3}, 5),
+        (10, {"want_low_c": 8}, {"slots": 2, "want_c": 3, "want_low_c": 8}, 2),
+        (10, {"want_low_c": 1}, {"slots": 2, "want_c": 3, "want_low_c": 80}, 1),  # one at least, where any are left
+        (10, {"want_low_c": 8}, {"slots": 7, "want_c": 3}, 0),
+        (10, {"want_c": 2, "want_low_c": 8}, {}, 2),  # batch calls come when its own interactive ones have theirs
+    ],
+)
+def test_places_are_what_one_uses_its_share_or_what_others_leave(places, mine, other, slots):
+    """Whichever is most, within what is free; batch calls take of what nobody interactive wants."""
+    fleet = Fleet(places=places)
+    fleet.turn("one")
+    if other:
+        fleet.state.members["other"] = Member(beat=START, **other)
+    assert fleet.turn("one", **mine).slots == slots
+
+
+@pytest.mark.parametrize(
+    ("there", "mine", "other", "granted"),
+    [
+        (90.0, {"want_t": 200.0, "head_t": 1.0}, {"want_t": 100.0}, 60.0),
+        (90.0, {"want_t": 50.0, "head_t": 1.0}, {}, 50.0),
+        (90.0, {"want_t": 200.0, "head_t": 40.0}, {"want_t": 1000.0}, 40.0),  # its first call whole
+        (90.0, {"want_t": 200.0, "head_t": 91.0}, {}, 0.0),  # or not at all
+        (0.0, {"want_t": 1.0}, {}, 0.0),
+        (90.0, {"want_low_t": 200.0, "head_t": 1.0}, {"want_t": 50.0}, 40.0),  # what interactive calls leave
+        (90.0, {"want_low_t": 200.0, "head_t": 1.0}, {"want_t": 50.0, "want_low_t": 200.0}, 20.0),
+        (90.0, {"want_low_t": 200.0, "head_t": 41.0}, {"want_t": 50.0}, 0.0),
+        (90.0, {"want_t": 30.0, "want_low_t": 200.0, "head_t": 5.0}, {}, 90.0),  # both: its interactive calls first
+        (90.0, {"want_t": 30.0, "want_low_t": 40.0, "head_t": 5.0}, {"want_low_t": 40.0}, 60.0),
+    ],
+)
+@pytest.mark.parametrize("kind", ["r", "t"])
+def test_what_is_there_is_shared_by_what_each_wants(kind, there, mine, other, granted):
+    """Of tokens and of requests; what is granted is gone, and what is not granted is told when it will be there."""
+    fleet = Fleet(**{f"limit_{kind}": 60_000})
+    said, theirs = ({name.replace("_t", f"_{kind}"): value for name, value in one.items()} for one in (mine, other))
+    fleet.turn("one")
+    setattr(fleet.state, kind, there)
+    if other:
+        fleet.state.members["other"] = Member(beat=START, **theirs)
+    got = fleet.turn("one", **said)
+    assert getattr(got, kind) == granted
+    assert getattr(fleet.state, kind) == there - granted
+    head = mine.get("head_t", 0.0)
+    assert got.wait_s == (0.0 if granted else pytest.approx(max(0.0, (head - there) / pace(60_000)), abs=1e-9))
+
+
+def test_a_need_is_kept_for_whoever_has_been_denied_longest():
+    """Once it has waited a second, and twice its fair turn; not for batch calls while we are interactive."""
+    rate = pace(60_000)
+
+    def left(*denied, **said):
+        fleet = Fleet(limit_t=60_000)
+        fleet.turn("one")
+        fleet.state.t = 200.0
+        for number, (since_s, need, is_low) in enumerate(denied):
+            wants = {"want_low_t": need} if is_low else {"want_t": need}
+            fleet.state.members[str(number)] = Member(beat=START, head_since=START - since_s, head_t=need, **wants)
+        return 200.0 - fleet.turn("one", **(said or {"want_t": 1000.0})).t
+
+    def shared(kept, *others):
+        return 200.0 - (200.0 - kept) * 1000.0 / (1000.0 + sum(others))
+
+    assert left((0.9, 100.0, False)) == pytest.approx(shared(0.0, 100.0))  # not yet a second
+    assert left((1.1, 100.0, False)) == pytest.approx(shared(100.0, 100.0))
+    fair_s = 2 * 2 * 600.0 / rate
+    assert left((fair_s - 0.01, 600.0, False)) == pytest.approx(shared(0.0, 600.0))
+    assert left((fair_s + 0.01, 600.0, False)) == 200.0  # more than there is: nothing for us
+    assert left((5.0, 50.0, False), (9.0, 80.0, False), (7.0, 20.0, False)) == pytest.approx(shared(80.0, 50.0, 80.0, 20.0))
+    assert left((9.0, 100.0, True)) == 0.0  # a batch call's need is not kept from us,
+    assert left((9.0, 100.0, True), want_low_t=1000.0) == pytest.approx(200.0 - 100.0 * 1000.0 / 1100.0)  # but from our batch calls
 
 
 def test_a_limit_that_headers_name_to_one_holds_for_all():
