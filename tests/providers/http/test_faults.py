@@ -265,6 +265,19 @@ def test_an_echo_is_masked_however_its_words_are_parted(said, echo):
     assert shown(f"not taken: {echo}!", private=[said]) == "not taken: …!"
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("lead", [0, 5, 280, 290, 299])
+def test_an_echo_is_masked_wherever_what_is_shown_ends(order, lead):
+    """A message is cut at 300 characters, after what echoes has been taken out of it: what moves up is looked at, too."""
+    first = "".join(f"one{n} " for n in range(90))
+    second = "".join(f"two{n} " for n in range(40))
+    message = "x" * lead + first + second + "end"
+    told = shown(message, private=[first, second][::order])
+    assert told == (f"{'x' * lead}… … end" if lead < 294 else "x" * 299 + "…")
+    assert "one" not in told
+    assert "two" not in told
+
+
 def test_a_place_in_the_request_is_shown():
     """ "Input should be a valid integer" without its place has cost the world many hours."""
     body = json.dumps({"detail": [{"loc": ["body", "messages", 0, "content"], "msg": "Field required", "input": {"a": "secret"}}]}).encode()

@@ -28,8 +28,13 @@ def shown(text: str, *, key: Secret | None = None, private: Iterable[str] = (), 
     if not text:
         return ""
     line = _one_line(masked_address(without_key(text[: limit * 4], key)))
-    for said in private:  # both in one line: an echo may be broken elsewhere
-        line = _without_echo(line, _one_line(said))
+    if len(line) >= _PROBE:
+        lines = [_one_line(said) for said in private]  # both in one line: an echo may be broken elsewhere
+        before = ""
+        while line != before:  # what one text masks brings further words into sight of the others
+            before = line
+            for said in lines:
+                line = _without_echo(line, said, limit)
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
@@ -45,10 +50,13 @@ def without_key(text: str, key: Secret | None) -> str:
     return _KEYS.sub(MASK, text)
 
 
-def _without_echo(text: str, said: str) -> str:
-    """`text` with every run of 24 characters or more that also stands in `said` replaced by an ellipsis."""
+def _without_echo(text: str, said: str, limit: int) -> str:
+    """`text` with every run of 24 characters or more that also stands in `said`, and begins within `limit`, replaced by an ellipsis.
+
+    What comes after `limit` is not shown: each look at a prompt of megabytes takes milliseconds of the background loop.
+    """
     at = 0
-    while at + _PROBE <= len(text):
+    while at + _PROBE <= min(len(text), limit + 2 * _PROBE):
         found = said.find(text[at : at + _PROBE])
         if found < 0:
             at += _STEP
