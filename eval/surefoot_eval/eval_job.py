@@ -1,6 +1,6 @@
 """The kind `eval` of durable jobs: a suite's questions as items, asked by any number of workers; its report at the end.
 
-    items, options = EvalKind().from_path(Path("suite.toml"))
+    items, options = EvalKind().from_path(Path("suite.toml"), {})
     job = q.submit("eval", items, **options)
     surefoot jobs results JOB --to FOLDER                # scores.json, report.html, ... as `surefoot eval run` writes them
 
@@ -83,9 +83,9 @@ class EvalKind:
         """The last answer of the conversation."""
         return {"answer": value[-1].answer, "refused": value[-1].refused, "cost_usd": sum(one.cost.usd or 0.0 for one in value)}
 
-    def from_path(self, path: Path) -> tuple[Iterable[Any], dict[str, Any]]:
-        """A suite's items and options. Raises Misconfigured."""
-        planned = _planned(str(path), None)
+    def from_path(self, path: Path, options: Mapping[str, Any]) -> tuple[Iterable[Any], dict[str, Any]]:
+        """A suite's items and options; `data` among `options` is the folder of public data sets. Raises Misconfigured."""
+        planned = _planned(str(path), options.get("data"))
         if planned.suite.kind == "resilience":
             raise Misconfigured(f"{path}: a rehearsal is one run on one machine; run it by  surefoot eval run {path}")
         jobs = run_suite.todo(planned, [], only_failed=False)

@@ -91,8 +91,9 @@ class IndexKind:
         """Nothing beyond."""
         return {"document": value}
 
-    def from_path(self, path: Path) -> tuple[Iterable[Any], dict[str, Any]]:
+    def from_path(self, path: Path, options: Mapping[str, Any]) -> tuple[Iterable[Any], dict[str, Any]]:
         """The documents of a folder or a file; a .jsonl holds one document a line."""
+        del options
         if path.suffix.lower() in {".jsonl", ".ndjson"}:
             from surefoot.jobs.files import read_items
 

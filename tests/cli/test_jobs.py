@@ -145,6 +145,21 @@ def once(fn):
     return one
 
 
+def test_a_file_is_asked_by_the_vendors_batches(place, capsys):
+    """One option more; asked the other way it is another job."""
+    folder, sim = place
+    command = ["submit", "--from", "questions.jsonl"]
+    assert main(["jobs", *command, "--how", "vendor-batch", "--to", "answers.jsonl"]) == 0
+    assert len((folder / "answers.jsonl").read_text().splitlines()) == 7
+    assert [len(one.items) for one in sim.desk.batches.values()] == [7]
+    capsys.readouterr()
+    job = said(capsys, *command)["id"]
+    assert (job, said(capsys, "status", job)["done"]) == (said(capsys, *command)["id"], 0)
+    assert main(["jobs", "chunk", job, "0"]) == 0
+    assert capsys.readouterr().out == "done\n"
+    assert said(capsys, "status", job)["state"] == "done"
+
+
 def test_texts_are_embedded_into_a_file(place, capsys):
     """The other kind, by its own settings."""
     folder, _ = place

@@ -29,7 +29,7 @@ def test_a_suite_as_a_job_gives_the_figures_of_a_plain_run(tmp_path, monkeypatch
     """Two workers share it; each question is asked once."""
     monkeypatch.chdir(tmp_path)
     suite = small.write(tmp_path, suite=SYSTEM)
-    items, options = EvalKind().from_path(suite)
+    items, options = EvalKind().from_path(suite, {})
     with jobs.open("sqlite:jobs.db") as q, jobs.open("sqlite:jobs.db") as other:
         job = q.submit("eval", items, chunk=4, **options)
         second = threading.Thread(target=other.work_sync)
@@ -50,7 +50,7 @@ def test_a_suite_that_changed_is_left_to_others(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     suite = small.write(tmp_path, suite=SYSTEM)
     with jobs.open("sqlite:jobs.db") as q:
-        items, options = EvalKind().from_path(suite)
+        items, options = EvalKind().from_path(suite, {})
         job = q.submit("eval", items, **options)
         suite.write_text(SYSTEM.replace("k = 3", "k = 4"))
         with pytest.raises(Misconfigured, match="is not what was submitted"):

@@ -86,7 +86,7 @@ def _add_submit(submit: argparse.ArgumentParser) -> None:
     submit.add_argument("--budget-usd", type=float, metavar="USD", help="pause before it would spend more")
     submit.add_argument("--not-before", metavar="TIME", help="such as 2026-12-01T02:00+03:00")
     submit.add_argument("--ttl-days", type=float, default=30.0, metavar="DAYS", help="how long it is kept after its end")
-    submit.add_argument("--chunk", type=int, default=100, metavar="N", help="items a worker takes at once")
+    submit.add_argument("--chunk", type=int, metavar="N", help="items a worker takes at once (default 100; of a vendor's batches 1000)")
 
 
 def _run(run: Callable[[Jobs, argparse.Namespace], int], args: argparse.Namespace) -> int:
@@ -104,7 +104,8 @@ def _submit(opened: Jobs, args: argparse.Namespace) -> int:
     _check_target(kind, args.to)
     model = args.model or [args.name]
     options = dict(_option(one) for one in args.option) | ({"system": args.system} if args.system else {})
-    digest = files.digest_of(args.source, args.kind, model, sorted(options.items()), args.column)
+    how = {"how": args.how} if args.how else {}
+    digest = files.digest_of(args.source, args.kind, model, sorted(options.items()), args.column, *how.values())
     job = next(
         (one.id for state in ("open", "paused") for one in opened.jobs(state) if one.digest == digest and args.key in {None, one.key}), None
     )
@@ -114,11 +115,12 @@ def _submit(opened: Jobs, args: argparse.Namespace) -> int:
         if status.state == "paused":
             opened.resume(job, budget_usd=args.budget_usd)
     else:
-        items, said = _items(kind, args)
+        items, said = _items(kind, args, options)
+        chunk = {} if args.chunk is None else {"chunk": args.chunk}
         job = opened.submit(
             args.kind, items, model=model, key=args.key, priority=_priority(args.priority),
-            budget_usd=args.budget_usd, not_before=_moment(args.not_before), ttl_days=args.ttl_days, chunk=args.chunk, digest=digest,
-            **({"how": args.how} if args.how else {}), **said, **options,
+            budget_usd=args.budget_usd, not_before=_moment(args.not_before), ttl_days=args.ttl_days, digest=digest,
+            **how, **chunk, **(said | options),
         )  # fmt: skip
     if args.to is None:
         _show(opened.status(job), as_json=args.json)
@@ -126,7 +128,7 @@ def _submit(opened: Jobs, args: argparse.Namespace) -> int:
     return _follow(opened, job, args)
 
 
-def _items(kind: Any, args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+def _items(kind: Any, args: argparse.Namespace, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """What --from holds, and the options that follow from it."""
     from surefoot.jobs import files
 
@@ -136,7 +138,7 @@ def _items(kind: Any, args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         raise Misconfigured(f"--column: jobs of kind {args.kind!r} read their files themselves")
     if not args.source.exists():
         raise Misconfigured(f"{args.source} cannot be read: there is no such file or folder")
-    items, said = kind.from_path(args.source)
+    items, said = kind.from_path(args.source, options)
     return items, said
 
 
@@ -211,7 +213,11 @@ def _work(opened: Jobs, args: argparse.Namespace) -> int:
 
 def _chunk(opened: Jobs, args: argparse.Namespace) -> int:
     """One chunk; 0 if it is done, or nothing of it is wanted any more. SIGTERM gives it back."""
-    state = asyncio.run(_until_told(opened.run_chunk(args.job, args.no, dead_s=args.dead_s)))
+    try:
+        state = asyncio.run(_until_told(opened.run_chunk(args.job, args.no, dead_s=args.dead_s)))
+    except asyncio.CancelledError:
+        print(f"chunk {args.no} was given back; what was done of it is kept", file=sys.stderr)
+        return 130
     print(msgspec.json.encode({"job": args.job, "chunk": args.no, "state": state}).decode() if args.json else state)
     return 0 if state in {"done", "cancelled"} else 1
 

@@ -170,7 +170,7 @@ class BatchRunner:
 
     async def _end(self, chunk: OpenChunk, vendor: VendorBatches) -> None:
         """The chunk is taken from us: if its job was cancelled, so is its batch."""
-        with suppress(SurefootError):
+        with suppress(SurefootError, TimeoutError):
             async with asyncio.timeout(CANCEL_S):
                 found = await self._database.run(lambda sql: sql.row("SELECT state FROM sf_job WHERE id = ?", (chunk.job,)), JOBS)
                 if found is not None and found[0] == "cancelled":
@@ -202,12 +202,14 @@ async def cancel_batches(database: Database, models: ModelSource, job: str | Non
     """Tell the vendors of cancelled jobs' batches that nobody wants them any more, as far as this process knows the models."""
     where, values = ("", ()) if job is None else (" AND j.id = ?", (job,))
     statement = f"SELECT DISTINCT j.id, j.spec FROM sf_job j JOIN sf_batch b ON b.job = j.id WHERE j.state = 'cancelled' AND b.state = 'open'{where}"  # noqa: S608, E501
-    for name, spec in await database.run(lambda sql: sql.rows(statement, values), JOBS):
-        try:
-            async with asyncio.timeout(CANCEL_S):
-                await _cancel_job(database, models.model("chat", _spec.decode(spec).model), name)
-        except (SurefootError, TimeoutError) as error:
-            _log.info("the batches of job %s could not be cancelled here: %s", name, error)
+    found = await database.run(lambda sql: sql.rows(statement, values), JOBS)
+    with suppress(TimeoutError):  # the next look goes on
+        async with asyncio.timeout(CANCEL_S):
+            for name, spec in found:
+                try:
+                    await _cancel_job(database, models.model("chat", _spec.decode(spec).model), name)
+                except SurefootError as error:
+                    _log.info("the batches of job %s could not be cancelled here: %s", name, error)
 
 
 async def _cancel_job(database: Database, model: ChatModel, job: str) -> None:

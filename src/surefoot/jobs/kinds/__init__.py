@@ -58,9 +58,9 @@ class JobRunner(Protocol):
 class JobKind(Protocol):
     """A kind of job.
 
-    It may say more: `asks`, "chat" or "embed", is what its jobs' `model` must be able to do. For the command line: `from_path(path)` gives
-    items and options out of a file or folder; `columns`, `asked(item)` and `row(value)` make a file of results, or
-    `write(path, options, results, inputs)` writes what is made of them and gives how much.
+    It may say more: `asks`, "chat" or "embed", is what its jobs' `model` must be able to do. For the command line:
+    `from_path(path, options)` gives items and options out of a file or folder; `columns`, `asked(item)` and `row(value)` make a file of
+    results, or `write(path, options, results, inputs)` writes what is made of them and gives how much.
     """
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
