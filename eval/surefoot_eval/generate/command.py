@@ -43,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
     documents, left_out = documents_of(args.docs, args.format)
     material = Material([one for one in documents if not args.language or one.language == args.language])
     chat = _chat(args)
-    made, dropped = _made(args, material, chat)
+    made, dropped = _made(args, material, chat) if "questions" in wanted or not args.questions else ([], {})
     kept = sieve(made, material, deepest=args.deepest, margin=args.margin)
     dropped |= kept.dropped
     chosen = _spread(kept.kept, args.count, args.seed) if "questions" in wanted else []

@@ -237,6 +237,23 @@ def test_wishes_that_cannot_be_met_are_refused_first(tmp_path):
     assert not list(docs.glob("*.csv"))
 
 
+def test_near_misses_of_questions_that_are_there_cost_no_others(tmp_path, capsys):
+    """Nothing is made by rule, nor asked of a model, only to be thrown away; what nothing answers is left alone."""
+    docs, asked = folder(tmp_path), tmp_path / "questions.jsonl"
+    lines = [
+        {"id": "a", "question": "In which year was the maritime museum of Antwerp founded?", "language": "en",
+         "gold": [{"document_id": "en/museum.txt", "text": "founded in 1902"}]},
+        {"id": "b", "question": "What does the maritime museum of Antwerp cost?", "language": "en", "answerable": False},
+    ]  # fmt: skip
+    asked.write_text("\n".join(json.dumps(one) for one in lines), encoding="utf-8")
+    table = tmp_path / "near.csv"
+    command = ["generate", str(docs), "--out", str(table), "--kinds", "near-misses", "--questions", str(asked), "--json"]
+    assert main(command) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["made"], told["questions"], told["near_misses"]) == (0, 0, 1)
+    assert "Antwerp" not in rows(table)[0]["question"]
+
+
 def test_a_formula_in_a_cell_does_not_run_and_comes_back_as_it_was(tmp_path):
     """`=HYPERLINK(...)` in a document reaches the person's program as text."""
     from surefoot_eval.generate import review
