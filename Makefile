@@ -30,7 +30,7 @@ DEMO  := -e ".[rag,openai,anthropic,google]"
 TEST  := -e ".[all,rag,formats,eval]" --group test
 HEAVY := -e ".[all,rag,formats,eval,st,llm]" --group test --group heavy
 
-.PHONY: demo serve smollm2 test test-all test-official test-clients check peers bench clean
+.PHONY: demo serve smollm2 test test-all test-official test-clients test-deploy check peers bench clean
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "surefoot needs Python 3.11 or newer; say: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
@@ -85,6 +85,14 @@ $(VENV)-clients/done: $(VENV)/test.done pyproject.toml tests/locks/clients.txt
 	$(call install_in,$(VENV)-clients/bin,$(WITH_CLIENTS))
 	@touch $@
 
+# What deploy/ is checked with wants other versions of common packages than surefoot's extras do.
+WITH_CHECKS := -e ".[serve]" pytest pytest-asyncio pytest-timeout -r deploy/checks.txt
+$(VENV)-deploy/done: $(VENV)/test.done pyproject.toml deploy/checks.txt
+	@echo "installing what deploy/ is checked with ..."
+	@$(PYTHON) -m venv $(VENV)-deploy
+	$(call install_in,$(VENV)-deploy/bin,$(WITH_CHECKS))
+	@touch $@
+
 demo: $(VENV)/demo.done $(if $(filter local:smollm2,$(MODEL)),smollm2)
 	@$(PY) -m surefoot_rag demo $(if $(MODEL),--model $(MODEL))
 
@@ -103,7 +111,10 @@ test-official: $(VENV)-official/done
 test-clients: $(VENV)-clients/done
 	@$(VENV)-clients/bin/python $(PYTEST) $(SPREAD) tests/clients $(ARGS)
 
-test-all: check $(VENV)/heavy.done test-official test-clients
+test-deploy: $(VENV)-deploy/done
+	@$(VENV)-deploy/bin/python $(PYTEST) tests/repository/test_deploy.py $(ARGS)
+
+test-all: check $(VENV)/heavy.done test-official test-clients test-deploy
 	@$(PY) $(PYTEST) -n 3 --dist loadfile -m heavy $(ARGS)
 
 # Who `make bench` stands beside: each in an environment of its own, since they want different versions of the same SDK.
@@ -126,4 +137,4 @@ bench: $(VENV)/test.done
 	@$(PY) -m surefoot_eval bench $(ARGS)
 
 clean:
-	@rm -rf $(VENV) $(VENV)-official $(VENV)-clients $(VENV)-peers .surefoot .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(VENV)-official $(VENV)-clients $(VENV)-deploy $(VENV)-peers .surefoot .pytest_cache .mypy_cache .ruff_cache .hypothesis
