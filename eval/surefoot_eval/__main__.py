@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 SECTIONS = ("overhead", "transport", "streams", "cache", "embed", "goodput", "tail", "outage", "import", "scale", "torture")
-LONG = ("rag-size", "redis", "soak")  # minutes to an hour: run where named
-OF_NO_SPEED = {"torture", "redis", "soak"}  # say what holds, not how fast it is
+LONG = ("rag-size", "redis", "soak", "jobs")  # minutes to an hour: run where named
+OF_NO_SPEED = {"torture", "redis", "soak", "jobs"}  # have goals of their own, or say what holds
 MODULES = {"import": "imports", "rag-size": "rag_size"}  # where a section's name is no name of a module
 
 COMMANDS = {  # where each command's main() stands
@@ -60,6 +60,7 @@ def _bench_options(commands: Any) -> None:
     bench.add_argument("--seeds", type=int, default=200, help="of the torture section")
     bench.add_argument("--jobs", type=int, default=1, help="processes of the torture section")
     bench.add_argument("--minutes", type=float, default=14.0, help="of the soak section")
+    bench.add_argument("--kills", type=int, default=0, help="workers of the jobs section that are killed, in each store; 20 take minutes")
     bench.add_argument("--json", type=Path, help="write the figures here as well, and keep those of other sections already there")
     bench.add_argument("--markdown", type=Path, help="write the tables here as well")
     bench.add_argument("--plots", type=Path, help="folder for a chart (SVG) a section")
@@ -73,7 +74,7 @@ def _bench(args: argparse.Namespace) -> int:
     pages: list[str] = []
     for name in args.section:
         section = import_module(f"surefoot_eval.bench.sections.{MODULES.get(name, name)}")
-        settings = {"torture": {"rounds": args.seeds, "jobs": args.jobs}, "soak": {"minutes": args.minutes}}
+        settings = {"torture": {"rounds": args.seeds, "jobs": args.jobs}, "soak": {"minutes": args.minutes}, "jobs": {"killed": args.kills}}
         found = section.run(**settings.get(name, {"rounds": args.rounds}))
         results[name] = json.loads(json.dumps(found))
         pages.append(f"## {name}\n\n{section.table(results[name])}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import sqlite3
 import stat
 import threading
@@ -16,6 +17,7 @@ import pytest
 from surefoot import ChatModel, jobs, runtime
 from surefoot.backup import back_up, restore
 from surefoot.backup.snapshots import snapshot
+from surefoot.backup.tables import TABLES
 from surefoot.cli.main import main
 from surefoot.errors import Misconfigured
 from surefoot.history import History
@@ -33,6 +35,7 @@ from surefoot.usage.rows.sqlite import SqliteRows
 from tests.loops import own_home  # noqa: F401 - autouse
 from tests.postgres import fresh_url
 
+ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("sqlite", "postgresql")
 ROW = (1.5, "2026-11-30", "c\x00all", "chat", "openai:m", "t", '{"a": "\\u0000"}', "", 1, 2, 0, 0, 0, None, 0.25)
 
@@ -69,6 +72,7 @@ def fill(url):
         held = await store.reserve("team", Claim.exactly(500), limit_usd=1.0, force=False)
         store.settle(held, 250e-9)
         await store.aclose()
+        await database.run(lambda sql: sql.change("INSERT INTO sf_batch VALUES ('j', 0, 1, 'batch_1', '[0]', 'open', 1.5)"), JOBS)
         await database.aclose()
 
     runtime.run(spend())
@@ -81,6 +85,16 @@ def fill(url):
     rows.write([ROW, (*ROW[:-2], 0.5, 0.0)], "batch")
     rows.set_aside("why", "what")
     rows.close()
+
+
+LEFT_OUT = {"sf_worker", "sf_limit"}  # mean nothing a moment later
+OF_THE_GATEWAY = {"sf_setup", "sf_team", "sf_key"}  # its own to copy
+
+
+def test_a_table_that_comes_with_a_later_version_is_not_forgotten():
+    """Whoever adds one says whether it belongs into a copy."""
+    made = [re.findall(r"CREATE TABLE (\w+)", file.read_text()) for file in (ROOT / "src").rglob("migrations/*.sql")]
+    assert {name for names in made for name in names} == {one.name for one in TABLES} | LEFT_OUT | OF_THE_GATEWAY
 
 
 @pytest.mark.parametrize("source", KINDS)
@@ -100,23 +114,13 @@ def test_all_that_is_kept_comes_back_in_either_kind_of_database(source, target, 
         for found in (before, after):
             found["sf_usage"] = [one.replace("\\x00", "\ufffd").replace("u0000", "ufffd") for one in found["sf_usage"]]
     assert before == after
-    assert set(before) == {
-        "sf_job",
-        "sf_chunk",
-        "sf_input",
-        "sf_result",
-        "sf_account",
-        "sf_hold",
-        "sf_turn",
-        "sf_usage",
-        "sf_usage_set_aside",
-    }
+    assert set(before) == {one.name for one in TABLES} - {"sf_usage_batch"}
     assert History(place(there)).all("talk 0")[-1].text == "said 2"
     (sums,) = ledger(there).sums(("day",), "")
     assert (sums.attempts, sums.unpriced, sums.output_tokens) == (2, 1, 4)
     with jobs.open(there, models=ChatModel(Scripted("on"))) as q:
         same = q.submit("chat", ["other"], key="one")
-        assert [type(value).__name__ for _, value in q.results(same)] == ["ChatReply", "SurefootError", "SurefootError"]
+        assert sorted(type(value).__name__ for _, value in q.results(same)) == ["ChatReply", "SurefootError", "SurefootError"]
         new = q.submit("chat", ["new"])
         q.work_sync(new)
         assert q.status(new).done == 1

