@@ -58,6 +58,7 @@ def done(q, job, items):
 ITEMS = [f"q{n}" for n in range(24)]
 
 
+@pytest.mark.heavy
 def test_a_chunk_told_to_two_threads_and_two_processes_at_once_is_done_once(place, store):
     """As engines deliver twice: results once, every caller hears that it is done."""
     _, sim = place
@@ -78,6 +79,7 @@ def test_a_chunk_told_to_two_threads_and_two_processes_at_once_is_done_once(plac
         assert done(q, job, ITEMS)
 
 
+@pytest.mark.heavy
 def test_the_indexed_job_of_kubernetes_does_what_its_manifest_says(place, lite, monkeypatch):
     """Its command, run here once for each index, and once more for one of them, as after a pod's death."""
     yaml = pytest.importorskip("yaml")
