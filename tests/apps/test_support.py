@@ -170,7 +170,7 @@ async def test_the_page_in_chromium(library, online, sim, tmp_path):
         pytest.skip("needs chromium (apt install chromium)")
     from apps.support_web import create_app
 
-    sim.script(['{"feeling": "neutral"}', "It closes at 22.00 <img src=x onerror=alert(1)>. [1]"])
+    sim.script(['{"feeling": "neutral"}', "It closes at <b>22.00</b>. [1]"])
     app = create_app(SupportBot(library, online, tickets=tmp_path / "tickets.jsonl"))
     with served(app) as url:
         process = await asyncio.create_subprocess_exec(
@@ -183,8 +183,8 @@ async def test_the_page_in_chromium(library, online, sim, tmp_path):
         finally:
             process.terminate()
             await process.wait()
-    assert "22.00 <img src=x onerror=alert(1)>" in shown["text"]
-    assert (shown["images"], "shop.md" in shown["text"], shown["mine"]) == (0, True, "When does the tea house close?")
+    assert "<b>22.00</b>" in shown["text"]
+    assert (shown["bold"], "shop.md" in shown["text"], shown["mine"]) == (0, True, "When does the tea house close?")
 
 
 @contextmanager
@@ -206,15 +206,19 @@ def served(app):
 
 READ = """
 new Promise(done => {
-  const input = document.getElementById("text");
-  input.value = QUESTION;
-  document.getElementById("send").click();
+  let sent = false;
   const timer = setInterval(() => {
+    if (document.readyState !== "complete") return;
+    if (!sent) {
+      sent = true;
+      document.getElementById("text").value = QUESTION;
+      document.getElementById("send").click();
+    }
     const last = document.querySelector("#log p.theirs[data-done], #log p.failed");
     if (!last) return;
     clearInterval(timer);
     const mine = document.querySelector("#log p.mine").textContent;
-    done({text: last.textContent, images: document.images.length, mine});
+    done({text: last.textContent, bold: document.querySelectorAll("b").length, mine});
   }, 50);
 })
 """

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from surefoot import errors
-from surefoot.testing.wire import OpenAISim
+from surefoot import Policy, Target, errors, events, load
+from surefoot.providers.http.faults import fault
+from surefoot.testing.wire import AnthropicSim, GeminiSim, OpenAISim
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 MIGRATING = (DOCS / "migrating.md").read_text(encoding="utf-8")
@@ -38,11 +39,16 @@ def is_here(module: str) -> bool:
 
 @pytest.fixture(scope="module")
 def provider():
-    """One simulated OpenAI for all of them."""
-    with OpenAISim() as sim, pytest.MonkeyPatch.context() as patch:
+    """One simulated OpenAI for all of them, and the other vendors' wires beside it."""
+    with OpenAISim() as sim, AnthropicSim() as anthropic, GeminiSim() as google, pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENAI_API_KEY", "sk-test")
+        patch.setenv("ANTHROPIC_API_KEY", "sk-ant-test")
+        patch.setenv("ANTHROPIC_BASE_URL", anthropic.url)
+        patch.setenv("GEMINI_API_KEY", "test")
+        patch.setenv("GOOGLE_GEMINI_BASE_URL", google.url)
         for variable in ("OPENAI_BASE_URL", "OPENAI_API_BASE"):
             patch.setenv(variable, f"{sim.url}/v1")
+        sim.others = (anthropic, google)
         yield sim
 
 
@@ -57,9 +63,16 @@ def test_code_runs_as_written(code, provider, capsys):
     missing = [module for module in THEIRS if f"from {module} import" in code and not is_here(module)]
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
-    before = len(provider.requests)
+    before = asked(provider)
     assert run(code, capsys).strip()
-    assert len(provider.requests) > before
+    names_vendor = re.search(r'"(?:openai|anthropic|google):', code) and "OpenAISim" not in code
+    is_theirs = any(f"from {module} import" in code for module in THEIRS)
+    assert asked(provider) > before or not (names_vendor or is_theirs or code in MIGRATING)
+
+
+def asked(provider):
+    """Requests at all vendors."""
+    return sum(len(one.requests) for one in (provider, *provider.others))
 
 
 @pytest.mark.parametrize(("before", "after"), PAIRS, ids=["langchain", "llamaindex", "litellm"])
@@ -103,3 +116,61 @@ def test_langchains_errors_of_the_table_are_those_that_ours_are():
         family = next((theirs[kind.__name__] for kind in getattr(errors, name).__mro__ if kind.__name__ in theirs), None)
         if family is not None and name != "ContentRefused":
             assert family in row[-3], name
+
+
+PAGES = sorted([*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(DOCS.parent)))
+def test_links_lead_somewhere(page):
+    """To files that exist, and to headings that stand in them."""
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:|mailto:", link):
+            continue
+        place, _, heading = link.partition("#")
+        target = (page.parent / place).resolve() if place else page
+        assert target.exists(), link
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w\- ]", "", one).strip().lower().replace(" ", "-") for one in titles}, link
+
+
+def test_the_index_lists_every_page():
+    """A page nobody finds is not written."""
+    index = (DOCS / "README.md").read_text(encoding="utf-8")
+    pages = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")} - {"README.md"}
+    assert {page for page in pages if f"({page})" not in index} == set()
+
+
+def test_every_error_and_status_is_as_the_page_says():
+    """The table of classes holds all that are raised, and that of statuses is what the code makes of them."""
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert rows == set(errors.__all__) - {"SurefootError", "Refused", "Fault", "Transient", "Permanent"}
+    said = re.findall(r"^\| ([\d, ]+) \| `(\w+)` \| (yes|no) \|", page, re.MULTILINE)
+    assert len(said) > 4
+    for statuses, name, again in said:
+        for status in map(int, statuses.split(", ")):
+            error = fault("openai:m", status, {}, b"")
+            assert (type(error).__name__, "yes" if error.retryable else "no") == (name, again), status
+
+
+def test_names_of_the_other_tables_exist():
+    """All events; and settings that the layers are set by."""
+    told = (DOCS / "observability.md").read_text(encoding="utf-8")
+    kinds = {name for name, kind in vars(events).items() if isinstance(kind, type) and issubclass(kind, events.Event)} - {"Event"}
+    assert kinds == set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.+?) \|", told, re.MULTILINE))))
+    layers = (DOCS / "layers.md").read_text(encoding="utf-8")
+    words = {word for row in re.findall(r"^\|.+\| (.+) \|$", layers, re.MULTILINE) for word in re.findall(r"`(\w+)`", row)}
+    assert len(words) > 10
+    assert words <= {*Policy.__struct_fields__, *Target.__struct_fields__}
+
+
+def test_settings_of_the_pages_load(tmp_path, monkeypatch):
+    """Every block of TOML."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    for page in DOCS.glob("*.md"):
+        for block in blocks(page.read_text(encoding="utf-8"), "toml"):
+            (tmp_path / "surefoot.toml").write_text(block, encoding="utf-8")
+            assert load(tmp_path / "surefoot.toml").names("chat")
