@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from surefoot import ChatModel, Message, Schema
-from surefoot.config import look_around
+from surefoot.discovery import look_around
 from surefoot.errors import InvalidOutput, Misconfigured, SurefootError
 
 OFFLINE = "local:extractive"

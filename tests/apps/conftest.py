@@ -33,6 +33,6 @@ def keyless(monkeypatch, tmp_path):
     """No key in the environment, no .env, no local server: an empty folder to work in."""
     for name in ("OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "ANTHROPIC_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("surefoot.config.LOCAL_SERVERS", ())
+    monkeypatch.setattr("surefoot.discovery.LOCAL_SERVERS", ())
     monkeypatch.chdir(tmp_path)
     return tmp_path

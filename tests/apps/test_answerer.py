@@ -19,7 +19,7 @@ from surefoot.errors import InvalidOutput, Misconfigured
 from surefoot.testing.wire import OpenAISim
 
 FOLDER = Path(apps.__file__).parent
-PUBLIC = {"surefoot", "surefoot.config", "surefoot.errors", "surefoot.history"}
+PUBLIC = {"surefoot", "surefoot.discovery", "surefoot.errors", "surefoot.history"}
 
 
 class Colour(msgspec.Struct):
