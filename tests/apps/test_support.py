@@ -206,14 +206,9 @@ def served(app):
 
 READ = """
 new Promise(done => {
-  let sent = false;
+  document.getElementById("text").value = QUESTION;
+  document.getElementById("send").click();
   const timer = setInterval(() => {
-    if (document.readyState !== "complete") return;
-    if (!sent) {
-      sent = true;
-      document.getElementById("text").value = QUESTION;
-      document.getElementById("send").click();
-    }
     const last = document.querySelector("#log p.theirs[data-done], #log p.failed");
     if (!last) return;
     clearInterval(timer);
@@ -241,10 +236,15 @@ async def drive(process, question):
             target = next((one for one in pages if one["type"] == "page" and one["url"].startswith("http://127.0.0.1")), None)
             await asyncio.sleep(0.2)
         async with session.ws_connect(target["webSocketDebuggerUrl"]) as page:
-            expression = READ.replace("QUESTION", json.dumps(question))
-            parameters = {"expression": expression, "awaitPromise": True, "returnByValue": True}
-            await page.send_json({"id": 1, "method": "Runtime.evaluate", "params": parameters})
-            while True:
-                said = await page.receive_json()
-                if said.get("id") == 1:
-                    return said["result"]["result"]["value"]
+            while await evaluate(page, "document.readyState === 'complete' && !!document.getElementById('text')") is not True:
+                await asyncio.sleep(0.2)  # before the page has replaced the empty one that Chromium begins with
+            return await evaluate(page, READ.replace("QUESTION", json.dumps(question)))
+
+
+async def evaluate(page, expression):
+    """What an expression, awaited, gives on the page; None where it is replaced meanwhile."""
+    parameters = {"expression": expression, "awaitPromise": True, "returnByValue": True}
+    await page.send_json({"id": 1, "method": "Runtime.evaluate", "params": parameters})
+    while (said := await page.receive_json()).get("id") != 1:
+        pass
+    return said.get("result", {}).get("result", {}).get("value")
