@@ -93,18 +93,18 @@ def document(source: str, answerer: Answerer) -> str:
     return documented
 
 
-def write(wish: str, answerer: Answerer) -> tuple[str, list[CodeFinding]]:
-    """Code for a wish, and its likely bugs. Raises InvalidOutput if the model's code is no Python; offline, a signature's stub."""
-    if not wish.strip():
+def write(request: str, answerer: Answerer) -> tuple[str, list[CodeFinding]]:
+    """Code for a request, and its likely bugs. Raises InvalidOutput if the model's code is no Python; offline, a signature's stub."""
+    if not request.strip():
         raise BadRequest("say what to write; nothing was sent")
     if not answerer.can_write:
-        signature = re.fullmatch(r"\s*((?:async )?def .+?\)(?:\s*->\s*[^:]+)?)\s*(?::\s*(.*))?", wish, re.DOTALL)
+        signature = re.fullmatch(r"\s*((?:async )?def .+?\)(?:\s*->\s*[^:]+)?)\s*(?::\s*(.*))?", request, re.DOTALL)
         if signature is None:
             raise BadRequest('without a model only a signature becomes a stub, such as "def mean(values: list[float]) -> float: the mean"')
         text = " ".join((signature[2] or "To be written.").split())
         code = f'{signature[1]}:\n    """{_quoted(text[0].upper() + text[1:])}"""\n    raise NotImplementedError\n'
         return code, bugs(parsed(code))
-    said = answerer.ask(WRITE, wish)
+    said = answerer.ask(WRITE, request)
     block = re.search(r"```(?:python|py)?\n(.*?)```", said, re.DOTALL)
     code = block[1] if block else said
     try:
