@@ -29,7 +29,7 @@ LONGEST = 20_000  # characters of one message
 SUMMARY_CHARS = 600  # some 150 tokens: what the model is asked for, and what the rule keeps
 
 
-class Summary:
+class RollingSummary:
     """What left the window, as a text of at most SUMMARY_CHARS: written by the model, or cut by a rule offline or when it fails.
 
     A conversation leaves its window from the front, so each message is summarised once: a model is asked again only about what is new.
@@ -65,7 +65,7 @@ class Chatbot:
 
     def __init__(self, answerer: Answerer, *, keep: Path | None = None, window_tokens: int = 1000) -> None:
         self._answerer = answerer
-        self._history = History(keep, window_tokens=window_tokens, summarise=Summary(answerer))
+        self._history = History(keep, window_tokens=window_tokens, summarise=RollingSummary(answerer))
         self._standing = (Message.system(SYSTEM),)
 
     def stream(self, text: str) -> Iterator[str]:

@@ -61,7 +61,7 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
             raise Misconfigured(f"link = {self.link!r} must begin with https://")
 
 
-class Content(msgspec.Struct, frozen=True, kw_only=True):
+class ContentSet(msgspec.Struct, frozen=True, kw_only=True):
     """One brief, written three times."""
 
     title: str
@@ -72,31 +72,31 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     image: Annotated[str, msgspec.Meta(description="what a picture beside the article shows")]
 
 
-def write(brief: Brief, answerer: Answerer) -> tuple[Content, list[seo.Check]]:
+def write(brief: Brief, answerer: Answerer) -> tuple[ContentSet, list[seo.SeoCheck]]:
     """The texts and what the checks say of the article; a model gets the failed checks once, and the better of both is kept."""
     if not answerer.can_write:
         content = compose(brief)
         return content, _checks(brief, content)
     told = msgspec.json.encode(brief).decode()
-    content = _bounded(answerer.fill(SYSTEM, told, Content))
+    content = _bounded(answerer.fill(SYSTEM, told, ContentSet))
     checks = _checks(brief, content)
     failed = [f"{one.name}: {one.found}" for one in checks if not one.is_good]
     if failed:
         asked = f"{told}\n\nYour draft:\n{msgspec.json.encode(content).decode()}\n\nMend this, and leave the rest as it is:\n" + "\n".join(
             failed
         )
-        again = _bounded(answerer.fill(SYSTEM, asked, Content))
+        again = _bounded(answerer.fill(SYSTEM, asked, ContentSet))
         checked = _checks(brief, again)
         if sum(one.is_good for one in checked) > sum(one.is_good for one in checks):
             return again, checked
     return content, checks
 
 
-def _checks(brief: Brief, content: Content) -> list[seo.Check]:
+def _checks(brief: Brief, content: ContentSet) -> list[seo.SeoCheck]:
     return seo.check(content.title, content.body, brief.keyword, language=brief.language)
 
 
-def _bounded(content: Content) -> Content:
+def _bounded(content: ContentSet) -> ContentSet:
     """The post within its network's limit, cut at a word."""
     if len(content.post) <= POST_CHARS:
         return content
@@ -109,14 +109,14 @@ WORDS = {
 }
 
 
-def compose(brief: Brief) -> Content:
+def compose(brief: Brief) -> ContentSet:
     """The texts from templates: the brief's own sentences in order, and no other claim."""
     audience = "herkes" if brief.language == "tr" and brief.audience == "everybody" else brief.audience
     keyword = brief.keyword[0].upper() + brief.keyword[1:]
     title, matters, short, more, hello, go_on = (one.format(keyword=keyword, audience=audience) for one in WORDS[brief.language])
     points = "\n".join(f"- {one}" for one in brief.points)
     link = f"\n\n[{more}]({brief.link})" if brief.link else ""
-    return _bounded(Content(
+    return _bounded(ContentSet(
         title=title,
         body=f"{brief.topic}.\n\n## {matters}\n\n{points}\n\n## {short}\n\n{brief.points[0]}{link}\n",
         post=f"{brief.topic}: {brief.points[0]} {brief.link}".strip(),

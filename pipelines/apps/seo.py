@@ -14,7 +14,7 @@ WORDS_A_HEADING = 300
 VOWELS = "aeıioöuüâîû"
 
 
-class Check(msgspec.Struct, frozen=True):
+class SeoCheck(msgspec.Struct, frozen=True):
     """One thing that was looked at."""
 
     name: str
@@ -25,7 +25,7 @@ class Check(msgspec.Struct, frozen=True):
     """What was measured and, where it is out of bounds, what to do."""
 
 
-def check(title: str, body: str, keyword: str, *, language: str = "en") -> list[Check]:
+def check(title: str, body: str, keyword: str, *, language: str = "en") -> list[SeoCheck]:
     """All checks of an article; `body` is Markdown, `language` "en" or "tr"."""
     return [
         check_title(title, keyword),
@@ -36,27 +36,27 @@ def check(title: str, body: str, keyword: str, *, language: str = "en") -> list[
     ]
 
 
-def check_title(title: str, keyword: str) -> Check:
+def check_title(title: str, keyword: str) -> SeoCheck:
     """30 to 60 characters, with the keyword."""
     length, has_keyword = len(title), keyword.casefold() in title.casefold()
     found = f"{length} characters" + ("" if has_keyword else f"; put the keyword {keyword!r} in")
     low, high = TITLE
     if not low <= length <= high:
         found += f"; make it {low} to {high}"
-    return Check("title", low <= length <= high and has_keyword, found)
+    return SeoCheck("title", low <= length <= high and has_keyword, found)
 
 
-def check_headings(body: str) -> Check:
+def check_headings(body: str) -> SeoCheck:
     """A heading for each 300 words, no level skipped; the title is level 1, so the body begins with level 2."""
     levels = [len(mark) for mark in re.findall(r"^(#{1,6}) ", without_code(body), re.MULTILINE)]
     needed = max(1, len(words(body)) // WORDS_A_HEADING)
     if len(levels) < needed:
-        return Check("headings", is_good=False, found=f"{len(levels)}; want at least {needed}")
+        return SeoCheck("headings", is_good=False, found=f"{len(levels)}; want at least {needed}")
     skipped = [f"{one} after {before}" for before, one in zip([1, *levels], levels, strict=False) if one > before + 1]
     if 1 in levels or skipped:
         wrong = "level 1 in the body belongs to the title" if 1 in levels else f"level {skipped[0]}: one was skipped"
-        return Check("headings", is_good=False, found=f"{len(levels)}; {wrong}")
-    return Check("headings", is_good=True, found=f"{len(levels)}")
+        return SeoCheck("headings", is_good=False, found=f"{len(levels)}; {wrong}")
+    return SeoCheck("headings", is_good=True, found=f"{len(levels)}")
 
 
 def keyword_density(body: str, keyword: str) -> float:
@@ -69,11 +69,11 @@ def keyword_density(body: str, keyword: str) -> float:
     return 100 * hits * len(wanted) / len(said)
 
 
-def check_keyword(body: str, keyword: str) -> Check:
+def check_keyword(body: str, keyword: str) -> SeoCheck:
     """0.5 to 3 per cent of the words."""
     share, (low, high) = keyword_density(body, keyword), DENSITY
     advice = "" if low <= share <= high else f"; say {keyword!r} {'more' if share < low else 'less'} often ({low} to {high} %)"
-    return Check("keyword", low <= share <= high, f"{share:.1f} %{advice}")
+    return SeoCheck("keyword", low <= share <= high, f"{share:.1f} %{advice}")
 
 
 def syllables(word: str) -> int:
@@ -96,25 +96,25 @@ def reading_ease(body: str, language: str) -> tuple[float, float]:
     return 206.835 - 84.6 * sum(map(syllables, said)) / len(said) - 1.015 * long_s, long_s
 
 
-def check_readability(body: str, language: str) -> Check:
+def check_readability(body: str, language: str) -> SeoCheck:
     """An ease of at least 40, sentences of at most 25 words on average."""
     ease, mean = reading_ease(body, language)
     is_good = ease >= EASE and mean <= SENTENCE_WORDS
     advice = "" if is_good else "; shorter sentences and shorter words"
-    return Check("readability", is_good, f"ease {ease:.0f} of 100, {mean:.0f} words a sentence{advice}")
+    return SeoCheck("readability", is_good, f"ease {ease:.0f} of 100, {mean:.0f} words a sentence{advice}")
 
 
-def check_links(body: str) -> Check:
+def check_links(body: str) -> SeoCheck:
     """At least one link, each with words that say where it goes, and none without https."""
     links = re.findall(r"(?<!!)\[([^\]]*)\]\(([^)\s]*)[^)]*\)", without_code(body))
     empty = [url for text, url in links if text.strip().casefold() in {"", "here", "click here", "buraya", "tıklayın"}]
     wrong = [url for _, url in links if not url.startswith(("https://", "/", "#", "mailto:"))]
     if not links:
-        return Check("links", is_good=False, found="none; link to a source or a page of yours")
+        return SeoCheck("links", is_good=False, found="none; link to a source or a page of yours")
     if empty or wrong:
         said = f"{empty[0]!r} has no words that say where it goes" if empty else f"{wrong[0]!r} is no https address"
-        return Check("links", is_good=False, found=f"{len(links)}; {said}")
-    return Check("links", is_good=True, found=f"{len(links)}")
+        return SeoCheck("links", is_good=False, found=f"{len(links)}; {said}")
+    return SeoCheck("links", is_good=True, found=f"{len(links)}")
 
 
 def without_code(body: str) -> str:

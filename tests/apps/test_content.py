@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from apps import seo
-from apps.content import Brief, Content, Pictures, compose, main, write
+from apps.content import Brief, ContentSet, Pictures, compose, main, write
 from surefoot.errors import BudgetExceeded, Misconfigured
 
 BRIEF = Brief(
@@ -18,7 +18,7 @@ BRIEF = Brief(
     points=("Grind the beans coarsely.", "Leave cold brew in the fridge for a night.", "Drink it within a week."),
     link="https://example.com/shop",
 )
-GOOD = Content(
+GOOD = ContentSet(
     title="Cold brew at home in three simple steps",
     body="## How to\n\n" + "Take good beans and cool water tonight. " * 12 + "Cold brew is easy.\n\n[Our shop](https://example.com/shop)\n",
     post="Cold brew tonight.",
