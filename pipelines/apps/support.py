@@ -2,7 +2,7 @@
 
     python -m apps.support                          the sample documents; a conversation in the terminal
     python -m apps.support --docs FOLDER            your own: Markdown, text, HTML, PDF, CSV, ...
-    python -m apps.support --serve 8080             a web page at http://127.0.0.1:8080
+    python -m apps.support_web --port 8080          a web page at http://127.0.0.1:8080
 
 A ticket is one line of JSON in tickets.jsonl: why, the mood, and the whole conversation.
 """
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -198,30 +198,29 @@ def open_library(docs: Path, index: Path, embed: EmbedModel | None = None) -> Li
     return library
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run it in the terminal or as a web page; the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m apps.support", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def arguments(prog: str, about: str | None) -> argparse.ArgumentParser:
+    """What the terminal and the page both take."""
+    parser = argparse.ArgumentParser(prog=prog, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--docs", type=Path, default=SAMPLE, metavar="FOLDER", help="what to answer from (default: the sample documents)")
     parser.add_argument("--model", metavar="PROVIDER:MODEL", help=f"who answers; left out: a key that is found, else {OFFLINE}")
     parser.add_argument("--tickets", type=Path, default=Path("tickets.jsonl"), metavar="FILE", help="where hand-overs are kept")
-    parser.add_argument("--serve", type=int, metavar="PORT", help="a web page on this machine instead of the terminal")
-    args = parser.parse_args(argv)
-    return exit_code(lambda: _run(args))
+    return parser
 
 
-def _run(args: argparse.Namespace) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it in the terminal; the exit code."""
+    args = arguments("python -m apps.support", __doc__).parse_args(argv)
+    return exit_code(lambda: with_bot(args, _talk))
+
+
+def with_bot(args: argparse.Namespace, use: Callable[[SupportBot], int]) -> int:
+    """Index the documents, find who answers, and hand the bot to `use`."""
     check_installed()
     answerer = find(args.model, behind=() if args.model == OFFLINE else (OFFLINE,))
     print(f"Who answers: {answerer.who}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="support-") as folder:
-        bot = SupportBot(open_library(args.docs, Path(folder)), answerer, tickets=args.tickets, history=History(Path(folder) / "chats.db"))
-        if args.serve is not None:
-            from apps.support_web import serve
-
-            return serve(bot, args.serve)
-        return _talk(bot)
+        library = open_library(args.docs, Path(folder))
+        return use(SupportBot(library, answerer, tickets=args.tickets, history=History(Path(folder) / "chats.db")))
 
 
 def _talk(bot: SupportBot) -> int:

@@ -1,4 +1,4 @@
-"""The support bot as a web page: one HTML file, answers streamed as server-sent events.
+"""The support bot as a web page: one HTML file, answers streamed as server-sent events. python -m apps.support_web --port 8080
 
 The page loads nothing from elsewhere, and its Content-Security-Policy lets run only the script that stands in the file, by its hash.
 """
@@ -9,13 +9,15 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from apps.support import LONGEST, SupportBot
+from apps.answerer import exit_code
+from apps.support import LONGEST, SupportBot, arguments, with_bot
 from surefoot.errors import Misconfigured, SurefootError
 
 try:
@@ -24,7 +26,7 @@ try:
     from pydantic import BaseModel, Field
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 except ImportError as missing:
-    raise Misconfigured(f"the web page needs {missing.name}: run  pip install fastapi uvicorn") from missing
+    raise SystemExit(f"the web page needs {missing.name}: run  pip install fastapi uvicorn") from missing
 
 PAGE = Path(__file__).with_name("support.html").read_text(encoding="utf-8")
 HOSTS = ["127.0.0.1", "localhost"]  # another name that resolves to this machine is somebody else's page
@@ -90,12 +92,24 @@ def _event(kind: str, data: Any) -> str:
 def serve(bot: SupportBot, port: int) -> int:
     """Serve the page on this machine alone, until Ctrl-C. Raises Misconfigured for a port that cannot be had."""
     if not 0 < port < 65536:
-        raise Misconfigured(f"--serve {port}: a port is a number from 1 to 65535")
+        raise Misconfigured(f"--port {port}: a port is a number from 1 to 65535")
     import uvicorn
 
     print(f"http://127.0.0.1:{port}  (Ctrl-C ends)")
     try:
         uvicorn.run(create_app(bot), host="127.0.0.1", port=port, log_level="warning")
     except SystemExit as error:
-        raise Misconfigured(f"--serve {port}: the port cannot be had; give another one") from error
+        raise Misconfigured(f"--port {port}: the port cannot be had; give another one") from error
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve the page; the exit code."""
+    parser = arguments("python -m apps.support_web", __doc__)
+    parser.add_argument("--port", type=int, default=8080, help="on this machine alone (default 8080)")
+    args = parser.parse_args(argv)
+    return exit_code(lambda: with_bot(args, lambda bot: serve(bot, args.port)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
