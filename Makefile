@@ -114,7 +114,7 @@ test-clients: $(VENV)-clients/done
 test-deploy: $(VENV)-deploy/done
 	@$(VENV)-deploy/bin/python $(PYTEST) tests/repository/test_deploy.py $(ARGS)
 
-test-all: check $(VENV)/heavy.done test-official test-clients test-deploy
+test-all: check $(VENV)/heavy.done test-official test-clients
 	@$(PY) $(PYTEST) -n 3 --dist loadfile -m heavy $(ARGS)
 
 # Who `make bench` stands beside: each in an environment of its own, since they want different versions of the same SDK.

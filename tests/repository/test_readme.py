@@ -12,11 +12,13 @@ from surefoot.testing.wire import OpenAISim
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("README.md", "README.tr.md")
+SETTINGS = ("docs/settings.md", "docs/tr/settings.md")
+MAX_BYTES = 6_000  # more belongs on a page of its own
 
 
-def blocks(language: str) -> list[tuple[str, int, str]]:
+def blocks(language: str, files: tuple[str, ...] = FILES) -> list[tuple[str, int, str]]:
     found = []
-    for name in FILES:
+    for name in files:
         text = (ROOT / name).read_text(encoding="utf-8")
         for number, match in enumerate(re.finditer(rf"```{language}\n(.*?)```", text, re.DOTALL)):
             found.append((name, number, match[1]))
@@ -41,7 +43,7 @@ def test_python_examples_run_as_written(name, number, code, provider, capsys):
     assert capsys.readouterr().out.strip()
 
 
-@pytest.mark.parametrize(("name", "number", "code"), blocks("toml"), ids=lambda value: str(value)[:12])
+@pytest.mark.parametrize(("name", "number", "code"), blocks("toml", SETTINGS), ids=lambda value: str(value)[:12])
 def test_toml_examples_load(name, number, code, tmp_path, monkeypatch):
     """The same words as in Python."""
     from surefoot import load
@@ -59,12 +61,13 @@ def test_both_readmes_say_the_same():
     english, turkish = ((ROOT / name).read_text(encoding="utf-8") for name in FILES)
     assert len(re.findall(r"^#+ ", english, re.MULTILINE)) == len(re.findall(r"^#+ ", turkish, re.MULTILINE))
     assert len(blocks("python")) % 2 == 0
+    assert max(len(text.encode()) for text in (english, turkish)) <= MAX_BYTES
     for command in ("make demo", "make test", "surefoot rag index", "surefoot ask"):
         assert command in english
         assert command in turkish
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.tr.md"])
+@pytest.mark.parametrize("name", SETTINGS)
 def test_the_table_of_defaults_is_the_policys(name):
     """Every field stands in it, in the order of the code's own words, with the default that the code has."""
     text = (ROOT / name).read_text(encoding="utf-8")

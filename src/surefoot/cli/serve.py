@@ -40,8 +40,8 @@ def add_serve(commands: Any) -> None:
     limits.add_argument("--model", action="append", metavar="NAME", help="may ask this model; repeat for more; left out: all")
     limits.add_argument("--budget-usd", type=float, metavar="USD", help="may spend so much per period")
     limits.add_argument("--period", choices=("ever", "day", "month"), help="of the budget (default ever)")
-    limits.add_argument("--requests-per-minute", type=int, metavar="N")
-    limits.add_argument("--tokens-per-minute", type=int, metavar="N")
+    limits.add_argument("--requests-per-minute", type=int, metavar="N", help="calls a minute; left out: no limit")
+    limits.add_argument("--tokens-per-minute", type=int, metavar="N", help="tokens a minute, questions and answers; left out: no limit")
 
     def sub(name: str, run: Callable[[SqlKeys, argparse.Namespace], Coroutine[Any, Any, Any]], told: str, *parents: Any) -> Any:
         one = keys.add_parser(name, parents=[shared, *parents], help=told, description=told)
