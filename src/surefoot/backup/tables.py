@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from surefoot.gateway.keys.store import KEYS
 from surefoot.history.turns import HISTORY
 from surefoot.history.turns import INDEX as TURNS_INDEX
 from surefoot.history.turns import SCHEMA as TURNS
@@ -42,6 +43,9 @@ TABLES = (
     Table("sf_input", JOBS),
     Table("sf_result", JOBS),
     Table("sf_batch", JOBS),
+    Table("sf_team", KEYS),
+    Table("sf_key", KEYS),
+    Table("sf_setup", KEYS),
     Table("sf_account", SPEND),
     Table("sf_hold", SPEND),
     Table("sf_turn", HISTORY, lite="turns", order="id", lite_order="at"),
