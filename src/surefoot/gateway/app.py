@@ -10,7 +10,7 @@ from surefoot import runtime
 from surefoot.config import Models
 from surefoot.gateway.pipeline import Pipeline
 from surefoot.gateway.router import Router
-from surefoot.gateway.routes import ROUTES
+from surefoot.gateway.routes import routes_for
 from surefoot.gateway.services import Keys, Services
 from surefoot.gateway.settings import ServeSettings
 
@@ -26,7 +26,7 @@ class Gateway:
 
     def __init__(self, models: Models, keys: Keys, settings: ServeSettings | None = None) -> None:
         self.services = Services(models, keys, settings or ServeSettings())
-        self.router = Router(ROUTES)
+        self.router = Router(routes_for(self.services.settings))
         self.on_start: Callable[[], Awaitable[None]] | None = None
         """Awaited once, before the first request."""
         self._pipeline = Pipeline(self.router, self.services)

@@ -12,11 +12,13 @@ from surefoot.gateway.errors import HttpError
 from surefoot.gateway.exchange import HttpExchange
 from surefoot.gateway.keys.limits import KeyLimits
 from surefoot.gateway.keys.store import SqlKeys
+from surefoot.gateway.metrics import GatewayMetrics
 from surefoot.gateway.records import KeyGrant, RequestEnded
 from surefoot.gateway.settings import ServeSettings
 from surefoot.models.chat import ChatModel
 from surefoot.models.embed import EmbedModel
 from surefoot.settings import Target
+from surefoot.telemetry.prometheus import PrometheusMetrics
 from surefoot.usage.accounts.sql import SqlSpendStore
 from surefoot.usage.ledger import Ledger
 
@@ -37,6 +39,9 @@ class Services:
         self.settings = settings
         self.admission = AdmissionQueue(most=settings.max_in_flight, queue=settings.max_queued, queue_s=settings.queue_s)
         self.observers: list[Callable[[RequestEnded], None]] = []
+        self.metrics = PrometheusMetrics() if settings.metrics != "off" else None
+        if self.metrics is not None:
+            self.observers.append(GatewayMetrics(self.metrics, self.admission))
         self.is_draining = False
         self.limits = KeyLimits(SqlSpendStore(keys.database) if isinstance(keys, SqlKeys) else None)
         self._built: dict[tuple[str, str], ChatModel | EmbedModel] = {}
@@ -51,6 +56,8 @@ class Services:
                 model = self.models.chat(name) if kind == "chat" else self.models.embed(name)
                 if self._ledger is not None and not self.models.has_ledger(kind, name):
                     model.subscribe(self._ledger, inline=True)
+                if self.metrics is not None:
+                    self.metrics.watch(model)
                 self._built[kind, name] = model
 
     async def aclose(self) -> None:

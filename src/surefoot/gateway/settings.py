@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -40,6 +40,8 @@ class ServeSettings(Struct, Documented, frozen=True, kw_only=True, forbid_unknow
     """PEM file of the certificate, with its chain; empty: plain HTTP."""
     tls_key: str = ""
     """PEM file of its private key."""
+    metrics: Literal["admin", "open", "off"] = "admin"
+    """Who may read /metrics: an admin's key ("admin"; Prometheus sends one as its bearer token), anybody ("open"), or nobody ("off")."""
     log: bool = True
     """A line of JSON for each request on standard error."""
 

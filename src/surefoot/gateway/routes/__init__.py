@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from surefoot.gateway.router import Route
 from surefoot.gateway.routes import admin, chat, embeddings, health, messages, models, responses
+from surefoot.gateway.settings import ServeSettings
 
 ROUTES: tuple[Route, ...] = (
     Route(method="GET", path="/health/live", name="live", handle=health.live, access="open", admits=False),
     Route(method="GET", path="/health/ready", name="ready", handle=health.ready, access="open", admits=False),
+    Route(method="GET", path="/metrics", name="metrics", handle=health.metrics, access="admin", admits=False),
     Route(method="GET", path="/v1/models", name="models", handle=models.listed),
     Route(method="GET", path="/v1/models/{name}", name="models", handle=models.one),
     Route(method="POST", path="/v1/chat/completions", name="chat", handle=chat.completions, spends=True),
@@ -25,3 +29,11 @@ ROUTES: tuple[Route, ...] = (
     Route(method="GET", path="/admin/teams", name="admin", handle=admin.teams, access="admin"),
     Route(method="POST", path="/admin/teams", name="admin", handle=admin.set_team, access="admin"),
 )
+
+
+def routes_for(settings: ServeSettings) -> tuple[Route, ...]:
+    """The table, with the metrics for whom the settings say."""
+    known = {"admin": ROUTES, "off": tuple(route for route in ROUTES if route.name != "metrics")}
+    return known.get(settings.metrics) or tuple(
+        msgspec.structs.replace(route, access="open") if route.name == "metrics" else route for route in ROUTES
+    )
