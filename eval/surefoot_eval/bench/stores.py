@@ -65,8 +65,12 @@ class PostgresServer:
                 os.kill(pid, number)
 
     def kill(self) -> None:
-        """Kill -9, all at once: what was not committed is gone."""
+        """Kill -9, all at once: what was not committed is gone. Returns when they have ended: one that only dies would count as running."""
+        import psutil
+
+        ended = [psutil.Process(pid) for pid in self.pids]
         self.signal(signal.SIGKILL)
+        psutil.wait_procs(ended, timeout=START_S)
 
     def start(self) -> None:
         """Start it again, where it was."""

@@ -137,6 +137,11 @@ class Workforce:
             self.rest(LOOK_S / 2)
         self.found.resumed_s = max(self.found.resumed_s, time.monotonic() - back_s)
 
+    def end(self) -> None:
+        """End all workers, whatever they do: something failed, and nothing is to be waited for."""
+        for one in self.workers:
+            one.end()
+
     def close(self) -> Run:
         """Wait until all is done, and count."""
         found = self.found
@@ -149,8 +154,7 @@ class Workforce:
                 time.sleep(LOOK_S)
             found.died = sum(one.process.poll() is not None for one in self.workers)
         finally:
-            for one in self.workers:
-                one.end()
+            self.end()
         states, written = [self.q.status(job) for job in self._jobs], self.written()
         found.items = LOT * len(self._jobs)
         found.lost = found.items - len(set(written))
@@ -173,8 +177,10 @@ def worker_kills(kind: str, *, kills: int, seed: int, dead_s: float = DEAD_S, pa
                 at_s, victim = time.monotonic(), rng.choice(crew.workers)
                 killed.append((at_s, victim.process.pid, crew.kill(victim)))
                 crew.add()
-        finally:
-            found = crew.close()
+        except BaseException:
+            crew.end()
+            raise
+        found = crew.close()
         calls = crew.calls()
     for at_s, pid, under_way in killed:
         again = [moment for moment, other, n in calls if n in under_way and other != pid and moment > at_s]
@@ -197,9 +203,10 @@ def server_kills(*, kills: int, seed: int, away_s: float = AWAY_S) -> Run:
                 server.start()
                 crew.goes_on()
                 crew.found.kills += 1
-        finally:
-            found = crew.close()
-        return found
+        except BaseException:
+            crew.end()
+            raise
+        return crew.close()
 
 
 def locked(*, away_s: float = AWAY_S) -> Run:
@@ -212,9 +219,10 @@ def locked(*, away_s: float = AWAY_S) -> Run:
                 time.sleep(away_s)
                 other.execute("COMMIT")
             crew.goes_on()
-        finally:
-            found = crew.close()
-        return found
+        except BaseException:
+            crew.end()
+            raise
+        return crew.close()
 
 
 def sigterms(kind: str, *, times: int, seed: int) -> Run:
@@ -234,9 +242,10 @@ def sigterms(kind: str, *, times: int, seed: int) -> Run:
                 victim.end()
                 crew.found.under_way += len(crew.under_way(victim))
                 crew.add()
-        finally:
-            found = crew.close()
-        return found
+        except BaseException:
+            crew.end()
+            raise
+        return crew.close()
 
 
 def stopped(kind: str, *, dead_s: float = 3.0) -> Run:
@@ -248,9 +257,10 @@ def stopped(kind: str, *, dead_s: float = 3.0) -> Run:
             crew.found.under_way = len(crew.under_way(crew.workers[0]))
             crew.rest(2 * dead_s)
             crew.workers[0].process.send_signal(signal.SIGCONT)
-        finally:
-            found = crew.close()
-        return found
+        except BaseException:
+            crew.end()
+            raise
+        return crew.close()
 
 
 def measure(kind: str, *, kills: int, seed: int) -> dict[str, Any]:
