@@ -200,6 +200,13 @@ def test_what_no_model_can_be_built_of_fails_at_load(text, line, says, tmp_path,
     assert "sk-x" not in str(told.value)
 
 
+@pytest.mark.parametrize("secret", ["pa$$WORD12-CANARY", "$ECRET@CANARY", "x$ABC", "a$B/c:CANARY"])
+def test_a_dollar_within_a_secret_is_a_dollar(secret, tmp_path):
+    """In a key, in the password of an address: it is taken as it stands, and no part of it is shown as a variable's name."""
+    lines = f'cache = "redis://:{secret.replace("/", "")}@127.0.0.1:1/0"\n[target."openai:m"]\napi_key = "{secret}"\n'
+    assert load(file(tmp_path, HEAD + lines)).names("chat") == ("default",)
+
+
 def test_a_file_of_another_encoding_is_refused_and_a_mark_before_it_is_not(tmp_path):
     """Editors on Windows write both."""
     path = tmp_path / "surefoot.toml"

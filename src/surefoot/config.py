@@ -42,7 +42,8 @@ CHAT_KEYS = (*MODEL_KEYS, "semantic", "options")
 TARGET_KEYS = tuple(name for name in Target.__struct_fields__ if name not in {"name", "client"})
 POLICY_KEYS = Policy.__struct_fields__
 SAID = ("cache", "ledger", "shared", "budget_store")  # what a model that cannot be built may complain of, beside its targets
-VARIABLE = re.compile(r"\$\{(\w+)\}|\$([A-Z_][A-Z0-9_]+)")
+# What a shell would replace. Without braces only as a whole value or a segment of a path: within a password a "$" is a "$".
+VARIABLE = re.compile(r"\$\{(\w+)\}|(?:^|(?<=[:/]))\$([A-Z_][A-Z0-9_]+)(?=$|/)")
 UNITS = ("_s", "_ms", "_usd", "_tokens", "_per_minute", "_per_target", "_calls")
 
 

@@ -292,3 +292,26 @@ async def test_a_clock_that_is_wrong_is_noticed():
         target = Target("openai:m", base_url=served.url + "/v1", api_key=KEY)
         found = of(await run_checks([CheckedTarget(target=target)], calls=False), "clock")
     assert (found.verdict, "NTP" in found.remedy) == ("warn", True)
+
+
+async def test_a_key_in_a_header_of_ones_own_is_the_one_that_is_shown():
+    """Gateways refuse two; a placeholder beside it would be the second."""
+    with OpenAISim(expected_key="CANARY-own", models=["m"]) as sim:
+        target = Target("openai:m", base_url=f"{sim.url}/v1", headers=(("Authorization", "Bearer CANARY-own"),))
+        checks = await run_checks([CheckedTarget(target=target)])
+    assert "lists 1 models" in of(checks, "address").says
+    assert worst(checks) == "ok"
+    assert "CANARY" not in doctor.told(checks)
+
+
+async def test_who_needs_no_key_is_told_nothing_of_one(monkeypatch):
+    """A server of one's own; and its address is said to be from a variable only where it is."""
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    with OpenAISim() as sim:
+        checks = await run_checks([CheckedTarget(target=Target("ollama:llama3", base_url=sim.url))])
+        assert worst(checks) == "ok"
+        monkeypatch.setenv("OLLAMA_HOST", sim.url)
+        named = await run_checks([CheckedTarget(target=Target("ollama:llama3"))])
+    assert "key" not in {check.what for check in checks + named}
+    assert not [check for check in checks if "OLLAMA_HOST" in check.says]
+    assert [check.verdict for check in named if "OLLAMA_HOST" in check.says] == ["ok"]

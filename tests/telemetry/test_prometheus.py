@@ -55,7 +55,7 @@ def test_attempts_tokens_and_money_are_counted_as_they_were_billed():
 
 
 def test_no_caller_makes_a_series():
-    """Models that calls name, tenants, tags and prompts: ten thousand of them, and not a line more."""
+    """Models that calls name, tenants, tags and prompts: thirty of each, and not a line more."""
     with OpenAISim() as sim:
         chat = ChatModel(Target("openai:m", base_url=f"{sim.url}/v1", api_key="sk-CANARY"), policy=FAST)
         metrics = PrometheusMetrics().watch(chat)

@@ -30,7 +30,7 @@ from surefoot.models.chat import ChatModel
 from surefoot.models.embed import EmbedModel
 from surefoot.providers import registry
 from surefoot.providers.http.transport import address_of
-from surefoot.secret import Secret
+from surefoot.secret import PLACEHOLDER, Secret
 from surefoot.settings import Policy, Target
 
 # What the extras allow of the frameworks: at least, and below. The vendors' SDKs stand in the tables of facts.
@@ -113,9 +113,9 @@ async def _target(checked: CheckedTarget, *, calls: bool) -> list[Check]:
         key = await keys.get() if keys is not None else None
     except SurefootError as error:
         return [Check(what="key", target=target.name, verdict="fail", says=str(error), remedy=_no_key(str(error)))]
-    checks = [_key(placed_at, key)] if key is not None else []
+    checks = [_key(placed_at, key)] if key is not None and key != PLACEHOLDER else []  # who needs none shows a placeholder
     address = address_of(placed_at) or entry.address
-    if address and placed_at.base_url and not target.base_url and entry.address_variable:
+    if entry.address_variable and not target.base_url and placed_at.base_url not in {"", entry.address}:
         checks.append(Check(what="address", target=target.name, verdict="ok", says=f"{address}, from {entry.address_variable}"))
     models: tuple[str, ...] = ()
     if address and not _failed(checks):

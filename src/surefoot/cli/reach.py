@@ -24,7 +24,7 @@ from msgspec import Struct
 from surefoot._documented import Documented
 from surefoot.errors import Misconfigured
 from surefoot.facts import protocol_of
-from surefoot.providers.http.transport import OPTIONS, Transport, transport_of
+from surefoot.providers.http.transport import OPTIONS, Transport, has_own_key, transport_of
 from surefoot.secret import Secret
 from surefoot.settings import Target
 
@@ -120,7 +120,11 @@ def reach(target: Target, address: str, key: Secret | None) -> Reached:
         if found[0] == "fail":
             return Reached(checks=tuple(checks))
     path, shown = LISTS.get(protocol_of(name), LISTS["openai"])
-    headers = {"user-agent": "surefoot", **dict(target.headers), **(shown(key.reveal()) if key is not None else {})}
+    headers = {
+        "user-agent": "surefoot",
+        **dict(target.headers),
+        **(shown(key.reveal()) if key is not None and not has_own_key(target) else {}),
+    }
     started = time.monotonic()
     try:
         answer = _ask(_opener(transport, parts), f"{address.rstrip('/')}{path}", headers)
