@@ -269,6 +269,7 @@ def test_a_pasted_blank_line_is_one_question(config, tmp_path):
     with subprocess.Popen(asked, stdin=follower, stdout=follower, stderr=follower, cwd=tmp_path, env=here) as run:
         os.close(follower)
         seen = _read_until(leader, b"> ")
+        assert b"\x1b[?2004h" in seen  # asks the terminal for the marks: without that it sends each pasted line as one that was typed
         os.write(leader, b"\x1b[200~first\n\nsecond\x1b[201~\n")
         seen += _read_until(leader, b"second")
         seen += _read_until(leader, b"> ")
