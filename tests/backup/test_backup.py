@@ -197,7 +197,11 @@ def test_a_ledger_of_its_own_takes_a_copy_and_gets_no_other_tables(tmp_path):
     restore(tmp_path / "one.gz", there)
     assert content(there) == content(here)
     with sqlite3.connect(tmp_path / "other.db") as file:
-        assert {row[0] for row in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} == {"usage", "set_aside"}
+        assert {row[0] for row in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} == {
+            "usage",
+            "usage_sum",
+            "set_aside",
+        }
     with sqlite3.connect(tmp_path / "foreign.db") as file:
         file.execute("CREATE TABLE theirs (a)")
     with pytest.raises(Misconfigured, match="another program"):

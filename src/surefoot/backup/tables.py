@@ -50,6 +50,7 @@ TABLES = (
     Table("sf_hold", SPEND),
     Table("sf_turn", HISTORY, lite="turns", order="id", lite_order="at"),
     Table("sf_usage", USAGE, lite="usage"),
+    Table("sf_usage_sum", USAGE, lite="usage_sum"),
     Table("sf_usage_batch", USAGE, lite=None),
     Table("sf_usage_set_aside", USAGE, lite="set_aside", order="id", lite_order="rowid"),
 )

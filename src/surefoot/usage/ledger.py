@@ -31,6 +31,7 @@ from surefoot.storage.sql import is_postgres_url
 from surefoot.types import Usage, clean
 from surefoot.usage.prices import FALLBACK_USD_PER_MTOK, Price
 from surefoot.usage.rows import RowStore, UsageRow
+from surefoot.usage.rows.rollups import Rollup, RollupsWanted
 from surefoot.usage.rows.sqlite import SqliteRows
 from surefoot.usage.rows.waiting import WaitingRows
 
@@ -123,7 +124,9 @@ class Ledger:
         if self._process != os.getpid():
             self._start_over()
         now = time.time()  # noqa: TID251 - a bill knows dates
-        tags = json.dumps(dict(event.tags), ensure_ascii=False, sort_keys=True, default=str) if event.tags else "{}"
+        tags = "{}"
+        if event.tags:  # as text, for Python writes a NaN as no JSON reads it
+            tags = json.dumps({name: said if isinstance(said, str) else str(said) for name, said in event.tags}, ensure_ascii=False)
         words = (event.call_id, kind, target, event.tenant, tags, error)
         numbers = (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens, int(usage.estimated))
         self._waiting.add((now, _day(int(now // 86400)), *map(clean, words), *numbers, cost, saved))  # a database holds no lone surrogates
@@ -211,6 +214,20 @@ class Ledger:
         self.flush()
         try:
             return self._rows.sums(by, since_day)
+        finally:
+            self._close_unused()
+
+    def rollups(self, *wanted: RollupsWanted) -> list[Rollup]:
+        """Sums by hour, day or month that are kept beside the rows: one statement, whatever the number of rows.
+
+        What has not been written yet is written first, if it can be. Raises Misconfigured while the ledger cannot be read.
+        """
+        try:
+            self.flush()
+        except Misconfigured as error:
+            self._tell(error)
+        try:
+            return self._rows.rollups(wanted)
         finally:
             self._close_unused()
 

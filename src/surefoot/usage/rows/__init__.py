@@ -64,6 +64,9 @@ class RowStore(Protocol):
     def sums(self, by: Sequence[str], since_day: str) -> list[UsageRow]:
         """Sums by group."""
 
+    def rollups(self, wanted: Sequence[Any]) -> list[Any]:
+        """Sums that were written with the rows: `Rollup` for what each `RollupsWanted` says, in one statement."""
+
     def count_set_aside(self) -> int:
         """Rows that are in no sum."""
 

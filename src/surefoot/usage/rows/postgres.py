@@ -13,6 +13,7 @@ from surefoot.errors import Misconfigured
 from surefoot.secret import Secret
 from surefoot.storage.sql import DatabaseAway, Sql, open_blocking
 from surefoot.usage.rows import COLUMNS, SET_ASIDE, SET_ASIDE_CHARS, USAGE, Cells, UsageRow
+from surefoot.usage.rows.rollups import Rollup, RollupsWanted, rollup_of, rollup_query, rollups, upsert
 from surefoot.usage.rows.sums import sum_query
 
 logger = logging.getLogger("surefoot.usage.ledger")
@@ -65,6 +66,11 @@ class PostgresRows:
         query = sum_query(by, since_day, table="sf_usage", dialect="postgresql")
         return query.rows(self._run(lambda sql: sql.rows(query.statement, query.values), reads=True))
 
+    def rollups(self, wanted: Sequence[RollupsWanted]) -> list[Rollup]:
+        """Sums that were written with the rows."""
+        statement, values = rollup_query(wanted, "sf_usage_sum")
+        return [rollup_of(row) for row in self._run(lambda sql: sql.rows(statement, values), reads=True)]
+
     def count_set_aside(self) -> int:
         """Rows that are in no sum."""
         (found,) = self._run(lambda sql: sql.rows("SELECT count(*) FROM sf_usage_set_aside"), reads=True)
@@ -84,16 +90,19 @@ class PostgresRows:
 def _insert(sql: Sql, *, rows: Sequence[Cells], batch: str) -> None:
     if _is_new(sql, batch):
         sql.change_many(INSERT, rows)
+        sql.change_many(upsert("sf_usage_sum"), rollups(rows))
 
 
 def _insert_each(sql: Sql, *, rows: Sequence[Cells], batch: str, poison: list[tuple[str, Exception]]) -> None:
     poison.clear()
     if not _is_new(sql, batch):
         return
+    held = []
     for row in rows:
         sql.change("SAVEPOINT one")
         try:
             sql.change(INSERT, row)
+            held.append(row)
         except Exception as fault:
             if not _is_row_fault(fault):
                 raise
@@ -101,6 +110,7 @@ def _insert_each(sql: Sql, *, rows: Sequence[Cells], batch: str, poison: list[tu
             _set_aside(sql, row[0], ascii(fault), ascii(row))
             poison.append((row[2], fault))
         sql.change("RELEASE SAVEPOINT one")
+    sql.change_many(upsert("sf_usage_sum"), rollups(held))
 
 
 def _is_new(sql: Sql, batch: str) -> bool:

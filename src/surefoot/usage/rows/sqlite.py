@@ -12,12 +12,15 @@ from pathlib import Path
 from surefoot.errors import Misconfigured
 from surefoot.storage._sqlite import ROW_FAULTS, create_private, execute_patiently, is_busy, make_private
 from surefoot.usage.rows import COLUMNS, SET_ASIDE, SET_ASIDE_CHARS, Cells, UsageRow
+from surefoot.usage.rows.rollups import SUMS_TABLE, Rollup, RollupsWanted, rollup_of, rollup_query, rollups, upsert
 from surefoot.usage.rows.sums import sum_query
 
 logger = logging.getLogger("surefoot.usage.ledger")
 
 BUSY_S = 0.8  # waiting for another process's commit; twice that is less than what the exit callbacks get
-SCHEMA = """
+LACKS_SUMS = "SELECT NOT EXISTS (SELECT 1 FROM usage_sum) AND EXISTS (SELECT 1 FROM usage)"
+READ_AT_ONCE = 50_000  # rows of a ledger without sums
+SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS usage (
     at REAL NOT NULL, day TEXT NOT NULL, call TEXT NOT NULL, kind TEXT NOT NULL, target TEXT NOT NULL, tenant TEXT NOT NULL,
     tags TEXT NOT NULL, error TEXT NOT NULL, input INTEGER NOT NULL, output INTEGER NOT NULL, cached INTEGER NOT NULL,
@@ -25,6 +28,7 @@ CREATE TABLE IF NOT EXISTS usage (
 );
 CREATE INDEX IF NOT EXISTS usage_day ON usage (day);
 CREATE TABLE IF NOT EXISTS set_aside (at REAL NOT NULL, why TEXT NOT NULL, said TEXT NOT NULL);
+{SUMS_TABLE}
 """
 
 
@@ -46,6 +50,9 @@ class SqliteRows:
                 database.executescript(SCHEMA)
                 make_private(self.path)
                 found = [row[1] for row in database.execute("PRAGMA table_info(usage)")]
+                if tuple(found) == COLUMNS and database.execute(LACKS_SUMS).fetchone()[0]:
+                    with database:
+                        _sum_up(database)
         except Misconfigured as error:
             if is_busy(error.__cause__):
                 return
@@ -87,6 +94,12 @@ class SqliteRows:
         with self._connection() as database:
             return query.rows(database.execute(query.statement, query.values).fetchall())
 
+    def rollups(self, wanted: Sequence[RollupsWanted]) -> list[Rollup]:
+        """Sums that were written with the rows."""
+        statement, values = rollup_query(wanted, "usage_sum")
+        with self._connection() as database:
+            return [rollup_of(row) for row in database.execute(statement, values)]
+
     def count_set_aside(self) -> int:
         """Rows that are in no sum."""
         with self._connection() as database:
@@ -98,22 +111,36 @@ class SqliteRows:
 
 
 def write(database: sqlite3.Connection, rows: Sequence[Cells], path: Path) -> None:
-    """Insert `rows` in one transaction; those that cannot be held go to the table `set_aside`."""
+    """Insert `rows` and what they add to the sums in one transaction; those that cannot be held go to the table `set_aside`."""
     insert = f"INSERT INTO usage VALUES ({','.join('?' * len(COLUMNS))})"  # noqa: S608 - question marks
     with suppress(*ROW_FAULTS), database:
+        _sum_up(database)
         database.executemany(insert, rows)
+        database.executemany(upsert("usage_sum"), rollups(rows))
         return
-    poison = []
+    poison, held = [], []
     with database:
+        _sum_up(database)
         for row in rows:
             try:
                 database.execute(insert, row)
+                held.append(row)
             except ROW_FAULTS as fault:
                 _set_aside(database, row[0], ascii(fault), ascii(row))
                 poison.append((row[2], fault))
+        database.executemany(upsert("usage_sum"), rollups(held))
     if poison:
         more = f" and {len(poison) - 1} more" if len(poison) > 1 else ""
         logger.warning("the ledger %s cannot hold a row of call %s (%s)%s: set aside in table set_aside", path, *poison[0], more)
+
+
+def _sum_up(database: sqlite3.Connection) -> None:
+    """Begin to write; a file with rows and without sums, which an older surefoot wrote or a backup brought, gets them first."""
+    database.execute("BEGIN IMMEDIATE")
+    if database.execute(LACKS_SUMS).fetchone()[0]:
+        rows = database.execute(f"SELECT {', '.join(COLUMNS)} FROM usage")  # noqa: S608 - names of ours
+        while some := rows.fetchmany(READ_AT_ONCE):
+            database.executemany(upsert("usage_sum"), rollups(some))
 
 
 def _set_aside(database: sqlite3.Connection, at: float, why: str, said: str) -> None:
