@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 MODEL  ?=
 BIN    := $(VENV)/bin
+# Where bytecode must not be written (containers like to say so), each of the tests' many processes would compile every package anew.
+unexport PYTHONDONTWRITEBYTECODE
 PY     := $(BIN)/python
 # No test is run a second time; failures are named once more at the end, skips print their reasons.
 PYTEST := -m pytest -rfEs

@@ -251,3 +251,13 @@ async def test_ingestion_with_a_cache(desk: Desk):
     assert len(desk.sim.requests) == before
     assert [one.embedding for one in again] == [one.embedding for one in first]
     return {"texts": [one.get_content() for one in first], "vectors": [[round(x, 5) for x in one.embedding[:6]] for one in first]}
+
+
+@beside("openai")
+def test_ingestion_with_workers(desk: Desk):
+    """Each worker is a process of its own, which unpickles the embedding model, its literal key included."""
+    documents = [Document(text=text, doc_id=f"d{at}") for at, text in enumerate(TEXTS)]
+    nodes = IngestionPipeline(transformations=[desk.embed()], disable_cache=True).run(documents=documents, num_workers=2)
+    keys = {request.headers.get("authorization") for request in desk.sim.requests}
+    vectors = [[round(x, 5) for x in one.embedding[:6]] for one in nodes]
+    return {"texts": [one.get_content() for one in nodes], "vectors": vectors, "keys": keys}
