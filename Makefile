@@ -123,16 +123,23 @@ test-all: check $(VENV)/heavy.done test-official test-clients
 PEERS_langchain   := langchain-openai
 PEERS_llamaindex  := llama-index-llms-openai llama-index-embeddings-openai
 PEERS_litellm     := litellm
+PEERS_litellm-proxy := "litellm[proxy]"
 PEERS_pydantic-ai := pydantic-ai-slim[openai]
-PEERS := langchain llamaindex litellm pydantic-ai
+PEERS := langchain llamaindex litellm litellm-proxy pydantic-ai
 
-peers: $(VENV)/test.done $(PEERS:%=$(VENV)-peers/%.done)
+peers: $(VENV)/test.done $(PEERS:%=$(VENV)-peers/%.done) $(VENV)-peers/portkey.done
 	$(call install,--group peers)
 
 $(VENV)-peers/%.done: $(VENV)/test.done
 	@echo "installing the peer $* ..."
 	@$(PYTHON) -m venv $(VENV)-peers/$*
 	$(call install_in,$(VENV)-peers/$*/bin,$(PEERS_$*))
+	@touch $@
+
+# A gateway of node's registry; where there is no npm, it is absent from the tables.
+$(VENV)-peers/portkey.done: $(VENV)/test.done
+	@mkdir -p $(VENV)-peers/portkey
+	@if command -v npm >/dev/null; then echo "installing the peer portkey ..." && npm install --silent --no-audit --no-fund --prefix $(VENV)-peers/portkey @portkey-ai/gateway@1.15.2; else echo "  (no npm: without Portkey)"; fi
 	@touch $@
 
 bench: $(VENV)/test.done

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 SECTIONS = ("overhead", "transport", "streams", "cache", "embed", "goodput", "tail", "outage", "import", "scale", "torture")
-LONG = ("rag-size", "redis", "soak", "jobs")  # minutes to an hour: run where named
-OF_NO_SPEED = {"torture", "redis", "soak", "jobs"}  # have goals of their own, or say what holds
+LONG = ("rag-size", "redis", "soak", "jobs", "gateway")  # minutes to an hour: run where named
+OF_NO_SPEED = {"torture", "redis", "soak", "jobs", "gateway"}  # have goals of their own, or say what holds
 MODULES = {"import": "imports", "rag-size": "rag_size"}  # where a section's name is no name of a module
 
 COMMANDS = {  # where each command's main() stands
@@ -61,6 +61,13 @@ def _bench_options(commands: Any) -> None:
     bench.add_argument("--jobs", type=int, default=1, help="processes of the torture section")
     bench.add_argument("--minutes", type=float, default=14.0, help="of the soak section")
     bench.add_argument("--kills", type=int, default=0, help="workers of the jobs section that are killed, in each store; 20 take minutes")
+    bench.add_argument("--parts", default="", help="of the gateway section: cost,memory,overload,aborts; left out: all")
+    bench.add_argument("--load", metavar="URL", help="load-test this address instead, with the gateway section's report")
+    bench.add_argument("--key", default="env:SUREFOOT_KEY", help="of the load test: env:NAME (default env:SUREFOOT_KEY), or the key itself")
+    bench.add_argument("--model", default="default", help="which model the load test asks")
+    bench.add_argument("--rate", type=float, default=10.0, help="calls a second that the load test begins")
+    bench.add_argument("--seconds", type=float, default=30.0, help="of the load test")
+    bench.add_argument("--stream", action="store_true", help="the load test asks for streams")
     bench.add_argument("--json", type=Path, help="write the figures here as well, and keep those of other sections already there")
     bench.add_argument("--markdown", type=Path, help="write the tables here as well")
     bench.add_argument("--plots", type=Path, help="folder for a chart (SVG) a section")
@@ -74,8 +81,7 @@ def _bench(args: argparse.Namespace) -> int:
     pages: list[str] = []
     for name in args.section:
         section = import_module(f"surefoot_eval.bench.sections.{MODULES.get(name, name)}")
-        settings = {"torture": {"rounds": args.seeds, "jobs": args.jobs}, "soak": {"minutes": args.minutes}, "jobs": {"killed": args.kills}}
-        found = section.run(**settings.get(name, {"rounds": args.rounds}))
+        found = section.run(**_settings(name, args))
         results[name] = json.loads(json.dumps(found))
         pages.append(f"## {name}\n\n{section.table(results[name])}\n")
         print(f"\n{pages[-1]}", flush=True)
@@ -91,6 +97,15 @@ def _bench(args: argparse.Namespace) -> int:
     if args.markdown:
         args.markdown.write_text("\n".join(pages), encoding="utf-8")
     return 0
+
+
+def _settings(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """What a section is told."""
+    if name == "gateway":
+        asked = {one: getattr(args, one) for one in ("key", "model", "rate", "seconds", "stream")}
+        return {"rounds": args.rounds, **({"parts": args.parts} if args.parts else {}), "load_test": {"url": args.load, **asked}}
+    known = {"torture": {"rounds": args.seeds, "jobs": args.jobs}, "soak": {"minutes": args.minutes}, "jobs": {"killed": args.kills}}
+    return known.get(name, {"rounds": args.rounds})
 
 
 def _studies(commands: Any) -> None:

@@ -3,8 +3,9 @@
     python -m surefoot_eval.bench.server [--latency-ms 20 --slow-share 0.02 --slow-ms 1000]
 
 It reads a request's head only as far as its length and path, and answers without parsing the body (an embeddings request: its texts are
-counted). A streamed answer's events go out one a turn of the loop, so that a client reads them in many pieces, as it would over a network.
-`GET /stats` tells requests and CPU seconds; `capacity()` measures both from a raw client, to show that the server is not the bottleneck.
+counted). A streamed answer's events go out one a turn of the loop, so that a client reads them in many pieces, as it would over a network,
+or one every `--gap-ms`. `GET /stats` tells requests, streams under way and CPU seconds; `GET /closed` who (the request's field `user`) hung
+up in mid-stream, and when; `capacity()` measures both from a raw client, to show that the server is not the bottleneck.
 """
 
 from __future__ import annotations
@@ -91,9 +92,12 @@ class Pace:
         self.latency_s: float = given.latency_ms / 1e3
         self.slow_s: float = given.slow_ms / 1e3
         self.slow_share = given.slow_share
+        self.gap_s: float = given.gap_ms / 1e3
         self._rng = Random(given.seed)
         self.requests = 0
         self.slow = 0
+        self.open = 0  # streams under way
+        self.closed: list[tuple[str, float]] = []
 
     def next_s(self) -> float:
         """Seconds until the next answer."""
@@ -111,10 +115,17 @@ class Talk(asyncio.Protocol):
         self._pace = pace
         self._inbox = bytearray()
         self._transport: Any = None
+        self._user: str | None = None  # whose stream is under way
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Somebody is there."""
         self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """Note it, in mid-stream."""
+        if self._user is not None:
+            self._pace.open -= 1
+            self._pace.closed.append((self._user, time.time()))  # noqa: TID251 - two processes share this clock
 
     def data_received(self, data: bytes) -> None:
         """Answer when a request is whole."""
@@ -131,14 +142,20 @@ class Talk(asyncio.Protocol):
         body = bytes(inbox[head + 4 : head + 4 + length])
         del inbox[: head + 4 + length]
         if start.startswith(b"get /stats"):
-            stats = {"requests": self._pace.requests, "slow": self._pace.slow, "cpu_s": time.process_time()}
+            stats = {"requests": self._pace.requests, "slow": self._pace.slow, "open": self._pace.open, "cpu_s": time.process_time()}
             self._transport.write(_body(stats))
+            return
+        if start.startswith(b"get /closed"):
+            self._transport.write(_body(self._pace.closed))
             return
         if start.find(b"/embeddings", 0, 100) >= 0:
             answer = vectors(max(1, len(json.loads(body)["input"])), packed=b'"base64"' in body)
         else:
             is_stream = b'"stream":true' in body or b'"stream": true' in body
             answer = b"" if is_stream else CHAT
+            if is_stream:
+                self._pace.open += 1
+                self._user = body.partition(b'"user":"')[2].partition(b'"')[0].decode()
         wait_s = self._pace.next_s()
         if wait_s:
             asyncio.get_running_loop().call_later(wait_s, self._answer, answer)
@@ -155,9 +172,15 @@ class Talk(asyncio.Protocol):
             self._next(0)
 
     def _next(self, at: int) -> None:
-        if at < len(EVENTS) and not self._transport.is_closing():
+        if at == len(EVENTS):
+            self._user = None
+            self._pace.open -= 1
+        elif not self._transport.is_closing():
             self._transport.write(EVENTS[at])
-            asyncio.get_running_loop().call_soon(self._next, at + 1)
+            if self._pace.gap_s and at + 1 < len(EVENTS):
+                asyncio.get_running_loop().call_later(self._pace.gap_s, self._next, at + 1)
+            else:
+                asyncio.get_running_loop().call_soon(self._next, at + 1)
 
 
 async def _serve(given: argparse.Namespace) -> None:
@@ -185,6 +208,11 @@ class Server:
         with urlopen(f"{self.address}/stats", timeout=30) as answer:  # noqa: S310 - loopback
             found: dict[str, float] = json.load(answer)
         return found
+
+    def closed(self) -> list[tuple[str, float]]:
+        """Who hung up in mid-stream, and when, in seconds since 1970."""
+        with urlopen(f"{self.address}/closed", timeout=30) as answer:  # noqa: S310 - loopback
+            return [(user, at) for user, at in json.load(answer)]
 
     def stop(self) -> None:
         """End it."""
@@ -251,5 +279,6 @@ if __name__ == "__main__":
     parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--slow-ms", type=float, default=1000.0)
     parser.add_argument("--slow-share", type=float, default=0.0)
+    parser.add_argument("--gap-ms", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=1)
     asyncio.run(_serve(parser.parse_args()))
