@@ -240,3 +240,16 @@ def test_a_budget_that_limits_nothing_is_refused_naming_its_line(tmp_path, line,
     file.write_text(f'[chat.default]\ntargets = ["openai:gpt-5-mini"]\n[[chat.default.policy.budgets]]\nusd = 5\n{line}\n')
     with pytest.raises(Misconfigured, match=told):
         load(file)
+
+
+def test_a_lane_that_is_left_open_is_chosen_for_all_targets_at_once(tmp_path):
+    """As the gateway does, which sends without the vendors' SDKs; who names a lane keeps it."""
+    file = tmp_path / "surefoot.toml"
+    file.write_text(
+        '[chat.default]\ntargets = ["openai:a", ["openai:b", "local:extractive"]]\n[target."openai:b"]\nlane = "sdk"\n'
+        '[target."openai:a"]\napi_key = "k-0123456789"\n'
+    )
+    models = read(file).with_lane("direct")
+    assert [(one.name, one.lane) for one in models.targets("chat")] == [
+        ("openai:a", "direct"), ("openai:b", "sdk"), ("local:extractive", "auto"),
+    ]  # fmt: skip

@@ -22,7 +22,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, Literal, NoReturn, get_type_hints
 
 import msgspec
 
@@ -122,6 +122,22 @@ class Models:
         for kind, known in self._settings.items():
             for name in known:
                 self.chat(name) if kind == "chat" else self.embed(name)
+
+    def with_lane(self, lane: Literal["sdk", "direct"]) -> Models:
+        """The same, to be built anew: targets that leave their lane open (`lane = "auto"`) take `lane`."""
+
+        def one(given: Any) -> Any:
+            if isinstance(given, list | tuple):
+                return tuple(map(one, given))
+            target = Target(given) if isinstance(given, str) else given
+            is_open = isinstance(target, Target) and target.lane == "auto" and target.client is None and target.provider != "local"
+            return msgspec.structs.replace(target, lane=lane) if is_open else given
+
+        settings = {
+            kind: {name: {**said, "targets": [one(target) for target in said["targets"]]} for name, said in known.items()}
+            for kind, known in self._settings.items()
+        }
+        return Models(settings, self._place, serve=self.serve)
 
     def names(self, kind: str) -> tuple[str, ...]:
         """The names of all `chat` or `embed` models."""

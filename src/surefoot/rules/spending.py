@@ -9,6 +9,7 @@ day.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct
@@ -30,7 +31,14 @@ def period_key(period: Period, *, now_epoch_s: float) -> str:
     """The name of the period that holds the moment, in UTC: "2026-11-22", "2026-11", or "" for ever."""
     if period == "ever":
         return ""
-    return datetime.fromtimestamp(now_epoch_s, UTC).strftime("%Y-%m-%d" if period == "day" else "%Y-%m")
+    day = _day(int(now_epoch_s // 86_400))
+    return day if period == "day" else day[:7]
+
+
+@lru_cache(maxsize=8)
+def _day(number: int) -> str:
+    """Day `number` since 1970."""
+    return datetime.fromtimestamp(number * 86_400, UTC).strftime("%Y-%m-%d")
 
 
 class Claim(Struct, frozen=True, gc=False):

@@ -19,7 +19,7 @@ from surefoot.models.embed import EmbedModel
 from surefoot.rules.spending import NANO, period_key
 from surefoot.settings import SpendLimit
 from surefoot.types import Call
-from surefoot.usage.spend import SpendStore
+from surefoot.usage.accounts.slices import SlicedSpendStore
 
 VIEWS = 1_000  # models as a key sees them, kept for its next call
 OWNERS = 100_000  # keys and teams whose last minute is counted: some 60 MB at most, and only those with a limit
@@ -43,9 +43,9 @@ class OwnerLimit(SpendLimit, frozen=True, kw_only=True):
 class KeyLimits:
     """Keeps the allowances of keys and teams; `spend_store` None: a budget above 0 cannot be kept, and refuses. Lives on one loop."""
 
-    def __init__(self, spend_store: SpendStore | None) -> None:
+    def __init__(self, spend_store: SlicedSpendStore | None) -> None:
         self.spend_store = spend_store
-        self._views: OrderedDict[tuple[str, str, tuple[SpendLimit, ...]], Any] = OrderedDict()
+        self._views: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
         self._requests: OrderedDict[str, MinuteWindow] = OrderedDict()
         self._tokens: OrderedDict[str, MinuteWindow] = OrderedDict()
 
@@ -93,16 +93,17 @@ class KeyLimits:
 
     def view(self, grant: KeyGrant, name: str, model: M) -> M:
         """The model as the key may ask it: within its budget and its team's."""
-        limits = tuple(
-            OwnerLimit(owner=owner, usd=one.budget_nano / NANO, period=one.period) for owner, one in owners(grant) if one.budget_nano
-        )
-        if not limits:
+        own, theirs = grant.allowance, grant.team_allowance
+        if not own.budget_nano and not theirs.budget_nano:
             return model
         if self.spend_store is None:
             raise HttpError(500, "misconfigured", "budgets want [serve] state: a database in which they are kept")
-        key = (type(model).__name__, name, limits)
+        key = (type(model).__name__, name, grant.key_id, own.budget_nano, own.period, grant.team, theirs.budget_nano, theirs.period)
         found: Any = self._views.get(key)
         if found is None:
+            limits = [
+                OwnerLimit(owner=owner, usd=one.budget_nano / NANO, period=one.period) for owner, one in owners(grant) if one.budget_nano
+            ]
             found = self._views[key] = model.within(*limits, spend_store=self.spend_store)
             if len(self._views) > VIEWS:
                 self._views.popitem(last=False)
