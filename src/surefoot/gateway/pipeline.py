@@ -65,7 +65,7 @@ class Pipeline:
         try:
             await exchange.read(self._services.settings.max_body_bytes)
             if route.spends:
-                self._services.limits.take(exchange)
+                await self._services.limits.take(exchange)
             task = asyncio.current_task()
             assert task is not None
             watch = asyncio.ensure_future(_cancel_when_gone(exchange, task))

@@ -19,8 +19,6 @@ from surefoot.models.chat import ChatModel
 from surefoot.models.embed import EmbedModel
 from surefoot.settings import Target
 from surefoot.telemetry.prometheus import PrometheusMetrics
-from surefoot.usage.accounts.slices import SlicedSpendStore
-from surefoot.usage.accounts.sql import SqlSpendStore
 from surefoot.usage.ledger import Ledger
 
 
@@ -44,7 +42,7 @@ class Services:
         if self.metrics is not None:
             self.observers.append(GatewayMetrics(self.metrics, self.admission))
         self.is_draining = False
-        self.limits = KeyLimits(SlicedSpendStore(SqlSpendStore(keys.database)) if isinstance(keys, SqlKeys) else None)
+        self.limits = KeyLimits(keys.database if isinstance(keys, SqlKeys) else None)
         self._built: dict[tuple[str, str], ChatModel | EmbedModel] = {}
         self._ledger: Ledger | None = None
 
@@ -65,9 +63,8 @@ class Services:
         """Close the models, book what is left, and close the keys."""
         for model in self._built.values():
             await model.aclose()
+        await self.limits.aclose()
         if isinstance(self.keys, SqlKeys):
-            if self.limits.spend_store is not None:
-                await self.limits.spend_store.aclose()
             await self.keys.aclose()
 
     def chat(self, exchange: HttpExchange, name: str) -> ChatModel:

@@ -6,23 +6,23 @@ they are when a limit is changed.
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from typing import Any, TypeVar
 
 from surefoot.gateway.errors import HttpError
 from surefoot.gateway.exchange import HttpExchange
-from surefoot.gateway.keys.windows import MinuteWindow
+from surefoot.gateway.minutes.shared import SharedMinutes, Take
 from surefoot.gateway.records import Allowance, KeyGrant
 from surefoot.models.chat import ChatModel
 from surefoot.models.embed import EmbedModel
 from surefoot.rules.spending import NANO, period_key
 from surefoot.settings import SpendLimit
+from surefoot.storage.sql import Database
 from surefoot.types import Call
 from surefoot.usage.accounts.slices import SlicedSpendStore
+from surefoot.usage.accounts.sql import SqlSpendStore
 
 VIEWS = 1_000  # models as a key sees them, kept for its next call
-OWNERS = 100_000  # keys and teams whose last minute is counted: some 60 MB at most, and only those with a limit
 BYTES_A_TOKEN = 4  # of a request's body: what its prompt is taken for until its answer tells
 
 M = TypeVar("M", bound=ChatModel | EmbedModel)
@@ -41,13 +41,15 @@ class OwnerLimit(SpendLimit, frozen=True, kw_only=True):
 
 
 class KeyLimits:
-    """Keeps the allowances of keys and teams; `spend_store` None: a budget above 0 cannot be kept, and refuses. Lives on one loop."""
+    """Keeps the allowances of keys and teams, with all processes that have the same database. Lives on one loop.
 
-    def __init__(self, spend_store: SlicedSpendStore | None) -> None:
-        self.spend_store = spend_store
+    Without one a budget above 0 cannot be kept, and refuses; requests and tokens a minute are counted for this process alone.
+    """
+
+    def __init__(self, database: Database | None) -> None:
+        self._spend_store = None if database is None else SlicedSpendStore(SqlSpendStore(database))
         self._views: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
-        self._requests: OrderedDict[str, MinuteWindow] = OrderedDict()
-        self._tokens: OrderedDict[str, MinuteWindow] = OrderedDict()
+        self._minutes = SharedMinutes(database)
 
     def check_budget(self, grant: KeyGrant) -> None:
         """Raise HttpError (429) where nothing may be spent at all."""
@@ -55,30 +57,24 @@ class KeyLimits:
             if allowance.budget_nano == 0:
                 raise HttpError(429, "budget_exceeded", f"the budget of {owner} is 0; nothing was sent", kind="insufficient_quota")
 
-    def take(self, exchange: HttpExchange) -> None:
+    async def take(self, exchange: HttpExchange) -> None:
         """Count a request, and what its prompt may come to. Raises HttpError (429), with how long to wait, and then counts nothing."""
-        now = asyncio.get_running_loop().time()
         guess = len(exchange.body) // BYTES_A_TOKEN
-        taken: list[tuple[MinuteWindow, int]] = []
+        takes = []
         for owner, allowance in owners(exchange.grant):
-            for what, limit, windows, amount in (
-                ("requests", allowance.requests_per_minute, self._requests, 1),
-                ("tokens", allowance.tokens_per_minute, self._tokens, guess),
-            ):
-                if limit is None:
-                    continue
-                window = _window(windows, owner)
-                wait_s = window.take(amount, limit, now)
-                if wait_s:
-                    for one, back in taken:
-                        one.add(-back, now)
-                    raise HttpError(
-                        429,
-                        "rate_limit_exceeded",
-                        f"{owner} may use {limit} {what} a minute, and has; nothing was sent",
-                        retry_after_s=wait_s,
-                    )
-                taken.append((window, amount))
+            if allowance.requests_per_minute is not None:
+                takes.append(Take(f"{owner}|requests", 1, allowance.requests_per_minute))
+            if allowance.tokens_per_minute is not None:
+                takes.append(Take(f"{owner}|tokens", guess, allowance.tokens_per_minute))
+        if not takes:
+            return
+        refused = await self._minutes.take(takes)
+        if refused is not None:
+            one, wait_s = refused
+            owner, _, what = one.name.partition("|")
+            raise HttpError(
+                429, "rate_limit_exceeded", f"{owner} may use {one.limit} {what} a minute, and has; nothing was sent", retry_after_s=wait_s
+            )
         exchange.guessed_tokens = guess
 
     def settle(self, exchange: HttpExchange) -> None:
@@ -86,17 +82,22 @@ class KeyLimits:
         used = exchange.usage
         if used is None:
             return
-        now = asyncio.get_running_loop().time()
         for owner, allowance in owners(exchange.grant):
             if allowance.tokens_per_minute is not None:
-                _window(self._tokens, owner).add(used.total_tokens - exchange.guessed_tokens, now)
+                self._minutes.add(f"{owner}|tokens", used.total_tokens - exchange.guessed_tokens, allowance.tokens_per_minute)
+
+    async def aclose(self) -> None:
+        """Give back what is in hand, and book what was spent."""
+        await self._minutes.aclose()
+        if self._spend_store is not None:
+            await self._spend_store.aclose()
 
     def view(self, grant: KeyGrant, name: str, model: M) -> M:
         """The model as the key may ask it: within its budget and its team's."""
         own, theirs = grant.allowance, grant.team_allowance
         if not own.budget_nano and not theirs.budget_nano:
             return model
-        if self.spend_store is None:
+        if self._spend_store is None:
             raise HttpError(500, "misconfigured", "budgets want [serve] state: a database in which they are kept")
         key = (type(model).__name__, name, grant.key_id, own.budget_nano, own.period, grant.team, theirs.budget_nano, theirs.period)
         found: Any = self._views.get(key)
@@ -104,7 +105,7 @@ class KeyLimits:
             limits = [
                 OwnerLimit(owner=owner, usd=one.budget_nano / NANO, period=one.period) for owner, one in owners(grant) if one.budget_nano
             ]
-            found = self._views[key] = model.within(*limits, spend_store=self.spend_store)
+            found = self._views[key] = model.within(*limits, spend_store=self._spend_store)
             if len(self._views) > VIEWS:
                 self._views.popitem(last=False)
         self._views.move_to_end(key)
@@ -116,14 +117,3 @@ def owners(grant: KeyGrant) -> tuple[tuple[str, Allowance], ...]:
     """Who is charged: the key, and its team."""
     own = (f"key {grant.key_id}", grant.allowance)
     return (own, (f"team {grant.team}", grant.team_allowance)) if grant.team else (own,)
-
-
-def _window(windows: OrderedDict[str, MinuteWindow], owner: str) -> MinuteWindow:
-    found = windows.get(owner)
-    if found is None:
-        found = windows[owner] = MinuteWindow()
-        if len(windows) > OWNERS:
-            windows.popitem(last=False)
-    else:
-        windows.move_to_end(owner)
-    return found
