@@ -301,3 +301,44 @@ def test_all_of_a_reply_comes_through_its_deltas():
     assert head.parts == (search, picture)
     assert from_deltas((head, tail)) == reply
     assert to_deltas(ChatReply(text="hi"))[-1].end is None
+
+
+class Blocks:
+    """A Source that reads several deltas at a time, as a connection does."""
+
+    def __init__(self, *blocks):
+        self._blocks = list(blocks)
+        self._ready = []
+
+    async def __anext__(self):
+        if not self._ready:
+            if not self._blocks:
+                raise StopAsyncIteration
+            self._ready = list(self._blocks.pop(0))
+        return self._ready.pop(0)
+
+    def at_hand(self):
+        return self._ready.pop(0) if self._ready else None
+
+    async def aclose(self):
+        self._blocks = []
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_what_arrived_together_can_be_read_together(is_whole):
+    """A reader who passes it on sends it at once; the reply, the end and a cut are what they are when read one by one."""
+    one, two, three = Delta(text="a"), Delta(text="b"), Delta(text="c")
+    end = [Delta(finish_reason="stop", usage=Usage(output_tokens=3))] if is_whole else []
+    stream = await open_stream(Blocks([Delta(), one, two], [three, *end]))
+    assert [await anext(stream), *stream.at_hand()] == [Delta(), one, two]
+    assert stream.at_hand() == []
+    assert [await anext(stream), *stream.at_hand()] == [three, *end]
+    if is_whole:
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+        assert (stream.so_far().text, stream.outcome.complete, stream.usage.output_tokens) == ("abc", True, 3)
+    else:
+        with pytest.raises(Interrupted) as cut:
+            await anext(stream)
+        assert cut.value.partial == "abc"
+    assert stream.at_hand() == []

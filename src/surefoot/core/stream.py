@@ -150,6 +150,16 @@ class Stream:
         self._head += 1
         return delta
 
+    def at_hand(self) -> list[Delta]:
+        """The deltas that have arrived already, for a reader who can use several at once; `anext` gives those after them."""
+        found = self.deltas[self._head :]
+        more = getattr(self._source, "at_hand", None)
+        if self._ended is None and self._failure is None and more is not None:
+            while (delta := more()) is not None:
+                found.append(self._noted(delta, None))
+        self._head = len(self.deltas)
+        return found
+
     async def _read(self) -> Delta:
         """Take one delta from the source and record it; finishes the stream at its end."""
         reader = self._reader = asyncio.current_task()

@@ -33,6 +33,10 @@ class ChatStream:
             self._ended = True
             raise
 
+    def at_hand(self) -> list[Delta]:
+        """The deltas after the last one that have arrived already; none where they come from another loop."""
+        return self._inner.at_hand() if isinstance(self._inner, Stream) else []
+
     @property
     def reply(self) -> ChatReply | None:
         """The whole reply with usage, cost and attempts, once the stream has ended; None before."""

@@ -53,13 +53,17 @@ class Opened:
         self._stream = stream
         self._first = first
 
-    async def deltas(self) -> AsyncIterator[Delta]:
-        """All of them."""
-        yield self._first
-        async for delta in self._stream:
-            if delta.is_restart:
-                raise HttpError(502, "stream_interrupted", "the answer broke off and began anew elsewhere; ask again")
-            yield delta
+    async def deltas(self) -> AsyncIterator[list[Delta]]:
+        """All of them, those together that came together."""
+        first: Delta | None = self._first
+        while first is not None:
+            found = [first, *self._stream.at_hand()]
+            for at, delta in enumerate(found):
+                if delta.is_restart:
+                    yield found[:at]
+                    raise HttpError(502, "stream_interrupted", "the answer broke off and began anew elsewhere; ask again")
+            yield found
+            first = await anext(self._stream, None)
 
 
 async def opened(exchange: HttpExchange, model: ChatModel, messages: Any, options: dict[str, Any]) -> Opened:
@@ -88,8 +92,8 @@ async def rendered(
 ) -> AsyncGenerator[bytes, None]:
     """The stream's events as bytes, and its end: `last` after a whole answer, `broken(error)` after one that broke off."""
     try:
-        async for delta in source.deltas():
-            piece = write(delta)
+        async for deltas in source.deltas():
+            piece = write(deltas[0]) if len(deltas) == 1 else b"".join(map(write, deltas))
             if piece:
                 yield piece
         if last:

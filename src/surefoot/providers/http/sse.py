@@ -211,7 +211,7 @@ def is_whole(data: bytes) -> bool:
 
 def is_end_mark(data: bytes) -> bool:
     """Whether `data` is OpenAI's end mark, also as servers write it that never saw one."""
-    return data[:24].strip().strip(b'"').upper().startswith((b"[DONE]", b"DONE"))
+    return data[:1] != b"{" and data[:24].strip().strip(b'"').upper().startswith((b"[DONE]", b"DONE"))
 
 
 _any_json = msgspec.json.Decoder(msgspec.Raw)
@@ -308,6 +308,13 @@ class EventSource:
                 await self._drain()
                 raise StopAsyncIteration
             await self._more()
+        self._at += 1
+        return self._ready[self._at - 1]
+
+    def at_hand(self) -> Delta | None:
+        """The next delta if it has been read already; None where one would have to wait, or where the end or a fault comes next."""
+        if self._at >= len(self._ready):
+            return None
         self._at += 1
         return self._ready[self._at - 1]
 
