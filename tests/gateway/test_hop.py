@@ -12,6 +12,7 @@ import httpx
 import openai
 import pytest
 
+from surefoot.settings import Target
 from surefoot.testing.wire import AnthropicSim, OpenAISim, fault
 from tests.gateway.conftest import FAST, KEY, Served, anthropic_target, openai_target, served
 
@@ -92,6 +93,22 @@ def test_the_clients_time_is_the_deadline(gateway: Served, sim: OpenAISim):
     assert httpx.post(f"{gateway.url}/v1/chat/completions", headers=headers, json={**ASKED, "stream": True}, timeout=20).status_code == 504
     assert sim.wait_idle(5)
     assert time.monotonic() - began < 15  # the provider would have taken 30 s for each
+
+
+def test_the_time_left_is_handed_on_to_a_gateway_behind(gateway: Served, sim: OpenAISim):
+    """Known by its answers; it then ends the attempt itself, before who asked it gives up."""
+    target = Target("openai:default", base_url=f"{gateway.url}/v1", api_key=KEY, options=(("api", "chat"),))
+    headers = {**HEADERS, "x-surefoot-deadline-ms": "20000"}
+    with served({"chat": {"default": {"targets": [target], "policy": FAST}}}) as front:
+        assert httpx.post(f"{front.url}/v1/chat/completions", headers=headers, json=ASKED, timeout=60).status_code == 200
+        sim.script(fault("slow_answer"))
+        headers["x-surefoot-deadline-ms"] = "1500"
+        for stream in (False, True):
+            answer = httpx.post(f"{front.url}/v1/chat/completions", headers=headers, json={**ASKED, "stream": stream}, timeout=60)
+            assert answer.status_code == 504
+            assert until(lambda: gateway.ended[-1].status == 504)
+            assert gateway.ended[-1].error == "deadline_exceeded"
+    assert sim.wait_idle(5)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -139,3 +140,15 @@ def test_a_stream_that_is_cut_ends_with_an_error_and_no_end_mark(gateway: Served
     sim.script([fault("stream_cut")])
     with pytest.raises(openai.APIError):
         list(client.chat.completions.create(model="default", **ASKED, stream=True))
+
+
+@pytest.mark.parametrize("route", ["chat/completions", "embeddings", "messages"])
+@pytest.mark.parametrize(
+    "said", [{"extra_body": {"model": "gpt-9"}}, {"extra_headers": {"authorization": "Bearer x"}}, {"extra_query": None}]
+)
+def test_the_librarys_own_words_are_no_fields(route: str, said: dict[str, Any], gateway: Served, sim: OpenAISim):
+    """In the library they name another model and write headers; a key that may ask one model would ask any."""
+    body = {"model": "embedder", "input": "a"} if route == "embeddings" else {**ASKED, "model": "default", "max_tokens": 9}
+    answer = httpx.post(f"{gateway.url}/v1/{route}", headers={"authorization": f"Bearer {KEY}"}, json={**body, **said}, timeout=60)
+    assert (answer.status_code, sim.request_count) == (400, 0)
+    assert "extra_" in answer.json()["error"]["message"]

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from surefoot.gateway.errors import HttpError
+from surefoot.models.requests import SDK_WORDS
 from surefoot.text import json_text
 
 Fields = dict[str, Raw]
@@ -51,6 +52,12 @@ def flag(fields: Fields, name: str) -> bool:
 
 
 def rest_of(fields: Fields, *, without: Collection[str] = ()) -> str:
-    """The fields that nobody has taken, as the text of an object; "" where none is left."""
+    """The fields that nobody has taken, as the text of an object; "" where none is left.
+
+    Raises HttpError (400) for the library's own words: they would let a client write headers, or name another model than it may ask.
+    """
+    for name in SDK_WORDS:
+        if name in fields:
+            raise HttpError(400, "invalid_request", f"{name} is no field of this API; its fields stand in the body themselves", param=name)
     kept = {name: value for name, value in fields.items() if name not in without and bytes(value) != b"null"}
     return json_text(kept) if kept else ""

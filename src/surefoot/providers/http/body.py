@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from surefoot.errors import BadRequest, Misconfigured, Unsupported
 from surefoot.text import cached_if_short
@@ -117,6 +118,10 @@ class Extra(Struct, frozen=True):
         """`headers` with those of the call in place of theirs, whatever the case of a name."""
         own = {name.lower() for name, _ in self.headers}
         return {name: value for name, value in headers.items() if name.lower() not in own} | dict(self.headers)
+
+    def with_header(self, name: str, value: str) -> Extra:
+        """The same with one header more, unless the call says it itself."""
+        return self if any(one.lower() == name for one, _ in self.headers) else replace(self, headers=(*self.headers, (name, value)))
 
     def path(self, path: str) -> str:
         """`path` with the query of the call."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
+from surefoot.core.deadlines import deadline_of
 from surefoot.core.stream import Source, Stream, open_stream
 from surefoot.errors import AuthFailed, Fault, MalformedReply, Misconfigured, SurefootError, Transient
 from surefoot.providers.http import aws_events
@@ -26,6 +28,8 @@ ELSEWHERE = {  # what is looked for among the options and is said in another pla
     "http_client": "say proxy, verify or cert, or give an SDK client of your own as client=",
     "default_headers": "say headers={...}",
 }
+GATEWAY_HEADER = "x-surefoot-attempts"  # by which an answer of a surefoot gateway is known
+DEADLINE_HEADER = "x-surefoot-deadline-ms"
 # Loggers that show signed requests, or whatever a server says, at DEBUG.
 LOUD = ("anthropic._base_client", "openai._base_client", "httpx", "httpx2", "httpcore.http11", "httpcore2.http11", "httpcore2.http2")
 
@@ -53,7 +57,7 @@ class Exchange:
     answered, and the retry layer (the one owner of retries) sends again with the new key. If there is none, it is AuthFailed.
     """
 
-    __slots__ = ("_in_flight", "_key_in_use", "_keys", "_lane", "_missing", "_signs", "target")
+    __slots__ = ("_in_flight", "_key_in_use", "_keys", "_lane", "_missing", "_signs", "_tells_deadline", "target")
 
     def __init__(self, target: Target, keys: KeySource | None, lane: Lane, *, variable: str, signs: bool = False) -> None:
         """`variable` names the key's, for the error that there is none; with `signs` the lane needs no key of ours."""
@@ -63,6 +67,7 @@ class Exchange:
         self._signs = signs or target.client is not None
         self._in_flight = InFlight()
         self._key_in_use: Secret | None = None
+        self._tells_deadline = False  # whether it is a gateway of ours, as its last answer said
         self._keys: KeySource | None = keys
         if keys is None and isinstance(target.api_key, Secret):
             self._keys = _Given(target.api_key)
@@ -95,8 +100,12 @@ class Exchange:
         """
         key = await self._key()
         boundary = ErrorBoundary(self.target, key, self._in_flight)
+        extra = extra_of(call.request.extra) if call.request.extra else NO_EXTRA
+        if self._tells_deadline and (deadline := deadline_of(call)) is not None:
+            extra = extra.with_header(DEADLINE_HEADER, str(max(1, round(1000 * (deadline - asyncio.get_running_loop().time())))))
         with boundary:
-            answer = await self._lane.post(path, body, key, extra_of(call.request.extra) if call.request.extra else NO_EXTRA)
+            answer = await self._lane.post(path, body, key, extra)
+        self._tells_deadline = self._tells_deadline or GATEWAY_HEADER in answer.headers
         call.state.rate_headers = rate_headers(answer.headers)
         if 200 <= answer.status < 300:
             return await self._read(answer, boundary) if reads else b"", answer, boundary
