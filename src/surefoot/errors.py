@@ -220,6 +220,8 @@ class ContentRefused(Permanent):
     """
     refusal: str = ""
     """What the model or the filter said about why; empty: nothing."""
+    events: tuple[bytes, ...] = ()
+    """Of a stream whose deltas were to carry their events (`Delta.events`): those that it was read from."""
 
 
 class InvalidOutput(Permanent):

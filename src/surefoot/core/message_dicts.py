@@ -23,6 +23,8 @@ ROLES: dict[str, Role] = {
 KNOWN = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal", "audio", "is_error", "cache"})
 THOUGHTS = ("reasoning_content", "reasoning")
 CALL = frozenset({"id", "type", "function", "index", "name", "arguments"})
+USE = frozenset({"id", "type", "name", "input", "index"})  # of Anthropic's call
+FUNCTIONS = frozenset({"function", "tool_call"})  # what a call of a function is called
 VENDOR = "openai"
 
 
@@ -94,7 +96,9 @@ def _calls(given: Mapping[str, Any], content: Any) -> Iterable[ToolCall]:
         yield _call({}, legacy, legacy.get("name"))
     for block in content if not told and isinstance(content, list | tuple) else ():
         if isinstance(block, Mapping) and block.get("type") == "tool_use":  # Anthropic's
-            yield _call({}, {"name": block.get("name"), "arguments": block.get("input")}, block.get("id"))
+            use = _call({}, {"name": block.get("name"), "arguments": block.get("input")}, block.get("id"))
+            own = {name: value for name, value in block.items() if name not in USE and value}
+            yield replace(use, extra=_json(own, "a tool call"), vendor="anthropic") if own else use
 
 
 def _call(call: Mapping[str, Any], function: Mapping[str, Any], call_id: Any) -> ToolCall:
@@ -102,6 +106,8 @@ def _call(call: Mapping[str, Any], function: Mapping[str, Any], call_id: Any) ->
     if not (isinstance(name, str) and name):
         raise BadRequest(f"a tool call with the keys {', '.join(map(str, call or function))} names no function; nothing was sent")
     own = {word: value for word, value in call.items() if word not in CALL and value}
+    if isinstance(kind := call.get("type"), str) and kind and kind not in FUNCTIONS:
+        own["type"] = kind  # Moonshot's servers want theirs back as what it was
     return ToolCall(
         id=text_of(call_id or ""),
         name=name,

@@ -12,7 +12,7 @@ from surefoot.gateway.errors import HttpError, http_error
 from surefoot.gateway.exchange import HttpExchange
 from surefoot.models.chat import ChatModel
 from surefoot.models.streams import ChatStream
-from surefoot.types import ChatReply, Delta
+from surefoot.types import AnswerEnd, ChatReply, Delta
 
 
 def call_options(exchange: HttpExchange, *, stream: bool) -> dict[str, Any]:
@@ -47,15 +47,18 @@ async def whole(exchange: HttpExchange, model: ChatModel, messages: Any, options
 
 
 class Opened:
-    """A stream whose first delta is in hand."""
+    """A stream whose first delta is in hand. `stream` None: that one is all."""
 
-    def __init__(self, stream: ChatStream, first: Delta) -> None:
+    def __init__(self, stream: ChatStream | None, first: Delta) -> None:
         self._stream = stream
         self._first = first
 
     async def deltas(self) -> AsyncIterator[list[Delta]]:
         """All of them, those together that came together."""
         first: Delta | None = self._first
+        if self._stream is None:
+            yield [self._first]
+            return
         while first is not None:
             found = [first, *self._stream.at_hand()]
             for at, delta in enumerate(found):
@@ -67,12 +70,22 @@ class Opened:
 
 
 async def opened(exchange: HttpExchange, model: ChatModel, messages: Any, options: dict[str, Any]) -> Opened:
-    """The stream, with its first token; its deltas carry the events that they were read from."""
+    """The stream, with its first token; its deltas carry the events that they were read from. A refusal put into an answer is one."""
     stream = model.astream(messages, **options, **call_options(exchange, stream=True))
     stream.keep_events()
     try:
         async with asyncio.timeout(exchange.patience_s):
             first = await anext(stream)
+    except ContentRefused as refused:
+        await stream.aclose()
+        reply: ChatReply | None = refused.reply
+        if reply is None:
+            raise
+        exchange.note(target=reply.target, trail=stream.trail, cost_usd=None, usage=reply.usage, cached=False)
+        end = AnswerEnd(raw_json=reply.raw_json, response_id=reply.response_id)
+        only = Delta(finish_reason=reply.finish_reason, usage=reply.usage, model=reply.model, events=refused.events, end=end)
+        exchange.stream = stream
+        return Opened(None, only)
     except BaseException:
         await stream.aclose()
         raise
@@ -87,17 +100,17 @@ async def rendered(
     source: Opened,
     *,
     write: Callable[[Delta], bytes],
-    last: bytes,
+    last: Callable[[], bytes],
     broken: Callable[[HttpError], bytes],
 ) -> AsyncGenerator[bytes, None]:
-    """The stream's events as bytes, and its end: `last` after a whole answer, `broken(error)` after one that broke off."""
+    """The stream's events as bytes, and its end: `last()` after a whole answer, `broken(error)` after one that broke off."""
     try:
         async for deltas in source.deltas():
             piece = write(deltas[0]) if len(deltas) == 1 else b"".join(map(write, deltas))
             if piece:
                 yield piece
-        if last:
-            yield last
+        if end := last():
+            yield end
     except Exception as error:  # noqa: BLE001 - the status is sent: what is left is to say that the answer is not whole
         found = http_error(error)
         exchange.error = found.code

@@ -21,9 +21,10 @@ async def messages(services: Services, exchange: HttpExchange) -> WholeAnswer | 
     if not asked.stream:
         return WholeAnswer(message_body(await whole(exchange, model, asked.messages, asked.options), asked.model))
     source = await opened(exchange, model, asked.messages, asked.options)
+    writer = MessageWriter(asked.model)
     return StreamedAnswer(
         rendered(
-            exchange, source, write=MessageWriter(asked.model).write, last=b"",
+            exchange, source, write=writer.write, last=writer.last,
             broken=lambda error: broken_event(error, exchange.request_id),
         )
     )  # fmt: skip

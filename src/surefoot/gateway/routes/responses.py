@@ -26,7 +26,7 @@ async def responses(services: Services, exchange: HttpExchange) -> WholeAnswer |
         return WholeAnswer(response_body(await whole(exchange, model, asked.messages, asked.options)))
     source = await opened(exchange, model, asked.messages, asked.options)
     return StreamedAnswer(
-        rendered(exchange, source, write=response_events, last=b"", broken=lambda error: named_event(_failed(error), "error"))
+        rendered(exchange, source, write=response_events, last=bytes, broken=lambda error: named_event(_failed(error), "error"))
     )
 
 

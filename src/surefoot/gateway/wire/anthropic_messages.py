@@ -156,6 +156,7 @@ class MessageWriter:
         self._index = -1
         self._calls: dict[int, int] = {}  # of ours -> of a block
         self._began = False
+        self._is_over = False
         self._usage = Usage()
 
     def write(self, delta: Delta) -> bytes:
@@ -163,7 +164,7 @@ class MessageWriter:
         if self._verbatim is None:
             self._verbatim = bool(delta.events) and event_type(delta.events[0]).startswith("message_")
         if self._verbatim:
-            return b"".join(named_event(one, event_type(one)) for one in delta.events)
+            return b"".join(map(self._own, delta.events))
         self._usage = delta.usage or self._usage
         self._model = delta.model or self._model
         out: list[bytes] = []
@@ -183,8 +184,16 @@ class MessageWriter:
             self._end_block(out)
             stop = {"stop_reason": FINISH[delta.finish_reason], "stop_sequence": None}
             out.append(_event("message_delta", delta=stop, usage=_usage(self._usage)))
-            out.append(_event("message_stop"))
         return b"".join(out)
+
+    def last(self) -> bytes:
+        """The event that says that the message is whole, unless the server has said it."""
+        return b"" if self._is_over else _event("message_stop")
+
+    def _own(self, event: bytes) -> bytes:
+        kind = event_type(event)
+        self._is_over = self._is_over or kind == "message_stop"
+        return named_event(event, kind)
 
     def _call(self, piece: ToolCallDelta, out: list[bytes]) -> None:
         if piece.index not in self._calls:

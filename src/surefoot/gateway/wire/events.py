@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 
 class _WireKind(Struct):
     type: str = ""
     object: str = ""
+    choices: list[Raw] | None = None
+
+    @property
+    def is_chat(self) -> bool:
+        """It is in OpenAI's chat's words; some servers leave the name of the object out."""
+        return self.choices is not None and not self.type
 
 
 _decoder = msgspec.json.Decoder(_WireKind)

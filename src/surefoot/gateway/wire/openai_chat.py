@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
 from surefoot._documented import Documented
+from surefoot.facts import protocol_of
 from surefoot.gateway.errors import HttpError
 from surefoot.gateway.wire.bodies import Fields, fields_of, flag, rest_of, text_field, value_of
-from surefoot.gateway.wire.events import event_type, object_type
+from surefoot.gateway.wire.events import object_type
 from surefoot.text import json_text
 from surefoot.types import ChatReply, Delta, ToolCall, ToolCallDelta, Usage
 
 PLAIN = ("temperature", "top_p", "seed", "reasoning_effort", "parallel_tool_calls", "stop", "tools")
+LIMIT = "max_completion_tokens"  # OpenAI's own word, which other servers of its protocol may not know
 # Fields that other vendors' APIs would refuse, and that change nothing of what is asked where they are left out.
 OPENAI_ALONE = frozenset({
     "frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "top_logprobs", "n", "user", "store", "metadata", "service_tier",
@@ -56,8 +59,7 @@ def chat_asked(body: bytes) -> ChatAsked:
         raise HttpError(400, "invalid_request", "messages must be a list of objects, at least one", param="messages")
     stream = flag(fields, "stream")
     options = {name: value for name in PLAIN if (value := value_of(fields, name)) is not None}
-    limits = [value_of(fields, "max_completion_tokens"), value_of(fields, "max_tokens")]
-    limit = next((one for one in limits if one is not None), None)
+    limit = value_of(fields, "max_tokens")
     if limit is not None:
         options["max_tokens"] = limit
     include_usage = _include_usage(fields)
@@ -69,13 +71,19 @@ def chat_asked(body: bytes) -> ChatAsked:
     return ChatAsked(model, messages, options, stream, include_usage)
 
 
-def without_openais(options: dict[str, Any]) -> dict[str, Any]:
-    """`options` for another vendor: what its API would refuse is left out."""
-    if "extra" not in options:
+def options_for(asked: ChatAsked, targets: Sequence[str]) -> dict[str, Any]:
+    """The options for such targets ("provider:model"): what another vendor's API would refuse is left out, or said in its words."""
+    options = asked.options
+    if "extra" not in options or {name.partition(":")[0] for name in targets} == {"openai"}:
         return options
     fields: Fields = msgspec.json.decode(options["extra"], type=Fields)
-    extra = rest_of(fields, without=OPENAI_ALONE)
-    return {**options, "extra": extra} if extra else {name: value for name, value in options.items() if name != "extra"}
+    limit = value_of(fields, LIMIT)
+    speaks = {protocol_of(name) for name in targets} == {"openai"}
+    extra = rest_of(fields, without=() if speaks else OPENAI_ALONE)
+    found = {name: value for name, value in options.items() if name != "extra"}
+    if limit is not None:
+        found["max_tokens"] = limit
+    return {**found, "extra": extra} if extra else found
 
 
 def _include_usage(fields: Fields) -> bool:
@@ -125,7 +133,7 @@ def _response_format(fields: Fields, options: dict[str, Any]) -> None:
 
 def completion(reply: ChatReply, model: str) -> bytes:
     """The body of a whole answer: the server's own where it spoke this protocol, else one in its words."""
-    if reply.raw_json and object_type(reply.raw_json).object == "chat.completion":
+    if reply.raw_json and object_type(reply.raw_json).is_chat:
         return reply.raw_json
     message: dict[str, Any] = {"role": "assistant", "content": reply.text or None, "refusal": None}
     if reply.reasoning:
@@ -183,7 +191,7 @@ class ChunkWriter:
     def write(self, delta: Delta) -> bytes:
         """The events of a delta: the server's own, where it spoke this protocol; "" where there is nothing to tell."""
         if self._verbatim is None:
-            self._verbatim = bool(delta.events) and event_type(delta.events[0]).startswith("chat.completion")
+            self._verbatim = bool(delta.events) and object_type(delta.events[0]).is_chat
         if self._verbatim:
             return b"".join(map(self._own, delta.events))
         self._model = delta.model or self._model
@@ -228,14 +236,12 @@ class ChunkWriter:
 
 
 def _without_usage(event: bytes) -> bytes:
-    """A chunk without the usage that its client did not ask for; b"" where it said nothing else."""
+    """b"" for a chunk of nothing but usage, for which its client did not ask; usage beside words is the server's own way, and stays."""
     try:
         fields = fields_of(event)
     except HttpError:
         return event
-    if fields.pop("usage", None) is None:
-        return event  # the word stands in a text
-    return b"" if bytes(fields.get("choices", b"")) == b"[]" else msgspec.json.encode(fields)
+    return b"" if bytes(fields.get("choices", b"")) == b"[]" and bytes(fields.get("usage", b"null")) != b"null" else event
 
 
 def _piece(piece: ToolCallDelta) -> dict[str, Any]:

@@ -94,7 +94,8 @@ def chat_reply(body: bytes, content_type: str, asked: AnthropicContext) -> ChatR
         if content.has_answer and finish == "tool_calls":
             finish = "stop"
     if not text and not content.calls and not any(isinstance(part, Opaque) for part in content.parts):
-        check_not_empty(finish, answer.stop_reason, answer.stop_details, asked, usage=usage_of(answer.usage), model=answer.model or "")
+        usage = usage_of(answer.usage)
+        check_not_empty(finish, answer.stop_reason, answer.stop_details, asked, usage=usage, model=answer.model or "", body=body)
     return ChatReply(
         text=text,
         tool_calls=apart(_calls(content, asked.vendor, is_cut=is_cut)) if content.calls else (),
@@ -130,6 +131,7 @@ def check_not_empty(
     *,
     usage: Usage | None = None,
     model: str = "",
+    body: bytes = b"",
 ) -> None:
     """Raise what an answer with neither text nor tool calls is, unless it is the answer, or a stop sequence came first."""
     why = (details.explanation or details.category or "") if details else ""
@@ -141,6 +143,7 @@ def check_not_empty(
         request_id=asked.request_id,
         usage=usage,
         model=model,
+        body=body,
     )
     if error is not None and reason != "stop_sequence":
         raise error

@@ -51,7 +51,15 @@ def finish_of(word: str | None, target: str, *, request_id: str = "") -> FinishR
 
 
 def check_not_empty(
-    finish: FinishReason, request: ChatRequest, *, why: str, target: str, request_id: str, usage: Usage | None = None, model: str = ""
+    finish: FinishReason,
+    request: ChatRequest,
+    *,
+    why: str,
+    target: str,
+    request_id: str,
+    usage: Usage | None = None,
+    model: str = "",
+    body: bytes = b"",
 ) -> SurefootError | None:
     """The error that an answer without text and tool calls is, or None where it is the answer.
 
@@ -64,7 +72,9 @@ def check_not_empty(
         told = shown(why, limit=120) or "the provider's content filter withheld the answer"
         refused = ContentRefused(f"{target}: refused: {told}", status=200, code=finish, request_id=request_id, target=target)
         refused.refusal = why
-        refused.reply = ChatReply(finish_reason=finish, usage=usage or Usage(), model=model, target=target, request_id=request_id)
+        refused.reply = ChatReply(
+            finish_reason=finish, usage=usage or Usage(), model=model, target=target, request_id=request_id, raw_json=body
+        )
         return refused
     if finish in {"length", "paused"} or request.stop or (finish == "stop" and request.schema is None):
         return None

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from surefoot.errors import MalformedReply, SurefootError
+from surefoot.errors import ContentRefused, MalformedReply, SurefootError
 from surefoot.providers.http import finish as _finish
 from surefoot.providers.http.answers import lenient
 from surefoot.providers.http.answers.lenient import Halves
@@ -50,7 +50,7 @@ class ReadingContext(Struct, frozen=True):
 
 
 class VerbatimReader:
-    """A vendor's reader; each delta carries the events that were read since the one before, without OpenAI's end mark."""
+    """A vendor's reader; deltas carry the events read since those before, without OpenAI's end mark; of several of one event the first."""
 
     __slots__ = ("_events", "_reader")
 
@@ -79,12 +79,16 @@ class VerbatimReader:
     def end(self, out: list[Delta]) -> None:
         """The last delta."""
         before = len(out)
-        self._reader.end(out)
+        try:
+            self._reader.end(out)
+        except ContentRefused as refused:
+            refused.events = tuple(self._events)
+            raise
         self._attach(before, out)
 
     def _attach(self, before: int, out: list[Delta]) -> None:
         if len(out) > before and self._events:
-            out[-1] = replace(out[-1], events=tuple(self._events))
+            out[before] = replace(out[before], events=tuple(self._events))
             self._events.clear()
 
 
@@ -108,10 +112,12 @@ def apart(calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
     return tuple(replace(call, id=own_id(call.id, seen)) for call in calls)
 
 
-def check_not_empty(finish: FinishReason, why: str, asked: ReadingContext, *, usage: Usage | None = None, model: str = "") -> None:
-    """Raise what an answer with neither text nor tool calls is, unless it is the answer."""
+def check_not_empty(
+    finish: FinishReason, why: str, asked: ReadingContext, *, usage: Usage | None = None, model: str = "", body: bytes = b""
+) -> None:
+    """Raise what an answer with neither text nor tool calls is, unless it is the answer. `body`: all of it, where it came at once."""
     error = _finish.check_not_empty(
-        finish, asked.request, why=why, target=asked.target, request_id=asked.request_id, usage=usage, model=model
+        finish, asked.request, why=why, target=asked.target, request_id=asked.request_id, usage=usage, model=model, body=body
     )  # fmt: skip
     if error is not None:
         raise error

@@ -42,7 +42,7 @@ def messages_of(
     said: list[Fields] = [
         {"role": message.role, "content": message.content}
         for message in request.messages
-        if type(message.content) is str and message.role in SPOKEN and not message.name
+        if type(message.content) is str and message.role in SPOKEN and not message.name and not message.cache
     ]
     if len(said) < len(request.messages):  # there is more than text, which is rare
         said = _said(request, host, house, model, target, is_openai=is_openai, left_out=left_out)
@@ -91,11 +91,11 @@ class _MessageWriter:
             return {"role": "tool", "tool_call_id": message.tool_call_id, "content": self._result(message)}
         if role == "assistant":
             said = self._assistant(message, is_past=is_past)
-        elif isinstance(content, str):
+        elif isinstance(content, str) and not (message.cache and self._takes_marks):
             said = {"role": role, "content": content}
         else:
             said = {"role": role}
-            said["content"] = self._parts(content, said)
+            said["content"] = self._parts((Text(content),) if isinstance(content, str) else content, said)
             if message.cache and said["content"] and self._takes_marks:
                 said["content"][-1].setdefault("cache_control", {"type": "ephemeral"})
         if message.name:

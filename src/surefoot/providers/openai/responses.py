@@ -119,7 +119,7 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
         calls = apart(tuple(_tool_call(call, extra_of(unknown, number, call), asked.vendor, is_cut=cut) for number, call in found))
     more = end_of(answer, choice, said, unknown, vendor=asked.vendor) if is_unusual(answer, choice, said, unknown) else PLAIN_END
     if not text and not calls and not any(isinstance(part, Image | File) for part in more.content):
-        check_not_empty(finish, said.refusal or "", asked, usage=usage_of(answer.usage), model=answer.model or "")
+        check_not_empty(finish, said.refusal or "", asked, usage=usage_of(answer.usage), model=answer.model or "", body=body)
     return ChatReply(
         text=text,
         tool_calls=calls,

@@ -258,7 +258,7 @@ def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatRep
     found = output_of(answer, asked)
     finish = finish_of(answer, has_calls=bool(found.calls), refusal=found.refusal)
     if not found.text and not found.calls:
-        check_not_empty(finish, found.refusal, asked, usage=usage_of(answer.usage), model=answer.model or "")
+        check_not_empty(finish, found.refusal, asked, usage=usage_of(answer.usage), model=answer.model or "", body=body)
     return ChatReply(
         text=found.text,
         tool_calls=apart(tuple(found.calls)),
