@@ -166,10 +166,14 @@ async def test_interactive_calls_of_one_process_go_before_the_batch_of_another(s
 
 
 @pytest.mark.looptime
-async def test_while_the_store_is_away_each_keeps_to_its_share(store):
-    """From an empty slice: no window is passed, most goes on, and it is over at once when the store is back."""
-    provider = Scripted("ok")
-    processes = [Process(provider, rpm=600) for _ in range(4)]
+@pytest.mark.parametrize("limits", [{"rpm": 600}, {"tpm": 60_000, "estimate": lambda _: 100}], ids=["requests", "tokens"])
+async def test_while_the_store_is_away_each_keeps_to_its_share(store, limits):
+    """From an empty slice: no window is passed, most goes on, and it is over at once when the store is back.
+
+    A call that needs more tokens than two turns bring is saved up for.
+    """
+    provider = Scripted("ok", usage=Usage(input_tokens=90, output_tokens=10))
+    processes = [Process(provider, **limits) for _ in range(4)]
 
     async def outage():
         await asyncio.sleep(30)
@@ -199,6 +203,24 @@ async def test_a_store_that_hangs_is_asked_once_and_holds_up_nobody(store):
     assert len(one.waits) >= 150
     assert store.turns - turns <= 2
     await one.end()
+
+
+@pytest.mark.looptime
+async def test_the_first_turn_may_take_as_long_as_a_connection(store):
+    """Who knows of nobody else would take the whole limit, and so would all others that start beside it."""
+    provider, take = Scripted("ok", latency_s=0.5), store.take
+
+    async def slowly(target, turn):
+        await asyncio.sleep(0.0 if store.turns else 1.0)
+        return await take(target, turn)
+
+    store.take = slowly
+    processes = [Process(provider, places=8) for _ in range(4)]
+    await loaded(processes, 200, 4)
+    for one in processes:
+        await one.end()
+    assert len(provider.started_s) >= 20
+    assert worst(provider.started_s, 0.499) <= 8
 
 
 @pytest.mark.looptime

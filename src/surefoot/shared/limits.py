@@ -21,7 +21,7 @@ from surefoot.rules.failure_log import FailureLog
 from surefoot.rules.token_bucket import LeasedBucket
 from surefoot.rules.token_bucket.slices import TURN_S, VALID_S, Granted, ShareTurn, pace
 from surefoot.secret import Secret
-from surefoot.shared.stores import HeldStore, StoreAway
+from surefoot.shared.stores import OPEN_S, HeldStore, StoreAway
 
 TIMEOUT_S = 0.25  # a turn that takes longer has failed: the slices of two turns are used up by then
 PROBE_S = 1.0  # between two questions to a store that is away
@@ -91,6 +91,7 @@ class SharedLimits:
         self._pending: dict[str, Any] | None = None  # settled by the next turn that comes through, once
         self._asking: asyncio.Future[Granted] | None = None
         self._last = Granted()
+        self._has_turned = False
         self._ok = self._bad = 0
         self._turn_at_s = self._called_at_s = 0.0
         self._away_since_s: float | None = None
@@ -177,14 +178,14 @@ class SharedLimits:
             granted = await self._ask(turn)
         except StoreAway as error:
             self._go_away(str(error), now_s)
-            return self._help_ourselves(turn, now_s, since_s)
+            return self._help_ourselves(now_s, since_s)
         if self._away_since_s is not None:
             _log.info("limits are shared again through %s after %.1f s", self._held.store.describe(), now_s - self._away_since_s)
             self._away_since_s = None
             self.requests.drop()
             self.tokens.drop()
         self._pending = None
-        self._last = granted
+        self._last, self._has_turned = granted, True
         until_s = now_s + VALID_S  # from before the question: the store's clock began later
         self.requests.grant(granted.r, until_s, per_minute=granted.limit_r)
         self.tokens.grant(granted.t, until_s, per_minute=granted.limit_t)
@@ -197,13 +198,17 @@ class SharedLimits:
         return granted.wait_s
 
     async def _ask(self, turn: ShareTurn) -> Granted:
-        """The store's answer in time. A question it has not answered yet is not put twice."""
+        """The store's answer in time. A question it has not answered yet is not put twice.
+
+        The first one may take as long as a connection: who has had no turn knows of nobody else, and would take the whole limit.
+        """
+        limit_s = TIMEOUT_S if self._has_turned or self._away_since_s is not None else OPEN_S
         if self._asking is None:
             self._asking = asyncio.ensure_future(self._held.store.take(self._target_id, turn))
         asking = self._asking
-        done, _ = await asyncio.wait({asking}, timeout=TIMEOUT_S)
+        done, _ = await asyncio.wait({asking}, timeout=limit_s)
         if not done:
-            raise StoreAway(f"{self._held.store.describe()} has not answered within {TIMEOUT_S:g} s")
+            raise StoreAway(f"{self._held.store.describe()} has not answered within {limit_s:g} s")
         self._asking = None
         if self._away_since_s is not None and not asking.cancelled() and asking.exception() is None:
             self._pending = None  # it was asked long ago, and what it granted is void: settled, and asked anew
@@ -252,7 +257,7 @@ class SharedLimits:
                 how = "calls are refused" if self._when_away == "refuse" else f"here 1/{self._last.processes} of the limits is kept to"
                 _log.warning("shared limits are away (%s): %s until they are back", trouble, how)
 
-    def _help_ourselves(self, turn: ShareTurn, now_s: float, since_s: float) -> float:
+    def _help_ourselves(self, now_s: float, since_s: float) -> float:
         """Our share of what all may have, as it was last known; nothing where that is not to be risked."""
         if self._when_away == "refuse":
             return TURN_S
@@ -260,8 +265,9 @@ class SharedLimits:
         since_s = min(since_s, VALID_S + TIMEOUT_S)
         limit_r, limit_t = self._given[0] or self._last.limit_r, self._given[1] or self._last.limit_t
         until_s = now_s + 2 * VALID_S + TIMEOUT_S
-        for bucket, limit, head in ((self.requests, limit_r, 1.0), (self.tokens, limit_t, turn.head_t)):
+        for bucket, limit in ((self.requests, limit_r), (self.tokens, limit_t)):
             rate = pace(limit) / count
+            head = 1.0 if bucket.head is None else bucket.head.amount  # what waits may be larger than the slice: it is saved up for
             bucket.accrue(rate * since_s, most=max(head, rate * VALID_S), until_s=until_s, per_minute=limit)
         if self._concurrency is not None:
             self._concurrency.set_limit(max(1, self._given[2] // count))
