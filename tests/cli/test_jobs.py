@@ -92,7 +92,7 @@ def test_interrupted_it_says_how_to_go_on_and_the_same_command_does(place, capsy
 
     with monkeypatch.context() as patch:
         patch.setattr(jobs.Jobs, "work", interrupted)
-        patch.setattr("surefoot.jobs.claims.close_chunk", lambda sql, job, no, worker: False)  # as if it came in the middle
+        patch.setattr("surefoot.jobs.claims.close_chunk", lambda sql, job, no: False)  # as if it came in the middle
         patch.setattr("surefoot.jobs.worker.claims.claim", once(jobs.worker.claims.claim))
         patch.setattr("surefoot.jobs.worker.claims.is_work_left", lambda sql, without, only: False)
         assert main(command) == 130

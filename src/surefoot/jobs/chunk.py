@@ -117,6 +117,7 @@ async def do_chunk(
     The job pauses where going on makes no sense: its budget is used up, or its kind failed or left items out, which it would do again.
     Raises Misconfigured where this process cannot do it, DatabaseAway where it cannot even be read.
     """
+    is_closed = False
     try:
         try:
             reason = await _do(database, runners, writer, job, no, waits)
@@ -126,13 +127,15 @@ async def do_chunk(
             _log.exception("chunk %d of job %s failed; the job is paused", no, job)
             reason = f"chunk {no} failed: {type(error).__name__}: {error}"
         await writer.flush()
-        if await patiently(database, partial(claims.close_chunk, job=job, no=no, worker=worker)):
+        is_closed = await patiently(database, partial(claims.close_chunk, job=job, no=no))
+        if is_closed:
             return True
         reason = reason or f"its kind left items of chunk {no} without a result"
         await patiently(database, partial(change_state, job=job, state="paused", of=("open",), reason=reason))
         return False
     finally:
-        await asyncio.shield(_give_back(database, writer, worker, job, no))
+        if not is_closed:
+            await asyncio.shield(_give_back(database, writer, worker, job, no))
 
 
 async def _do(database: Database, runners: Runners, writer: ResultWriter, job: str, no: int, waits: Callable[[], None]) -> str:

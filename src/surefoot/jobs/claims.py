@@ -44,8 +44,7 @@ def claim(sql: Sql, worker: str, lease_s: float, without: Sequence[str] = (), on
                 f"ORDER BY no LIMIT 1{lock}",
                 (job, now),
             )
-            if found is not None:
-                _take(sql, job, found[0], worker, now + lease_s)
+            if found is not None and _take(sql, job, found[0], worker, lease_s):
                 return job, found[0]
         seen += PAGE
         if len(jobs) < PAGE:
@@ -57,27 +56,31 @@ def claim_chunk(sql: Sql, job: str, no: int, worker: str, lease_s: float) -> str
 
     Raises Misconfigured if there is no such job or chunk.
     """
-    now = sql.now()
-    lock = " FOR UPDATE" if sql.dialect == "postgresql" else ""
+    if _take(sql, job, no, worker, lease_s):
+        return "taken"
     found = sql.row("SELECT state FROM sf_job WHERE id = ?", (job,))
     if found is None:
         raise unknown(job)
-    chunk = sql.row(f"SELECT state, lease, worker FROM sf_chunk WHERE job = ? AND no = ?{lock}", (job, no))  # noqa: S608 - our own word
+    chunk = sql.row("SELECT state FROM sf_chunk WHERE job = ? AND no = ?", (job, no))
     if chunk is None:
         raise Misconfigured(f"job {job} has no chunk {no}: they are numbered from 0")
     if chunk[0] == "done":
         return "done"
-    if found[0] != "open":
-        return str(found[0])
-    if chunk[0] == "run" and chunk[1] >= now and chunk[2] != worker:
-        return "held"
-    _take(sql, job, no, worker, now + lease_s)
-    return "taken"
+    return "held" if found[0] == "open" else str(found[0])
 
 
-def _take(sql: Sql, job: str, no: int, worker: str, until: float) -> None:
-    sql.change("UPDATE sf_chunk SET state = 'run', worker = ?, lease = ? WHERE job = ? AND no = ?", (worker, until, job, no))
-    sql.change("UPDATE sf_job SET started = ? WHERE id = ? AND started IS NULL", (sql.now(), job))
+def _take(sql: Sql, job: str, no: int, worker: str, lease_s: float) -> bool:
+    """Whether the chunk of an open job is now the worker's: nobody had it, or one who is taken for dead, or the worker itself."""
+    now = sql.now()
+    taken = sql.change(
+        "UPDATE sf_chunk SET state = 'run', worker = ?, lease = ? WHERE job = ? AND no = ? "
+        "AND (state = 'wait' OR (state = 'run' AND (lease < ? OR worker = ?))) "
+        "AND EXISTS (SELECT 1 FROM sf_job WHERE id = ? AND state = 'open')",
+        (worker, now + lease_s, job, no, now, worker, job),
+    )
+    if taken:
+        sql.change("UPDATE sf_job SET started = ? WHERE id = ? AND started IS NULL", (now, job))
+    return bool(taken)
 
 
 def open_chunk(sql: Sql, job: str, no: int) -> OpenChunk:
@@ -152,7 +155,7 @@ def count_bulk(sql: Sql, job: str, no: int, *, done: int, failed: int, cost_nano
     sql.change("UPDATE sf_chunk SET done = ?, failed = ?, cost_nano = ? WHERE job = ? AND no = ?", (done, failed, cost_nano, job, no))
 
 
-def close_chunk(sql: Sql, job: str, no: int, worker: str) -> bool:
+def close_chunk(sql: Sql, job: str, no: int) -> bool:
     """The chunk is done, if every item has its result; so is the job with its last chunk. False: something is left to do."""
     if sql.dialect == "postgresql":  # of two who close the last two chunks at once one must see the other's
         sql.rows("SELECT 1 FROM sf_job WHERE id = ? FOR UPDATE", (job,))
@@ -170,8 +173,6 @@ def close_chunk(sql: Sql, job: str, no: int, worker: str) -> bool:
     )
     if is_over:
         sql.change("DELETE FROM sf_worker WHERE job = ?", (job,))
-    else:
-        sql.change("DELETE FROM sf_worker WHERE job = ? AND id = ? AND lease < ?", (job, worker, sql.now()))
     return True
 
 
