@@ -123,7 +123,7 @@ test-all: check $(VENV)/heavy.done test-official test-clients
 PEERS_langchain   := langchain-openai
 PEERS_llamaindex  := llama-index-llms-openai llama-index-embeddings-openai
 PEERS_litellm     := litellm
-PEERS_litellm-proxy := "litellm[proxy]"
+PEERS_litellm-proxy := "litellm[proxy]" redis
 PEERS_pydantic-ai := pydantic-ai-slim[openai]
 PEERS := langchain llamaindex litellm litellm-proxy pydantic-ai
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 SECTIONS = ("overhead", "transport", "streams", "cache", "embed", "goodput", "tail", "outage", "import", "scale", "torture")
-LONG = ("rag-size", "redis", "soak", "jobs", "gateway")  # minutes to an hour: run where named
-OF_NO_SPEED = {"torture", "redis", "soak", "jobs", "gateway"}  # have goals of their own, or say what holds
+LONG = ("rag-size", "redis", "soak", "jobs", "gateway", "fleet")  # minutes to an hour: run where named
+OF_NO_SPEED = {"torture", "redis", "soak", "jobs", "gateway", "fleet"}  # have goals of their own, or say what holds
 MODULES = {"import": "imports", "rag-size": "rag_size"}  # where a section's name is no name of a module
 
 COMMANDS = {  # where each command's main() stands
@@ -61,7 +61,11 @@ def _bench_options(commands: Any) -> None:
     bench.add_argument("--jobs", type=int, default=1, help="processes of the torture section")
     bench.add_argument("--minutes", type=float, default=14.0, help="of the soak section")
     bench.add_argument("--kills", type=int, default=0, help="workers of the jobs section that are killed, in each store; 20 take minutes")
-    bench.add_argument("--parts", default="", help="of the gateway section: cost,memory,overload,aborts; left out: all")
+    bench.add_argument(
+        "--parts",
+        default="",
+        help="of the gateway section: cost,memory,overload,aborts; of jobs: cost,million,kills; of fleet: redis,postgresql,sqlite,compared",
+    )
     bench.add_argument("--load", metavar="URL", help="load-test this address instead, with the gateway section's report")
     bench.add_argument("--key", default="env:SUREFOOT_KEY", help="of the load test: env:NAME (default env:SUREFOOT_KEY), or the key itself")
     bench.add_argument("--model", default="default", help="which model the load test asks")
@@ -101,10 +105,16 @@ def _bench(args: argparse.Namespace) -> int:
 
 def _settings(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """What a section is told."""
+    parts = {"parts": args.parts} if args.parts else {}
     if name == "gateway":
         asked = {one: getattr(args, one) for one in ("key", "model", "rate", "seconds", "stream")}
-        return {"rounds": args.rounds, **({"parts": args.parts} if args.parts else {}), "load_test": {"url": args.load, **asked}}
-    known = {"torture": {"rounds": args.seeds, "jobs": args.jobs}, "soak": {"minutes": args.minutes}, "jobs": {"killed": args.kills}}
+        return {"rounds": args.rounds, **parts, "load_test": {"url": args.load, **asked}}
+    known: dict[str, dict[str, Any]] = {
+        "torture": {"rounds": args.seeds, "jobs": args.jobs},
+        "soak": {"minutes": args.minutes},
+        "jobs": {"killed": args.kills, **parts},
+        "fleet": parts,
+    }
     return known.get(name, {"rounds": args.rounds})
 
 

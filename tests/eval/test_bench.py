@@ -9,7 +9,8 @@ import pytest
 from surefoot import ChatModel, EmbedModel, Target
 from surefoot_eval.bench import goals, plot, worker
 from surefoot_eval.bench.crew import grid, ratios
-from surefoot_eval.bench.sections import rag_size, redis, soak
+from surefoot_eval.bench.sections import fleet, rag_size, redis, soak
+from surefoot_eval.bench.sections.fleet import scenes
 from surefoot_eval.bench.server import CHUNKS, DIMENSIONS, TEXT, server
 from surefoot_eval.bench.subjects import Setting, prompts
 
@@ -109,3 +110,23 @@ def test_a_call_without_room_is_none_that_redis_lost():
     assert [found[span]["served"] for span in ("before", "during", "after")] == [1.0, 0.5, None]
     assert redis._later(found, "p50_ms") == "+200"
     assert found["errors"] == {"BudgetExceeded": 1}
+
+
+def test_the_fullest_minute_is_found_wherever_it_begins():
+    """A clock's minutes would hide what stands across two of them."""
+    came = [(float(at), 1.0) for at in (0, 50, 55, 59, 65, 70, 109)]
+    assert scenes.worst_window(came) == 6  # from 50 to 109
+    assert scenes.worst_window([*came, (110.0, 3.0)]) == 8  # the one of 50 is a minute old by then
+    assert scenes.within(came, 50.0, 65.0) == 3
+
+
+def test_a_fleet_that_passes_its_quota_by_little_is_said_to():
+    """Each goal on its own side, and a peer that is not installed is no peer that was beaten."""
+    of = {"worst": 1.001, "used": 0.99, "used_away": 0.7, "refused": 0, "lost": 0}
+    half = {"shared_p50_ms": 1.0, "shared_p99_ms": 12.0, "alone_p50_ms": 1.0, "alone_p99_ms": 3.0, "calls": 9.0}
+    one = {"load": {"tokens": of}, "half": half, "cost": {"added_us": 5.5, "shared_us": 6.0, "alone_us": 0.5}}
+    one["killed"] = {"back_s": 2.4, "peak": 41.0, "before": 20.0}
+    result = {"what": "", "load": "", "load_after": "", "stores": {"redis": one}, "compared": {"litellm": None}}
+    judged = [measured <= goal if sense == "<=" else measured >= goal for _, _, sense, goal, measured, _ in fleet.judged(result)]
+    assert judged == [False, True, True, False, False, True, False, True]
+    assert "LiteLLM Router with Redis | absent" in fleet.table(result)

