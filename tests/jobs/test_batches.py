@@ -162,7 +162,9 @@ def test_a_batch_that_the_vendor_refuses_pauses_the_job(lite):
 
 @pytest.mark.parametrize("name", SIMS)
 def test_a_cancelled_job_ends_its_batches(name, lite, monkeypatch):
-    """By the worker that waits for them; a batch that nobody waits for by whoever cancels it, or by the next worker."""
+    """By the worker that waits for them; a batch that nobody waits for by whoever cancels it, or by the next worker.
+
+    What was answered by then is on the bill, and is kept."""
     monkeypatch.setattr("surefoot.jobs.worker.BEAT_S", 0.05)
     with vendor(name) as (sim, model), jobs.open(lite, models=model) as q, jobs.open(lite) as elsewhere:
         sim.desk.looks = 10**6
@@ -187,6 +189,16 @@ def test_a_cancelled_job_ends_its_batches(name, lite, monkeypatch):
         q.work_sync()
         assert ended(sim) == 3
         assert {q.status(job).state for job in (first, second, third)} == {"cancelled"}
+        q.work_sync()
+        kept = [] if name == "google" else [(0, "a!")]  # the first half was answered; Gemini gives nothing of a cancelled batch
+        for job in (first, second, third):
+            assert [(n, reply.text) for n, reply in q.results(job)] == kept
+            assert (q.status(job).done, q.status(job).failed) == (len(kept), 0)
+        if kept:
+            assert sum(q.status(job).cost_usd for job in (first, second, third)) == pytest.approx(spent(sim))
+        asked = len(sim.requests)
+        q.work_sync()
+        assert len(sim.requests) == asked
 
 
 def ended(sim):

@@ -18,18 +18,21 @@ import msgspec
 from msgspec.structs import replace
 
 from surefoot.errors import BadRequest, Misconfigured, Permanent, SurefootError
+from surefoot.jobs import claims
 from surefoot.jobs.kinds import ItemResult, Put
 from surefoot.jobs.kinds.chat import ChatRunner
 from surefoot.jobs.ledger import JOBS
 from surefoot.jobs.models import ModelSource
-from surefoot.jobs.records import JobSpec, OpenChunk
+from surefoot.jobs.records import ItemRow, JobSpec, OpenChunk
 from surefoot.models.chat import ChatModel
-from surefoot.providers.batches import BATCH_SHARE, BatchLane, Keys, SubmittedBatch, VendorBatches, open_batches
+from surefoot.providers.batches import BATCH_SHARE, AnsweredLane, BatchLane, Keys, SubmittedBatch, VendorBatches, open_batches
+from surefoot.rules.spending import nano
 from surefoot.settings import Target
 from surefoot.storage.sql import Database, DatabaseAway, Sql
 
 VENDOR_BATCH = "vendor-batch"
 CHUNK = 1000  # items a batch, where nobody says: a vendor's queue is long for each of them
+ENDING = "ending"  # a batch whose vendor was told to end it, and whose answers so far are not written yet
 CANCEL_S = 10.0  # for telling vendors that a job was cancelled
 
 _log = logging.getLogger(__name__)
@@ -47,8 +50,8 @@ class LedgerNotes:
 
     async def submitted(self) -> Sequence[SubmittedBatch]:
         """Those whose answers may still be needed, oldest first."""
-        found: list[SubmittedBatch] = await self._database.run(partial(noted, job=self._job, no=self._no), JOBS)
-        return found
+        found = await self._database.run(partial(noted, job=self._job, no=self._no), JOBS)
+        return [batch for _, batch in found]
 
     async def begin(self, items: Sequence[str]) -> SubmittedBatch:
         """Note these items before they are submitted."""
@@ -74,6 +77,10 @@ class LedgerNotes:
         statement = f"UPDATE sf_batch SET {column} = ? WHERE job = ? AND no = ? AND attempt = ?"  # noqa: S608 - one of two words
         await self._patiently(lambda sql: sql.change(statement, (value, self._job, self._no, attempt)))
 
+    async def write(self, rows: Sequence[ItemRow]) -> None:
+        """Write results."""
+        await self._patiently(partial(claims.put, outcomes=rows))
+
     async def _patiently(self, fn: Callable[[Sql], Any]) -> None:
         """What is paid for already is noted, however long the database is away."""
         while True:
@@ -85,16 +92,17 @@ class LedgerNotes:
                 return
 
 
-def noted(sql: Sql, job: str, no: int | None = None) -> list[SubmittedBatch]:
-    """A chunk's batches whose answers may still be needed, oldest first; of all chunks, if none is named."""
-    where, values = ("", (job,)) if no is None else (" AND no = ?", (job, no))
+def noted(sql: Sql, job: str, no: int | None = None, states: tuple[str, ...] = ("open", "collected")) -> list[tuple[int, SubmittedBatch]]:
+    """A chunk's batches whose answers may still be needed, oldest first, each with its chunk; of all chunks, if none is named."""
+    where, values = ("", ()) if no is None else (" AND no = ?", (no,))
+    marks = ", ".join("?" * len(states))
     found = sql.rows(
-        f"SELECT no, attempt, batch, items, begun FROM sf_batch WHERE job = ? AND state IN ('open', 'collected'){where} "  # noqa: S608
+        f"SELECT no, attempt, batch, items, begun FROM sf_batch WHERE job = ? AND state IN ({marks}){where} "  # noqa: S608
         "ORDER BY no, attempt",
-        values,
+        (job, *states, *values),
     )
     return [
-        SubmittedBatch(name=_name(job, chunk, attempt), items=_items.decode(items), begun_at=begun, id=batch)
+        (chunk, SubmittedBatch(name=_name(job, chunk, attempt), items=_items.decode(items), begun_at=begun, id=batch))
         for chunk, attempt, batch, items, begun in found
     ]
 
@@ -199,31 +207,60 @@ class _BatchItems(ChatRunner):
 
 
 async def cancel_batches(database: Database, models: ModelSource, job: str | None = None) -> None:
-    """Tell the vendors of cancelled jobs' batches that nobody wants them any more, as far as this process knows the models."""
+    """Tell the vendors of cancelled jobs' batches that nobody wants them any more, as far as this process knows the models.
+
+    What a vendor had answered by the time such a batch has ended is on its bill: it is written as those items' results.
+    """
     where, values = ("", ()) if job is None else (" AND j.id = ?", (job,))
-    statement = f"SELECT DISTINCT j.id, j.spec FROM sf_job j JOIN sf_batch b ON b.job = j.id WHERE j.state = 'cancelled' AND b.state = 'open'{where}"  # noqa: S608, E501
+    statement = (
+        "SELECT DISTINCT j.id, j.spec FROM sf_job j JOIN sf_batch b ON b.job = j.id "  # noqa: S608 - question marks
+        f"WHERE j.state = 'cancelled' AND b.state IN ('open', '{ENDING}'){where}"
+    )
     found = await database.run(lambda sql: sql.rows(statement, values), JOBS)
     with suppress(TimeoutError):  # the next look goes on
         async with asyncio.timeout(CANCEL_S):
             for name, spec in found:
                 try:
-                    await _cancel_job(database, models.model("chat", _spec.decode(spec).model), name)
+                    await _end_job(database, models.model("chat", _spec.decode(spec).model), name)
                 except SurefootError as error:
                     _log.info("the batches of job %s could not be cancelled here: %s", name, error)
 
 
-async def _cancel_job(database: Database, model: ChatModel, job: str) -> None:
-    lane = BatchLane(LedgerNotes(database, job, 0), count=0)
+async def _end_job(database: Database, model: ChatModel, job: str) -> None:
+    lane = AnsweredLane(LedgerNotes(database, job, 0))
     async with rerouted(model, lane) as view:
         await view.awarm()
-        if lane.vendor is not None:
-            await _cancel(database, job, None, lane.vendor)
+        if lane.vendor is None:
+            return
+        await _cancel(database, job, None, lane.vendor)
+        for no, batch in await database.run(partial(noted, job=job, states=(ENDING,)), JOBS):
+            answered = await lane.read(batch)
+            if answered is not None and await database.run(partial(_close, job=job, no=no, batch=batch), JOBS):
+                await _write(database, view, lane, (job, no), answered)
+
+
+async def _write(database: Database, view: ChatModel, lane: AnsweredLane, place: tuple[str, int], answered: set[str]) -> None:
+    """Put the answers through the model's layers, as any others, and write what comes out."""
+    job, no = place
+    chunk: OpenChunk = await database.run(partial(claims.open_chunk, job=job, no=no), JOBS, reads=True)
+    spec = replace(chunk.spec, deadline_s=chunk.spec.deadline_s or DAYS_S)
+    chunk = replace(chunk, spec=spec, items=[(n, item) for n, item in chunk.items if str(n) in answered])
+    rows: list[ItemRow] = []
+    await _BatchItems(chunk, view, lane).run(chunk, lambda one: rows.append(ItemRow(job, no, one.n, one.ok, one.body, nano(one.cost_usd))))
+    await LedgerNotes(database, job, no).write(rows)
 
 
 async def _cancel(database: Database, job: str, no: int | None, vendor: VendorBatches) -> None:
-    for batch in await database.run(partial(noted, job=job, no=no), JOBS):
+    """Those that are under way; of the ones whose submission was not noted nothing is known that could be ended."""
+    for chunk, batch in await database.run(partial(noted, job=job, no=no, states=("open",)), JOBS):
         if batch.id:
             with suppress(BadRequest):  # over already
                 await vendor.cancel(batch)
-    where, values = ("", (job,)) if no is None else (" AND no = ?", (job, no))
-    await database.run(lambda sql: sql.change(f"UPDATE sf_batch SET state = 'closed' WHERE job = ?{where}", values), JOBS)  # noqa: S608
+        await database.run(partial(_close, job=job, no=chunk, batch=batch, of="open", state=ENDING if batch.id else "closed"), JOBS)
+
+
+def _close(sql: Sql, job: str, no: int, batch: SubmittedBatch, of: str = ENDING, state: str = "closed") -> bool:
+    """Whether it is us who give the batch another state."""
+    attempt = int(batch.name.rpartition("-")[2])
+    statement = "UPDATE sf_batch SET state = ? WHERE job = ? AND no = ? AND attempt = ? AND state = ?"
+    return sql.change(statement, (state, job, no, attempt, of)) > 0

@@ -10,11 +10,22 @@ from __future__ import annotations
 from importlib import import_module
 
 from surefoot.errors import Misconfigured
-from surefoot.providers.batches.lane import ITEM, BatchLane, BatchNotes, SubmittedBatch, VendorBatches
+from surefoot.providers.batches.lane import ITEM, AnsweredLane, BatchLane, BatchNotes, SubmittedBatch, VendorBatches
 from surefoot.providers.batches.wire import Keys
 from surefoot.settings import Target
 
-__all__ = ["BATCH_SHARE", "ITEM", "BatchLane", "BatchNotes", "Keys", "SubmittedBatch", "VendorBatches", "check_target", "open_batches"]
+__all__ = [
+    "BATCH_SHARE",
+    "ITEM",
+    "AnsweredLane",
+    "BatchLane",
+    "BatchNotes",
+    "Keys",
+    "SubmittedBatch",
+    "VendorBatches",
+    "check_target",
+    "open_batches",
+]
 
 BATCH_SHARE = 0.5  # of the price: what all three take for a batch (their price lists, November 2026)
 VENDORS = {"openai": "openai:OpenAIBatches", "anthropic": "anthropic:AnthropicBatches", "google": "google:GoogleBatches"}

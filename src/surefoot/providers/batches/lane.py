@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from http import HTTPStatus
 from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
@@ -265,6 +266,28 @@ class BatchLane:
         waiting = self._waiting.pop(item, None)
         if waiting is not None and not waiting[2].done():
             waiting[2].set_result(BatchAnswer(status, body))
+
+
+class AnsweredLane(BatchLane):
+    """Stands in a provider's exchange for calls whose answers are there already: nothing is waited for, nothing submitted."""
+
+    def __init__(self, notes: BatchNotes) -> None:
+        super().__init__(notes, count=0)
+        self._answers: dict[str, tuple[int, bytes]] = {}
+
+    async def read(self, batch: SubmittedBatch) -> set[str] | None:
+        """The items that the vendor had answered well by the time the batch ended; None while it has not. Raises a Fault."""
+        seen = await self._vendor.look(batch)
+        if not seen.is_over:
+            return None
+        found = {} if seen.refused else {item: (status, body) async for item, status, body in self._vendor.results(batch, seen)}
+        self._answers = {item: answer for item, answer in found.items() if answer[0] == HTTPStatus.OK}
+        return set(self._answers)
+
+    async def post(self, path: str, body: bytes, key: Secret | None, extra: Extra = NO_EXTRA) -> BatchAnswer:
+        """The answer to the item that is under way."""
+        del path, body, key, extra
+        return BatchAnswer(*self._answers[ITEM.get()])
 
 
 async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
