@@ -11,7 +11,6 @@ import logging
 import queue
 import threading
 import weakref
-from asyncio import get_running_loop
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ from msgspec import Struct
 
 from surefoot._documented import Documented
 from surefoot.types import AttemptRecord, Call, Usage
+from surefoot.types.calls import loop_of
 
 logger = logging.getLogger("surefoot")
 
@@ -274,7 +274,7 @@ def emit(call: Call[Any], kind: type[E], /, **fields: Any) -> None:
     listeners = call.state.listeners
     if not listeners:
         return
-    event = kind(call_id=call.state.call_id, at_s=get_running_loop().time(), **fields)
+    event = kind(call_id=call.state.call_id, at_s=loop_of(call).time(), **fields)
     for listener in listeners:
         try:
             listener(event)

@@ -64,7 +64,7 @@ class CancelScope(Struct, Documented, eq=False):
 
     def __post_init__(self) -> None:
         """It is about the running task."""
-        task = self._task = asyncio.current_task()
+        task = self._task = asyncio.current_task(None if self._call is None else self._call.state.loop)
         assert task is not None
         self._cancels = task.cancelling()
 

@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeAlias
 
 from surefoot.core.stream import Outcome, Stream
 from surefoot.types import Call, Traits
+from surefoot.types.calls import loop_of
 
 CALL_ORDER = ("trace", "deadline", "cache", "semantic", "coalesce", "resume", "context_window", "batch", "lifetime", "fallback")
 TARGET_ORDER = ("retry", "hedge", "shared", "concurrency", "rate", "breaker", "budget", "attempt", "timeout", "chaos")
@@ -65,7 +66,7 @@ class Guard:
 
 async def through(guards: Sequence[Guard], call: Call[Any], inner: Handler) -> Any:
     """Acquire each guard, call, and release them in reverse when the call has finished; also those before a guard that refuses."""
-    loop = asyncio.get_running_loop()
+    loop = loop_of(call)
     now = loop.time()
     held: list[Any] = []
     outer: _Outer = None

@@ -7,6 +7,7 @@ chat = ChatModel([a, b], c)                                    a and b share the
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, overload
@@ -91,12 +92,13 @@ class ChatModel(_Model):
 
         Raises a Refused (nothing spent), a Fault, Exhausted (each attempt's failure in order) or DeadlineExceeded.
         """
-        return runtime.run(self._ask(prompt, options))
+        return runtime.run(self._ask(prompt, options, crosses=True))
 
     async def ainvoke(self, prompt: ChatInput, /, **options: Unpack[ChatOptions]) -> ChatReply:
         """Ask, from any event loop. Errors as for `invoke`."""
-        asked = self._ask(prompt, options)
-        if not runtime.is_home():
+        is_home = runtime.is_home()
+        asked = self._ask(prompt, options, crosses=not is_home)
+        if not is_home:
             return await runtime.arun(asked)
         try:  # as `arun`, without a coroutine of its own between every caller and every call
             return await asked
@@ -213,8 +215,10 @@ class ChatModel(_Model):
     def _protocol(self) -> str:
         return protocol_of(self.targets[0])
 
-    def _ask(self, prompt: ChatInput, options: Any) -> Coroutine[Any, Any, ChatReply]:
-        call, handler = _asked(self._call(prompt, options)), self._stack.ready()
+    def _ask(self, prompt: ChatInput, options: Any, *, crosses: bool) -> Coroutine[Any, Any, ChatReply]:
+        call, handler = self._call(prompt, options), self._stack.ready()
+        if crosses:
+            call.state.asked_s = time.monotonic()
         return self._handle(call) if handler is None else handler(call)  # type: ignore[return-value]  # the first layer is a coroutine
 
     def _calls(self, prompts: Iterable[ChatInput], options: Any) -> list[Any]:

@@ -61,6 +61,8 @@ class CallState(Struct, Documented, eq=False):
     """Why the next attempt is made."""
     next_wait_s: float = 0.0
     """Seconds that were waited for the next attempt."""
+    loop: asyncio.AbstractEventLoop | None = None
+    """The loop that the call runs on, for `loop_of`: asking asyncio is a system call up to Python 3.11. Set by trace."""
     begun_at: float | None = None
     """When the call began: a moment of the background loop's clock. Set by trace."""
     deadline_at: float | None = None
@@ -112,6 +114,11 @@ class Call(Struct, Documented, Generic[Q], frozen=True, kw_only=True):
     """How urgent: "interactive" calls go first in queues; "batch" calls wait behind them."""
     tags: tuple[tuple[str, str], ...] = ()
     """Pairs of name and value, sorted by name, for spend limits, events and the ledger."""
+
+
+def loop_of(call: Call[Any]) -> asyncio.AbstractEventLoop:
+    """The running loop, on which `call` runs."""
+    return call.state.loop or asyncio.get_running_loop()
 
 
 class Traits(Struct, Documented, frozen=True, kw_only=True, gc=False):

@@ -27,6 +27,8 @@ NOT_CONNECTED = {  # what aiohttp, httpx and the system say of a connection that
 def used(call: Call[Any], outcome: Outcome, guess: Guess | None) -> Usage | None:
     """The provider's count; ours, flagged, where it sent none or was cut off while counting; None for an error instead of an answer."""
     usage = outcome.usage if not isinstance(outcome.error, ContentRefused) else _of_a_refusal(outcome.error)
+    if usage is not None and not usage.estimated and outcome.stream is None:  # as nearly always
+        return usage
     is_cut = outcome.stream is not None and not outcome.complete and outcome.stream.finish_reason is None
     counted = usage is not None and (usage.total_tokens > 0 or not usage.estimated)
     if guess is None or (counted and not is_cut) or (usage is None and outcome.stream is None and not outcome.cancelled):

@@ -28,18 +28,16 @@ def model_asked(request: ChatRequest | EmbedRequest) -> str:
 
 def tokens_asked(request: ChatRequest) -> int | None:
     """How many tokens an answer may have, as `request` says; None where it does not."""
-    return _number(request.extra, TOKEN_FIELDS) or request.max_tokens
+    return (_number(request.extra, TOKEN_FIELDS) if request.extra else None) or request.max_tokens
 
 
 def answers_asked(request: ChatRequest) -> int:
     """How many answers to one prompt `request` asks for."""
-    return _number(request.extra, ANSWER_FIELDS) or 1
+    return (_number(request.extra, ANSWER_FIELDS) if request.extra else None) or 1
 
 
 def _number(extra: str, names: tuple[str, ...]) -> int | None:
     """The largest whole number above 0 that `extra` gives to one of `names`."""
-    if not extra:
-        return None
     fields = _extra(extra)
     nested = fields.get(NESTED)
     both = (fields, nested) if isinstance(nested, dict) else (fields,)

@@ -21,11 +21,12 @@ MODELS = 64  # asked of one target with `model=`; beyond that all begin anew
 class _Recent:
     """The last SAMPLES numbers, in order of size."""
 
-    __slots__ = ("_by_age", "_by_size")
+    __slots__ = ("_by_age", "_by_size", "high")
 
     def __init__(self) -> None:
         self._by_age: deque[float] = deque()
         self._by_size: list[float] = []
+        self.high: float | None = None  # the number that HIGH of all are not above; None if there are none
 
     def add(self, value: float) -> None:
         """Remember one more, forget the oldest beyond SAMPLES."""
@@ -33,10 +34,7 @@ class _Recent:
         insort(self._by_size, value)
         if len(self._by_age) > SAMPLES:
             del self._by_size[bisect_left(self._by_size, self._by_age.popleft())]
-
-    def high(self) -> float | None:
-        """The number that HIGH of all are not above; None if there are none."""
-        return self._by_size[ceil(HIGH * len(self._by_size)) - 1] if self._by_size else None
+        self.high = self._by_size[ceil(HIGH * len(self._by_size)) - 1]
 
 
 class Habits:
@@ -61,21 +59,19 @@ class Habits:
     def output_tokens(self, model: str) -> int | None:
         """How long an answer of `model` is at most, but for one in a hundred, where nobody says how long it may be; None if unknown."""
         found = self._outputs.get(model)
-        high = found.high() if found is not None else None
-        return None if high is None else int(high)
+        return None if found is None or found.high is None else int(found.high)
 
     def thinking_tokens(self, model: str) -> int:
         """How many tokens `model` thinks at most before it answers, but for one call in a hundred; 0 for one that never did."""
         found = self._hidden.get(model)
-        return int((found.high() if found is not None else None) or 0)
+        return 0 if found is None else int(found.high or 0)
 
     def input_tokens(self, model: str, estimated: int) -> int:
         """What `model` may count for a prompt of which we estimate so many tokens: hardly ever too low."""
         found = self._inputs.get(model)
-        high = found.high() if found is not None else None
-        if high is None:
+        if found is None or found.high is None:
             return ceil(INPUT_MARGIN * estimated) + INPUT_EXTRA
-        return ceil(max(INPUT_MARGIN, high) * estimated - 1e-9)  # 1e-9: what was counted exactly so before is no token more
+        return ceil(max(INPUT_MARGIN, found.high) * estimated - 1e-9)  # 1e-9: what was counted exactly so before is no token more
 
 
 def _of(models: dict[str, _Recent], model: str) -> _Recent:

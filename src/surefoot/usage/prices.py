@@ -92,20 +92,18 @@ class Price(Documented):
 
     def cost(self, usage: Usage, model: str = "") -> float | None:
         """US dollars for `usage`, or None if the price is unknown. `model` is the name that was asked, "" the target's own."""
-        whole = self._whole(usage, model)
-        return whole if whole is None or self._share == 1.0 else whole * self._share
-
-    def _whole(self, usage: Usage, model: str) -> float | None:
         name = model or self._model
         if self._input is not None and (name == self._model or self._is_local):
-            return self._own(usage)
-        plain = self._of(name)
+            return self._own(usage) * self._share
+        found = self._rates.get(name)
+        plain = found[0] if found is not None and time.monotonic() < found[1] else self._of(name)
         if plain is None:
-            return None if self._input is None else self._own(usage)
+            return None if self._input is None else self._own(usage) * self._share
         sounds = usage.audio_input_tokens or usage.audio_output_tokens
         if sounds or not usage.cached_tokens + usage.cache_write_tokens <= usage.input_tokens <= plain.up_to:
-            return _listed(self._provider, self._listed_as(name), usage)
-        return plain.cost(usage)
+            listed = _listed(self._provider, self._listed_as(name), usage)
+            return None if listed is None else listed * self._share
+        return plain.cost(usage) * self._share
 
     def upper(self, input_tokens: int, output_tokens: int, model: str = "") -> float:
         """US dollars to reserve before sending; never None: an unknown price uses FALLBACK_USD_PER_MTOK."""

@@ -114,20 +114,18 @@ class Quotes:
         worst = Usage(input_tokens=tokens, cache_write_tokens=written, cache_write_1h_tokens=kept, output_tokens=limit * answers)
         worst_usd = self._cost(worst, model)
         token_usd = (worst_usd - input_usd) / limit if limit else 0.0  # each token of an answer costs the same
-
-        def usd(output: int) -> float:
-            return worst_usd if output == limit else input_usd + output * token_usd
-
-        likely_usd = usd(likely)
+        likely_usd = lost_usd = worst_usd if likely == limit else input_usd + likely * token_usd
         least_usd = bounded_usd = worst_usd
         if asked is None and self._can_bound:
             least_usd = likely_usd
-            bounded_usd = worst_usd if usual is None else usd(min(limit, max(LONGER * usual, LEAST_BOUND)))
-        thinking = min(limit, self._habits.thinking_tokens(model))
+            if usual is not None and (bounded := max(LONGER * usual, LEAST_BOUND)) < limit:
+                bounded_usd = input_usd + bounded * token_usd
+        if usual is None:
+            lost_usd = worst_usd if limit <= LEAST_BOUND else input_usd + LEAST_BOUND * token_usd
         return Quote(
-            lost_usd=likely_usd if usual is not None else usd(min(limit, LEAST_BOUND)),
+            lost_usd=lost_usd,
             is_known=usual is not None,
-            hidden_usd=usd(thinking) - input_usd,
+            hidden_usd=min(limit, self._habits.thinking_tokens(model)) * token_usd,
             worst_usd=worst_usd,
             likely_usd=likely_usd,
             least_usd=least_usd,
@@ -165,5 +163,6 @@ class Quotes:
         is_free = isinstance(request, ChatRequest) and tokens_asked(request) is None
         estimated = estimate_input(request, model=self._name) if estimated_tokens is None else estimated_tokens
         answers = answers_asked(request) if isinstance(request, ChatRequest) else 1
-        each = replace(usage, output_tokens=ceil(usage.output_tokens / answers))
-        self._habits.note(model_asked(request), each, estimated_input=estimated, is_free=is_free)
+        if answers > 1:
+            usage = replace(usage, output_tokens=ceil(usage.output_tokens / answers))
+        self._habits.note(model_asked(request), usage, estimated_input=estimated, is_free=is_free)

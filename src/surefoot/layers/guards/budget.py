@@ -227,8 +227,8 @@ class Budget(Guard):
             return False
         booking.holds.append(found)
         self._warn(call, limit, found, booking.quote)
-        if limit.mode != "soft" and (granted := nano(found.amount_usd)) < booking.claim.worst:
-            booking.claim, booking.is_bounded = booking.claim.within(granted), True
+        if limit.mode != "soft" and found.amount_usd < booking.usd:
+            booking.claim, booking.is_bounded = booking.claim.within(nano(found.amount_usd)), True
         return True
 
     def _concerned(self, call: Call[Any]) -> Concerned:

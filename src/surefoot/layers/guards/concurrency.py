@@ -35,6 +35,7 @@ from surefoot.rules.quantile import Quantile
 from surefoot.rules.token_bucket import AGEING_S
 from surefoot.settings import DEFAULTS
 from surefoot.types import Call
+from surefoot.types.calls import loop_of
 
 OVERLOADS = (RateLimited, Overloaded, AttemptTimedOut)  # 429, 529 and 5xx, timeouts
 CUTS = 6  # of a quarter each, with growth between: after as many it is looked at whether they changed anything
@@ -128,7 +129,7 @@ class Concurrency(Guard):
 
     def acquire(self, call: Call[Any], now: float) -> Any:
         """Take a place, or wait for one."""
-        loop = asyncio.get_running_loop()
+        loop = loop_of(call)
         if loop is not self._loop:
             self._move(loop)
         if self.in_flight < self.limit and not self._urgent and not self._low_priority:

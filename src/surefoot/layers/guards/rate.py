@@ -32,6 +32,7 @@ from surefoot.rules.rate_headers import rate_header
 from surefoot.rules.token_bucket import LearnedTokenBucket, LeasedBucket, Reservation, TokenBucket
 from surefoot.settings import DEFAULTS
 from surefoot.types import Call
+from surefoot.types.calls import loop_of
 
 NOT_METERED = (BadRequest, AuthFailed, NotFound, QuotaExhausted)  # turned away at the error boundary: no provider counts tokens for these
 ELSEWHERE_S = DEFAULTS.backoff_ceiling_s  # the ceiling of a retry's own waits: who has another target at hand waits no longer for this one
@@ -84,7 +85,7 @@ class Rate(Guard):
 
     def acquire(self, call: Call[Any], now: float) -> Any:
         """Claim what the attempt needs of both limits, or wait for it."""
-        loop = asyncio.get_running_loop()
+        loop = loop_of(call)
         if loop is not self._loop:
             self._move(loop)
         passage = _Passage(call, loop, now, self._tokens, self._requests)

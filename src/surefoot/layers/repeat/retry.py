@@ -23,6 +23,7 @@ from surefoot.rules.backoff import THROTTLED_BASE_S, wait_s
 from surefoot.rules.retry_budget import COST, RetryBudget
 from surefoot.settings import DEFAULTS
 from surefoot.types import Call
+from surefoot.types.calls import loop_of
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -84,7 +85,7 @@ class Retry:
         """Ask, and again if that may help."""
         budget = self.budget
         if budget is not None:
-            budget.called(asyncio.get_running_loop().time())
+            budget.called(loop_of(call).time())
             budget.under_way += 1
         try:
             answer = await inner(call)

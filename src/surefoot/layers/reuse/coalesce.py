@@ -28,6 +28,7 @@ from surefoot.errors import ConnectionLost, SurefootError
 from surefoot.events import Coalesced, emit
 from surefoot.runtime.timers import TimerQueue, TimerQueues
 from surefoot.types import Call, ChatReply, ChatRequest, Delta
+from surefoot.types.calls import loop_of
 
 LINGER_S = 1.0  # a look into a store of bytes takes a millisecond, on a machine that is busy a good part of a second
 WHOLE = ("stop", "tool_calls")  # what a cache would keep; a cut or refused answer serves only those who waited for it
@@ -65,7 +66,7 @@ class Coalesce:
         key = (
             f"{state.digest} {call.priority} {call.stream} {call.tenant}"  # one text: it is kept for a while, and a tuple is looked through
         )
-        loop = asyncio.get_running_loop()
+        loop = loop_of(call)
         shared = self._shared_calls.get(key)
         is_first = shared is None or shared.loop is not loop  # a shared call of a closed loop never finishes
         if shared is None or is_first:

@@ -7,7 +7,6 @@ background loop late has less time left there.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from typing import Any
@@ -20,6 +19,7 @@ from surefoot.errors import DeadlineExceeded, DeadlineTooNear, SurefootError
 from surefoot.runtime.timers import TimerQueues
 from surefoot.settings import DEFAULTS
 from surefoot.types import Call
+from surefoot.types.calls import loop_of
 
 
 class Deadline:
@@ -44,7 +44,7 @@ class Deadline:
             seconds = None
         if seconds is None and call.deadline is None:
             return await inner(call)
-        loop = asyncio.get_running_loop()
+        loop = loop_of(call)
         now = loop.time()
         late_s = 0.0 if call.state.asked_s is None else max(0.0, time.monotonic() - call.state.asked_s)
         expires_at = _earlier(None if seconds is None else now + seconds - late_s, call.deadline)

@@ -6,7 +6,6 @@ the server stopped. Only content counts here, and only time spent waiting for th
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from surefoot.core.deadlines import CancelScope, deadline_of
@@ -16,6 +15,7 @@ from surefoot.errors import AttemptTimedOut, SurefootError
 from surefoot.runtime.timers import TimerQueues
 from surefoot.settings import DEFAULTS
 from surefoot.types import Call, ChatRequest
+from surefoot.types.calls import loop_of
 
 
 class Timeout:
@@ -48,7 +48,7 @@ class Timeout:
 
     async def __call__(self, call: Call[Any], inner: Handler) -> Any:
         """Ask, and watch the clock."""
-        loop = asyncio.get_running_loop()
+        loop = loop_of(call)
         now = loop.time()
         deadline = deadline_of(call)
         limit_s = self._limit_s(call, None if deadline is None else deadline - now)

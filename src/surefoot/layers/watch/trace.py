@@ -17,6 +17,7 @@ from surefoot.core.stream import Outcome, Stream
 from surefoot.errors import ContentRefused, SurefootError
 from surefoot.events import CallEnded, CallStarted, emit
 from surefoot.types import AttemptRecord, Call, CallState, ChatReply, ChatRequest, EmbedReply
+from surefoot.types.calls import loop_of
 from surefoot.usage.bounds import model_asked
 
 
@@ -52,7 +53,8 @@ class Trace:
 
     async def __call__(self, call: Call[Any], inner: Handler) -> Any:
         """Ask, and keep the books."""
-        started = call.state.begun_at = asyncio.get_running_loop().time()
+        loop = call.state.loop = asyncio.get_running_loop()
+        started = call.state.begun_at = loop.time()
         kind = "chat" if isinstance(call.request, ChatRequest) else "embed"
         emit(call, CallStarted, kind=kind, stream=call.stream, tenant=call.tenant)
         try:
@@ -61,8 +63,7 @@ class Trace:
             self._ended(call, Outcome(error=error), started=started)
             raise
         if isinstance(answer, Stream):
-            answered = asyncio.get_running_loop().time()
-            answer.watch(partial(self._ended, call, started=started, first_token_s=answered - started))
+            answer.watch(partial(self._ended, call, started=started, first_token_s=loop.time() - started))
             return answer
         reply = summed(answer, call.state)
         self._ended(call, Outcome(reply=reply), started=started)
@@ -91,7 +92,7 @@ class Trace:
             asked=model_asked(call.request),
             # A reader who walks away has cancelled, as far as anybody can tell from outside.
             error="CancelledError" if outcome.cancelled else type(error).__name__ if error is not None else "",
-            seconds=asyncio.get_running_loop().time() - started,
+            seconds=loop_of(call).time() - started,
             first_token_s=first_token_s,
             attempts=state.attempts,
             hedges=state.hedges,
