@@ -32,7 +32,7 @@ DEMO  := -e ".[rag,openai,anthropic,google]"
 TEST  := -e ".[all,rag,formats,eval]" --group test
 HEAVY := -e ".[all,rag,formats,eval,st,llm]" --group test --group heavy
 
-.PHONY: demo serve smollm2 test test-all test-official test-clients test-deploy check peers bench clean
+.PHONY: demo serve smollm2 test test-all test-official test-clients test-deploy test-extras check peers bench clean
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "surefoot needs Python 3.11 or newer; say: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
@@ -115,6 +115,10 @@ test-clients: $(VENV)-clients/done
 
 test-deploy: $(VENV)-deploy/done
 	@$(VENV)-deploy/bin/python $(PYTEST) tests/repository/test_deploy.py $(ARGS)
+
+# Every extra alone, from the built wheel. PYTHONS="3.11 3.14" names others than this one (those that uv finds, or paths); WITH_TORCH=1 takes all.
+test-extras: $(VENV)/test.done
+	@$(PY) $(PYTEST) -n 2 tests/repository/every_extra.py $(ARGS)
 
 test-all: check $(VENV)/heavy.done test-official test-clients
 	@$(PY) $(PYTEST) -n 3 --dist loadfile -m heavy $(ARGS)

@@ -294,3 +294,20 @@ def test_a_class_name_means_one_thing():
         if len(paths) > 1 and name not in LAYER_TWINS and not all(path.startswith("tests/") for path in paths)
     }
     assert not twice
+
+
+def test_a_version_is_one_everywhere():
+    """The package, the image's tag, the chart and the changelog, whose releases are dated and stand newest first, sorted, nothing twice."""
+    from surefoot import __version__
+
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    releases = re.findall(r"^## (\d+\.\d+\.\d+) - (\d{4}-\d\d-\d\d)$", changelog, re.MULTILINE)
+    assert releases[0][0] == __version__
+    assert [day for _, day in releases] == sorted((day for _, day in releases), reverse=True)
+    assert f'version = "{__version__}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f"surefoot:{__version__}" in (ROOT / "deploy/compose/compose.yaml").read_text(encoding="utf-8")
+    assert f'appVersion: "{__version__}"' in (ROOT / "deploy/chart/Chart.yaml").read_text(encoding="utf-8")
+    bullets = re.findall(r"^- .+$", changelog, re.MULTILINE)
+    assert sorted({one for one in bullets if bullets.count(one) > 1}) == []
+    newest = changelog.split("\n## ")[2]
+    assert re.findall(r"^### (\w+)$", newest, re.MULTILINE) == ["Added", "Changed", "Fixed"]

@@ -45,7 +45,7 @@ _WHERE = {
     ),
 }  # fmt: skip
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [*sorted(_WHERE), "__version__", "errors"]  # noqa: PLE0604 - names from the table above
 
 
