@@ -248,11 +248,11 @@ def test_a_lock_between_two_commits_repeats_no_row(ledger, monkeypatch, commits)
         ledger(ended(f"t{i}", input_tokens=1))
     write, done = rows_sqlite.write, []
 
-    def failing(database, rows, path):
+    def failing(database, rows, path, **said):
         if len(done) == commits:
             raise sqlite3.OperationalError("database or disk is full")
         done.append(rows)
-        write(database, rows, path)
+        write(database, rows, path, **said)
 
     monkeypatch.setattr(rows_sqlite, "write", failing)
     with pytest.raises(Misconfigured, match="disk is full"):

@@ -49,7 +49,7 @@ class Services:
     def open(self) -> None:
         """Build every model, so that what is wrong with one is known at the start. Raises Misconfigured."""
         if self.settings.ledger:
-            self._ledger = Ledger.at(self.settings.ledger)
+            self._ledger = Ledger.at(self.settings.ledger, spool=self.settings.spool or None)
         for kind in ("chat", "embed"):
             for name in self.models.names(kind):
                 model = self.models.chat(name) if kind == "chat" else self.models.embed(name)

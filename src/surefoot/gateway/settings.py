@@ -24,6 +24,10 @@ class ServeSettings(Struct, Documented, frozen=True, kw_only=True, forbid_unknow
     """Where keys and teams are: "sqlite:PATH" for one process, "postgresql://..." for many."""
     ledger: str = "sqlite:.surefoot/usage.db"
     """Where each attempt's tokens and cost are put down, for models that name no ledger of their own. Empty: nowhere."""
+    spool: str = ".surefoot/spool"
+    """Folder where rows of that ledger stand until it has them: what a killed process left there is written by the next to start. They wait
+    there while a database is away; 64 MB at most. Empty: in memory alone.
+    """
     max_body_bytes: int = 32 * 1024 * 1024
     """Largest body of a request, in bytes. The default is Anthropic's limit; pictures in base64 fit."""
     max_in_flight: int = 512

@@ -32,6 +32,7 @@ from surefoot.types import Usage, clean
 from surefoot.usage.prices import FALLBACK_USD_PER_MTOK, Price
 from surefoot.usage.rows import RowStore, UsageRow
 from surefoot.usage.rows.rollups import Rollup, RollupsWanted
+from surefoot.usage.rows.spool import Spool
 from surefoot.usage.rows.sqlite import SqliteRows
 from surefoot.usage.rows.waiting import WaitingRows
 
@@ -48,13 +49,15 @@ class Ledger:
     """Rows in a file, or in the database that "postgresql://USER@HOST/NAME" names (`surefoot[postgres]`), in its tables `sf_usage`.
 
     Pass it to `subscribe(ledger, inline=True)`, or name its place as `ledger=` of a model. A file is readable by its owner alone. A row
-    that cannot be held (a count beyond 64 bits) costs no other row: it is set aside as text, with a warning. Raises Misconfigured if the
+    that cannot be held (a count beyond 64 bits) costs no other row: it is set aside as text, with a warning. `spool` is a folder where rows
+    stand until they are written, so that a kill -9 loses none; without it half a second's. Raises Misconfigured if the
     place cannot be opened, is no database, or has a table `usage` of another program's; not for a lock or a server that is away, which
     pass.
     """
 
-    def __init__(self, path: str | Path | Secret) -> None:
+    def __init__(self, path: str | Path | Secret, *, spool: str | Path | None = None) -> None:
         place = _place(path)
+        self._spool = None if spool is None else Path(spool).expanduser()
         self.path: Path | None = None if isinstance(place, Secret) else place
         """The SQLite file; None for a ledger in Postgres."""
         self._start_over()
@@ -64,6 +67,9 @@ class Ledger:
         self._rows: RowStore = _postgres_rows(place) if isinstance(place, Secret) else SqliteRows(place)
         self._rows.prepare()
         self._close_unused()
+        if self._waiting:  # of a process that died
+            self._start()
+            self._wake.set()
 
     def describe(self) -> str:
         """Where it is, without user or password."""
@@ -71,7 +77,7 @@ class Ledger:
 
     def _start_over(self) -> None:
         """Nothing waits and nobody writes: at the beginning, and in a forked child, whose parent writes what had not been written."""
-        self._waiting = WaitingRows()
+        self._waiting = WaitingRows(None if self._spool is None else Spool(self._spool))
         self._wake = threading.Event()
         self._leave = threading.Event()
         self._writing = AtWork()
@@ -81,13 +87,16 @@ class Ledger:
         self._off_exit: Callable[[], None] | None = None
 
     @classmethod
-    def at(cls, path: str | Path | Secret) -> Ledger:
-        """The ledger for `path` in this process: models that name one place share its thread and its waiting rows."""
+    def at(cls, path: str | Path | Secret, *, spool: str | Path | None = None) -> Ledger:
+        """The ledger for `path` in this process: models that name one place share its thread and its waiting rows.
+
+        The first to name it says whether there is a spool.
+        """
         place = _place(path)
         key = place.reveal() if isinstance(place, Secret) else str(place.resolve())
         ledger = _by_path.get(key)
         if ledger is None:
-            ledger = _by_path[key] = cls(place)
+            ledger = _by_path[key] = cls(place, spool=spool)
         return ledger
 
     def __call__(self, event: Any) -> None:
@@ -177,7 +186,10 @@ class Ledger:
         try:
             await runtime.in_thread(self.flush)
         except Misconfigured as error:
-            logger.error("%s; %d rows are lost with the end of this process", error, len(self._waiting))  # noqa: TRY400 - no traceback
+            how = "are lost with the end of this process" if self._spool is None else f"are left in {self._spool} for the next to start"
+            logger.error("%s; %d rows %s", error, len(self._waiting), how)  # noqa: TRY400 - no traceback
+        finally:
+            self._waiting.close()
 
     def close(self) -> None:
         """Write what has not been written and end the thread; a later row starts another. What cannot be written goes on waiting."""
@@ -204,6 +216,7 @@ class Ledger:
                 except BaseException:
                     self._waiting.put_back(batch, rows)
                     raise
+                self._waiting.written(batch)
                 if lost := self._waiting.lost():
                     self._rows.set_aside("it could not be written", lost)
                     self._waiting.lost_was_told()

@@ -21,7 +21,7 @@ logger = logging.getLogger("surefoot.usage.ledger")
 T = TypeVar("T")
 
 INSERT = f"INSERT INTO sf_usage VALUES ({','.join('?' * len(COLUMNS))})"  # noqa: S608 - question marks
-BATCHES_S = 86_400.0  # how long a batch is known to have been written
+BATCHES_S = 30 * 86_400.0  # how long a batch is known to have been written: a spool may lie for weeks before somebody starts again
 NUL = "\x00"  # in no text of Postgres, as itself or escaped in JSON
 _TEXTS = [number for number, name in enumerate(COLUMNS) if name in {"call", "kind", "target", "tenant", "tags", "error"}]
 

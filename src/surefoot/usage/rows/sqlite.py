@@ -19,6 +19,7 @@ logger = logging.getLogger("surefoot.usage.ledger")
 
 BUSY_S = 0.8  # waiting for another process's commit; twice that is less than what the exit callbacks get
 LACKS_SUMS = "SELECT NOT EXISTS (SELECT 1 FROM usage_sum) AND EXISTS (SELECT 1 FROM usage)"
+BATCHES_S = 30 * 86_400.0  # how long a batch is known to have been written: a spool may lie for weeks before somebody starts again
 READ_AT_ONCE = 50_000  # rows of a ledger without sums
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS usage (
@@ -28,6 +29,7 @@ CREATE TABLE IF NOT EXISTS usage (
 );
 CREATE INDEX IF NOT EXISTS usage_day ON usage (day);
 CREATE TABLE IF NOT EXISTS set_aside (at REAL NOT NULL, why TEXT NOT NULL, said TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS usage_batch (id TEXT PRIMARY KEY, at REAL NOT NULL);
 {SUMS_TABLE}
 """
 
@@ -74,14 +76,11 @@ class SqliteRows:
         except sqlite3.Error as error:
             raise Misconfigured(f"the ledger {self.path} cannot be used: {error}") from error
 
-    def write(self, rows: Sequence[Cells], batch: str) -> None:  # noqa: ARG002 - see below
-        """In one transaction; the file may have been taken away meanwhile.
-
-        `batch` is not needed: no network stands between us and the commit, and SQLite raises only for what it has taken back.
-        """
+    def write(self, rows: Sequence[Cells], batch: str) -> None:
+        """In one transaction, unless `batch` was written before; the file may have been taken away meanwhile."""
         with self._connection() as database:
             database.executescript(SCHEMA)
-            write(database, rows, self.path)
+            write(database, rows, self.path, batch=batch)
 
     def set_aside(self, why: str, said: str) -> None:
         """A row of the table `set_aside`."""
@@ -110,17 +109,21 @@ class SqliteRows:
         """Nothing is open between two uses."""
 
 
-def write(database: sqlite3.Connection, rows: Sequence[Cells], path: Path) -> None:
+def write(database: sqlite3.Connection, rows: Sequence[Cells], path: Path, *, batch: str = "") -> None:
     """Insert `rows` and what they add to the sums in one transaction; those that cannot be held go to the table `set_aside`."""
     insert = f"INSERT INTO usage VALUES ({','.join('?' * len(COLUMNS))})"  # noqa: S608 - question marks
     with suppress(*ROW_FAULTS), database:
         _sum_up(database)
+        if not _is_new(database, batch):
+            return
         database.executemany(insert, rows)
         database.executemany(upsert("usage_sum"), rollups(rows))
         return
     poison, held = [], []
     with database:
         _sum_up(database)
+        if not _is_new(database, batch):
+            return
         for row in rows:
             try:
                 database.execute(insert, row)
@@ -132,6 +135,13 @@ def write(database: sqlite3.Connection, rows: Sequence[Cells], path: Path) -> No
     if poison:
         more = f" and {len(poison) - 1} more" if len(poison) > 1 else ""
         logger.warning("the ledger %s cannot hold a row of call %s (%s)%s: set aside in table set_aside", path, *poison[0], more)
+
+
+def _is_new(database: sqlite3.Connection, batch: str) -> bool:
+    """Note the batch; False if it is there already: who wrote it was killed before it could forget it."""
+    now = time.time()  # noqa: TID251 - a file is read on other days
+    database.execute("DELETE FROM usage_batch WHERE at < ?", (now - BATCHES_S,))
+    return not batch or database.execute("INSERT OR IGNORE INTO usage_batch VALUES (?, ?)", (batch, now)).rowcount == 1
 
 
 def _sum_up(database: sqlite3.Connection) -> None:

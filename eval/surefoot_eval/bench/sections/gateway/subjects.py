@@ -121,14 +121,15 @@ def ours(upstream: str, **serve: Any) -> GatewayProcess:
 
     folder = Path(tempfile.mkdtemp(prefix="surefoot-gateway-"))
     port = free_port()
-    said = {"port": port, "state": f"sqlite:{folder}/state.db", "ledger": f"sqlite:{folder}/usage.db", "metrics": "open", **serve}
+    said = {"port": port, "state": f"sqlite:{folder}/state.db", "ledger": f"sqlite:{folder}/usage.db", "metrics": "open"}
+    said |= {"spool": f"{folder}/spool", **serve}
     lines = ["[serve]", *(f"{name} = {json.dumps(value)}" for name, value in said.items())]
     lines += ["[chat.default]", f"targets = [{json.dumps('openai:gpt-5-mini')}]", '[target."openai:gpt-5-mini"]']
     lines += [f'base_url = "{upstream}/v1"', 'api_key = "upstream-key-0123456789"', 'options = { api = "chat" }']
     (folder / "surefoot.toml").write_text("\n".join(lines), encoding="utf-8")
 
     async def made() -> str:
-        keys = SqlKeys(Secret(said["state"]))
+        keys = SqlKeys(Secret(str(said["state"])))
         allowance = Allowance(budget_nano=10**15, period="month", requests_per_minute=10**8, tokens_per_minute=10**9)
         await keys.set_team("bench", allowance)
         _, secret = await keys.create(team="bench", allowance=allowance)
