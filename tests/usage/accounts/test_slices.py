@@ -114,3 +114,33 @@ async def test_a_limit_that_was_lowered_holds_at_once(url: str):
     assert [await one.call(0.01, 0.01, 100.0) for _ in range(3)] == [True] * 3
     assert not await one.call(0.01, 0.01, 0.03)
     await one.close()
+
+
+async def test_a_call_that_ends_while_its_slice_is_booked_leaves_nothing_reserved(url: str, monkeypatch: pytest.MonkeyPatch):
+    """Booking waits for the database; what ends meanwhile was booked with the old reservation, and the new one stayed for ever."""
+    monkeypatch.setattr(slices, "FRESH_S", 0.02)
+    one = Process(url)
+    reserve, asked, goes_on = one.store._inner.reserve, asyncio.Event(), asyncio.Event()
+
+    async def slowly(*given: Any, **said: Any) -> Any:
+        found = await reserve(*given, **said)
+        if said["force"]:
+            asked.set()
+            await goes_on.wait()
+        return found
+
+    monkeypatch.setattr(one.store._inner, "reserve", slowly)
+    assert await one.call(0.01, 0.01, 100.0)
+    long = await one.store.reserve("a", Claim.exactly(nano(0.01)), limit_usd=100.0, force=False)
+    assert isinstance(long, Hold)
+    await asyncio.wait_for(asked.wait(), 20)
+    one.store.settle(long, 0.005)
+    assert await one.call(0.01, 0.001, 100.0)
+    goes_on.set()
+    for _ in range(200):
+        if (row := await one.row()) == (nano(0.016), 0):
+            break
+        await asyncio.sleep(0.05)
+    assert row == (nano(0.016), 0)
+    assert one.store.idle()
+    await one.close()

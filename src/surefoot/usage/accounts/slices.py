@@ -36,7 +36,7 @@ class SharedSpendStore(SpendStore, Protocol):
 class _Slice:
     """A reservation that calls of this process share, in billionths of a dollar."""
 
-    __slots__ = ("account", "hold", "out", "size", "spent")
+    __slots__ = ("account", "hold", "is_shrinking", "out", "size", "spent")
 
     def __init__(self, account: str, hold: Hold) -> None:
         self.account = account
@@ -44,6 +44,7 @@ class _Slice:
         self.size = nano(hold.amount_usd)
         self.out = 0  # reserved by calls under way
         self.spent = 0
+        self.is_shrinking = False
 
     @property
     def left(self) -> int:
@@ -74,7 +75,7 @@ class SlicedSpendStore:
     async def reserve(self, account: str, claim: Claim, *, limit_usd: float, force: bool) -> Hold | Busy | None:
         """Set aside, out of the slice in hand if it suffices. Raises BudgetExceeded while the store is away, unless `force`."""
         while not force:
-            found = self._from_slice(account, claim, limit_usd)
+            found = self.at_hand(account, claim, limit_usd=limit_usd)
             if found is not None:
                 return found
             other = self._taking.get(account)
@@ -101,19 +102,17 @@ class SlicedSpendStore:
             del self._taking[account]
             taking.set_result(None)
         if isinstance(hold, Hold):
-            return self._from_slice(account, claim, limit_usd)
+            return self.at_hand(account, claim, limit_usd=limit_usd)
         return await self._inner.reserve(account, claim, limit_usd=limit_usd, force=False)
 
-    def _from_slice(self, account: str, claim: Claim, limit_usd: float) -> Hold | None:
+    def at_hand(self, account: str, claim: Claim, *, limit_usd: float) -> Hold | None:
+        """Set aside out of the slice in hand, without waiting; None where it does not suffice."""
         one = self._slices.get(account)
         if one is None:
             return None
         if one.left < claim.worst or nano(limit_usd) < nano(one.hold.total_usd):  # used up, or of a limit that was higher
             del self._slices[account]
-            if one.out:
-                self._used_up.add(one)
-            else:
-                self._inner.settle(one.hold, one.spent / NANO)
+            self._retire(one)
             return None
         one.out += claim.worst
         return Hold(
@@ -137,8 +136,7 @@ class SlicedSpendStore:
         one.out -= nano(hold.amount_usd)
         one.spent += nano(actual_usd)
         if not one.out and one in self._used_up:
-            self._used_up.discard(one)
-            self._inner.settle(one.hold, one.spent / NANO)
+            self._retire(one)
         self.waiters.wake(hold.account)
 
     def _keep(self) -> None:
@@ -149,27 +147,32 @@ class SlicedSpendStore:
         """While there are slices: book what was spent of them, and give back what nobody uses."""
         while self._slices or self._used_up:
             await asyncio.sleep(FRESH_S)
-            for one in [*self._slices.values(), *self._used_up]:
-                if one.out:
+            for account, one in list(self._slices.items()):
+                del self._slices[account]  # the next call takes a new one
+                self._retire(one)
+            for one in list(self._used_up):
+                if one in self._used_up and one.size != one.out:
                     await self._shrink(one)
-                elif self._slices.get(one.account) is one:
-                    del self._slices[one.account]
-                    self._inner.settle(one.hold, one.spent / NANO)
+
+    def _retire(self, one: _Slice) -> None:
+        """Nothing more is taken of it: booked at once, or when the calls under way have ended."""
+        if one.out or one.is_shrinking:
+            self._used_up.add(one)
+        else:
+            self._used_up.discard(one)
+            self._inner.settle(one.hold, one.spent / NANO)
 
     async def _shrink(self, one: _Slice) -> None:
         """Keep of a slice what calls under way have reserved; the rest is booked and given back."""
-        if one.size == one.out:
-            return
-        one.size = one.out + one.spent  # nothing more is taken of it but what calls that end leave over
-        kept = one.out
-        new = await self._inner.reserve(one.account, Claim.exactly(kept), limit_usd=0.0, force=True)
-        assert isinstance(new, Hold), "what is forced is given"
-        old, spent = one.hold, one.spent
-        one.hold, one.size, one.spent = new, kept, 0
-        self._inner.settle(old, spent / NANO)
-        if not one.out and one in self._used_up:  # they ended meanwhile
-            self._used_up.discard(one)
-            self._inner.settle(new, 0.0)
+        kept, one.is_shrinking = one.out, True
+        try:
+            new = await self._inner.reserve(one.account, Claim.exactly(kept), limit_usd=0.0, force=True)
+            assert isinstance(new, Hold), "what is forced is given"
+            self._inner.settle(one.hold, one.spent / NANO)
+            one.hold, one.size, one.spent = new, kept, 0
+        finally:
+            one.is_shrinking = False
+            self._retire(one)  # they may have ended meanwhile
 
     async def spent_usd(self, account: str) -> float:
         """What the account has paid so far, by everybody; what others spent in the last second may be missing."""
