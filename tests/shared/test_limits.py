@@ -259,6 +259,49 @@ async def test_one_process_that_is_cut_off_alone_adds_at_most_its_share(store):
 
 
 @pytest.mark.looptime
+async def test_a_place_that_the_store_takes_back_is_not_filled_meanwhile(store):
+    """One process's calls come in bursts, and one of them while a turn is under way in which it said that it used none."""
+    take, provider = store.take, Scripted("ok", latency_s=0.03)
+
+    async def slowly(target, turn):
+        granted = await take(target, turn)
+        await asyncio.sleep(0.05)
+        return granted
+
+    store.take = slowly
+    bursts, steady = Process(provider, places=12), Process(provider, places=12)
+    load = asyncio.create_task(steady.load(600, 6, random.Random(1)))
+    for _ in range(60):
+        calls = [asyncio.create_task(bursts.call()) for _ in range(12)]
+        await asyncio.sleep(0.1)
+    await asyncio.gather(*calls)
+    await load
+    await steady.end()
+    await bursts.end()
+    assert len(provider.started_s) > 1000
+    assert provider.peak <= 12
+
+
+@pytest.mark.looptime
+async def test_turns_that_come_too_late_now_and_then_add_nothing(store):
+    """To all others the store is there, and grants them what the late one would have had."""
+    rng, take = random.Random(7), store.take
+    provider = Scripted("ok")
+
+    async def slowly(target, turn):
+        if rng.random() < 0.1:
+            await asyncio.sleep(0.3)
+        return await take(target, turn)
+
+    store.take = slowly
+    processes = [Process(provider, rpm=600) for _ in range(4)]
+    await loaded(processes, 20, 61)
+    for one in processes:
+        await one.end()
+    assert 500 <= worst(provider.started_s, 60) <= 600
+
+
+@pytest.mark.looptime
 async def test_places_of_processes_that_died_are_free_after_a_moment(store):
     """Four of eight, holding half of forty; the others then have them all."""
     provider = Scripted("ok", latency_s=1.0)

@@ -19,11 +19,12 @@ from weakref import ref
 
 from surefoot.rules.failure_log import FailureLog
 from surefoot.rules.token_bucket import LeasedBucket
-from surefoot.rules.token_bucket.slices import TURN_S, VALID_S, Granted, ShareTurn, pace
+from surefoot.rules.token_bucket.slices import BURST_S, DEAD_S, TURN_S, VALID_S, Granted, ShareTurn, pace
 from surefoot.secret import Secret
 from surefoot.shared.stores import OPEN_S, HeldStore, StoreAway
 
 TIMEOUT_S = 0.25  # a turn that takes longer has failed: the slices of two turns are used up by then
+PATIENCE_S = 0.5  # away for less, nothing is taken: to everybody else the store is there, and grants them our part
 PROBE_S = 1.0  # between two questions to a store that is away
 IDLE_S = 3.0  # without calls, the process leaves; the next call joins again
 GAP_S = TURN_S / 20  # the least time between two turns, while somebody waits
@@ -93,7 +94,7 @@ class SharedLimits:
         self._last = Granted()
         self._has_turned = False
         self._ok = self._bad = 0
-        self._turn_at_s = self._called_at_s = 0.0
+        self._helped_at_s = self._called_at_s = 0.0
         self._away_since_s: float | None = None
         self._probe_at_s = 0.0
         self._trouble = ""
@@ -170,15 +171,17 @@ class SharedLimits:
         """Take a turn, and hand out what was granted; seconds until the next one makes sense, 0.0 if that is any time."""
         loop = asyncio.get_running_loop()
         now_s = loop.time()
-        since_s, self._turn_at_s = now_s - self._turn_at_s, now_s
         turn = self._said(now_s, leaves=leaves)
         try:
-            if self._away_since_s is not None and now_s < self._probe_at_s:
+            is_late = self._asking is not None and self._asking.done()
+            if self._away_since_s is not None and now_s < self._probe_at_s and not is_late:
                 raise StoreAway(self._trouble)  # noqa: TRY301 - asked once a second
+            if self._concurrency is not None:  # the store may give all to others that is not in use as we say it
+                self._concurrency.set_limit(turn.used)
             granted = await self._ask(turn)
         except StoreAway as error:
             self._go_away(str(error), now_s)
-            return self._help_ourselves(now_s, since_s)
+            return self._help_ourselves(now_s)
         if self._away_since_s is not None:
             _log.info("limits are shared again through %s after %.1f s", self._held.store.describe(), now_s - self._away_since_s)
             self._away_since_s = None
@@ -202,18 +205,19 @@ class SharedLimits:
 
         The first one may take as long as a connection: who has had no turn knows of nobody else, and would take the whole limit.
         """
+        if self._asking is not None:  # what it grants, this late, is void
+            await self._answered(self._asking)
+            self._pending = None
+            turn = self._said(asyncio.get_running_loop().time(), leaves=turn.leaves)
+        self._asking = asyncio.ensure_future(self._held.store.take(self._target_id, turn))
+        return await self._answered(self._asking)
+
+    async def _answered(self, asking: asyncio.Future[Granted]) -> Granted:
         limit_s = TIMEOUT_S if self._has_turned or self._away_since_s is not None else OPEN_S
-        if self._asking is None:
-            self._asking = asyncio.ensure_future(self._held.store.take(self._target_id, turn))
-        asking = self._asking
         done, _ = await asyncio.wait({asking}, timeout=limit_s)
         if not done:
             raise StoreAway(f"{self._held.store.describe()} has not answered within {limit_s:g} s")
         self._asking = None
-        if self._away_since_s is not None and not asking.cancelled() and asking.exception() is None:
-            self._pending = None  # it was asked long ago, and what it granted is void: settled, and asked anew
-            self._probe_at_s = 0.0
-            return await self._held.store.take(self._target_id, self._said(asyncio.get_running_loop().time(), leaves=turn.leaves))
         return asking.result()
 
     def _said(self, now_s: float, *, leaves: bool) -> ShareTurn:
@@ -250,27 +254,32 @@ class SharedLimits:
         if now_s >= self._probe_at_s:
             self._probe_at_s = now_s + PROBE_S
         if self._away_since_s is None:
-            self._away_since_s = now_s
+            self._away_since_s = self._helped_at_s = now_s
             self.requests.drop()
             self.tokens.drop()
             if self._failures.count(type(self._held.store).__name__, now_s):
                 how = "calls are refused" if self._when_away == "refuse" else f"here 1/{self._last.processes} of the limits is kept to"
                 _log.warning("shared limits are away (%s): %s until they are back", trouble, how)
 
-    def _help_ourselves(self, now_s: float, since_s: float) -> float:
+    def _help_ourselves(self, now_s: float) -> float:
         """Our share of what all may have, as it was last known; nothing where that is not to be risked."""
         if self._when_away == "refuse":
             return TURN_S
         count = max(1, self._last.processes)
-        since_s = min(since_s, VALID_S + TIMEOUT_S)
+        away_s = now_s - (now_s if self._away_since_s is None else self._away_since_s)
+        if self._concurrency is not None:
+            share = self._given[2] // count
+            is_free = away_s >= DEAD_S or not self._has_turned  # until then others may still use what they hold beyond their share
+            self._concurrency.set_limit(max(1, share) if is_free else min(share, self._last.slots))
+        if away_s < PATIENCE_S:
+            return TURN_S / 2
+        since_s, self._helped_at_s = min(now_s - self._helped_at_s, PATIENCE_S + VALID_S), now_s
         limit_r, limit_t = self._given[0] or self._last.limit_r, self._given[1] or self._last.limit_t
         until_s = now_s + 2 * VALID_S + TIMEOUT_S
         for bucket, limit in ((self.requests, limit_r), (self.tokens, limit_t)):
             rate = pace(limit) / count
             head = 1.0 if bucket.head is None else bucket.head.amount  # what waits may be larger than the slice: it is saved up for
-            bucket.accrue(rate * since_s, most=max(head, rate * VALID_S), until_s=until_s, per_minute=limit)
-        if self._concurrency is not None:
-            self._concurrency.set_limit(max(1, self._given[2] // count))
+            bucket.accrue(rate * since_s, most=max(head, rate * (VALID_S + BURST_S)), until_s=until_s, per_minute=limit)
         return TURN_S / 2
 
     def _wake(self) -> None:
