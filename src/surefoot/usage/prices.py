@@ -99,10 +99,12 @@ class Price(Documented):
         plain = found[0] if found is not None and time.monotonic() < found[1] else self._of(name)
         if plain is None:
             return None if self._input is None else self._own(usage) * self._share
-        sounds = usage.audio_input_tokens or usage.audio_output_tokens
-        if sounds or not usage.cached_tokens + usage.cache_write_tokens <= usage.input_tokens <= plain.up_to:
+        beside = usage.cached_tokens + usage.cache_write_tokens
+        if usage.audio_input_tokens or usage.audio_output_tokens or not beside <= usage.input_tokens <= plain.up_to:
             listed = _listed(self._provider, self._listed_as(name), usage)
             return None if listed is None else listed * self._share
+        if not beside:  # as most requests
+            return (usage.input_tokens * plain.fresh + usage.output_tokens * plain.output) * self._share
         return plain.cost(usage) * self._share
 
     def upper(self, input_tokens: int, output_tokens: int, model: str = "") -> float:

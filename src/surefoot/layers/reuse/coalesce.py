@@ -250,9 +250,9 @@ def _is_whole(answer: Any) -> bool:
         if answer.outcome is None or not answer.outcome.complete or answer.is_resumed:
             return False
         answer = answer.so_far()
-    if not isinstance(answer, ChatReply) or answer.finish_reason not in WHOLE or answer.invalid_tool_calls:
+    if not isinstance(answer, ChatReply) or answer.finish_reason not in WHOLE:
         return False
-    return bool(answer.tool_calls or answer.text.strip())
+    return not answer.invalid_tool_calls if answer.tool_calls else bool(answer.text.strip())
 
 
 class SharedView:

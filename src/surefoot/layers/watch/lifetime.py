@@ -56,7 +56,8 @@ class Lifetime:
             scope.raised(error)
             raise
         self._waiting.pop(scope)
-        scope.answered(answer, until_finished=False)
+        if scope.fired:
+            scope.answered(answer, until_finished=False)
         if isinstance(answer, Stream) and answer.outcome is None:
             self._streams[answer] = contextvars.copy_context()
             answer.watch(self._finished)  # by which the stream holds us

@@ -99,7 +99,7 @@ class Exchange:
         Raises a Fault otherwise.
         """
         key = await self._key()
-        boundary = ErrorBoundary(self.target, key, self._in_flight)
+        boundary = ErrorBoundary(self.target, key, self._in_flight, call.state.loop)
         extra = extra_of(call.request.extra) if call.request.extra else NO_EXTRA
         if self._tells_deadline and (deadline := deadline_of(call)) is not None:
             extra = extra.with_header(DEADLINE_HEADER, str(max(1, round(1000 * (deadline - asyncio.get_running_loop().time())))))

@@ -178,10 +178,13 @@ class ErrorBoundary:
     of foreign errors are emptied of their locals, for they hold the signed request: a traceback that shows locals would print the key.
     """
 
-    __slots__ = ("_in_flight", "_outer", "_task", "key", "target")
+    __slots__ = ("_in_flight", "_loop", "_outer", "_task", "key", "target")
 
-    def __init__(self, target: str, key: Secret | None = None, in_flight: InFlight | None = None) -> None:
+    def __init__(
+        self, target: str, key: Secret | None = None, in_flight: InFlight | None = None, loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
         self.target = target
+        self._loop = loop
         self.key = key
         self._in_flight = in_flight
         self._task: asyncio.Task[Any] | None = None
@@ -191,7 +194,7 @@ class ErrorBoundary:
         """Note what is being handled already: it is no part of what happens inside."""
         self._outer = sys.exception()
         if self._in_flight is not None:
-            self._task = asyncio.current_task()
+            self._task = asyncio.current_task(self._loop)
             if self._task is not None:
                 self._in_flight.waiting.add(self._task)
         return self

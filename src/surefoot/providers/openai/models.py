@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -71,6 +72,7 @@ def _is_built_in(raw: str) -> bool:
 UNSET: dict[str, Any] = {
     "temperature": None, "top_p": None, "stop": (), "parallel_tool_calls": None, "seed": None, "max_tokens": None, "reasoning_effort": "",
 }  # fmt: skip
+_settings, _NO_SETTINGS = attrgetter(*UNSET), tuple(UNSET.values())
 WITHOUT_LOSS = {("temperature", 1), ("top_p", 1), ("parallel_tool_calls", True), ("parallel_tool_calls", False)}  # OpenAI's own defaults
 
 
@@ -97,6 +99,8 @@ def fitted(
     changes: dict[str, Any] = {} if effort == asked else {"reasoning_effort": effort}
     if tokens != request.max_tokens:
         changes["max_tokens"] = tokens
+    if _settings(request) == _NO_SETTINGS:  # a prompt and nothing else, as most calls
+        return replace(request, **changes) if changes else request
     refused = {*row.refused, *dialect.refused, *(NOT_IN_RESPONSES if api == "responses" else ())}
     if effort != "none" if effort else row.thinks:
         refused |= row.refused_thinking

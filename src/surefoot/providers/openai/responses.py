@@ -54,6 +54,7 @@ class _OpenAIVectors(Struct):
 _vectors = msgspec.json.Decoder(_OpenAIVectors)
 
 PLAIN_COUNTS = 3  # fields of a usage that has no details: prompt, completion, total
+PLAIN_FIELDS = {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
 PLAIN_END = AnswerEnd()  # of an answer that is text and calls
 
 
@@ -65,13 +66,13 @@ def usage_of(usage: dict[str, Any] | None) -> Usage:
     """
     if not usage:
         return Usage(estimated=True)
-    inputs, outputs = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    inputs, outputs = _details(usage, "prompt_tokens_details"), _details(usage, "completion_tokens_details")
     prompt = count(usage, "prompt_tokens", "input_tokens", "prompt_eval_count")
     answer = count(usage, "completion_tokens", "output_tokens", "eval_count")
     rest = count(usage, "total_tokens") - prompt - answer  # counted in the total alone
     if rest > 0 and not (prompt and answer):
         prompt, answer, rest = prompt or rest, answer or (rest if prompt else 0), 0
-    if not inputs and not outputs and len(usage) <= PLAIN_COUNTS:
+    if not inputs and not outputs and (len(usage) <= PLAIN_COUNTS or (rest <= 0 and usage.keys() <= PLAIN_FIELDS)):
         return Usage(input_tokens=prompt, output_tokens=answer + max(rest, 0))  # Gemini's thoughts, over its OpenAI address
     cached = count(inputs, "cached_tokens") or count(usage, "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
     written = count(inputs, "cache_write_tokens", "cache_creation_tokens") or count(usage, "cache_creation_input_tokens")
@@ -89,6 +90,12 @@ def usage_of(usage: dict[str, Any] | None) -> Usage:
         audio_input_tokens=count(inputs, "audio_tokens"),
         audio_output_tokens=count(outputs, "audio_tokens"),
     )
+
+
+def _details(usage: dict[str, Any], name: str) -> Any:
+    """What is counted apart; None where all of it is 0, as OpenAI says it of most answers."""
+    found = usage.get(name)
+    return None if type(found) is dict and not any(found.values()) else found
 
 
 def chat_reply(body: bytes, content_type: str, asked: ReadingContext) -> ChatReply:
