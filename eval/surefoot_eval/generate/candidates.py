@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -16,8 +17,9 @@ from surefoot_rag.documents.language import language_of
 from surefoot_rag.records import Document, Passage
 from surefoot_rag.retrieval.lexical import Lexical
 
-__all__ = ["Candidate", "Material", "documents_of"]
+__all__ = ["Candidate", "Material", "documents_of", "spread"]
 
+T = TypeVar("T")
 Kind = Literal["rule", "model", "near-miss"]
 
 
@@ -75,3 +77,19 @@ def documents_of(place: Path, kind: str) -> tuple[list[Document], str]:
         return list(loaded), f"{left} files left out, {loaded.skipped[0].source} first ({loaded.skipped[0].reason})" if left else ""
     texts = squad(place).documents if kind == "squad" else beir_documents(place)
     return [Document(id=one.id, title=one.title, text=one.text, source=one.id, language=language_of(one.text)) for one in texts], ""
+
+
+def spread(found: Sequence[T], count: int, *, seed: int, document: Callable[[T], str]) -> list[T]:
+    """`count` of what was found, of all documents by turns, and of each document not only from its beginning."""
+    draw = random.Random(seed)
+    by_document: dict[str, list[T]] = {}
+    for one in found:
+        by_document.setdefault(document(one), []).append(one)
+    for several in by_document.values():
+        draw.shuffle(several)
+    names = sorted(by_document)
+    draw.shuffle(names)
+    chosen: list[T] = []
+    while len(chosen) < count and any(by_document.values()):
+        chosen += [by_document[name].pop() for name in names if by_document[name]]
+    return chosen[:count]

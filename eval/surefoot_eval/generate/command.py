@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
@@ -18,7 +17,7 @@ from surefoot.errors import Misconfigured
 from surefoot_eval.data.formats import beir, squad
 from surefoot_eval.data.questions import LabelledQuestion, read
 from surefoot_eval.generate import review
-from surefoot_eval.generate.candidates import Candidate, Material, documents_of
+from surefoot_eval.generate.candidates import Candidate, Material, documents_of, spread
 from surefoot_eval.generate.near_misses import NearMisses
 from surefoot_eval.generate.rules import questions
 from surefoot_eval.generate.sieve import sieve
@@ -46,12 +45,12 @@ def main(args: argparse.Namespace) -> int:
     made, dropped = _made(args, material, chat) if "questions" in wanted or not args.questions else ([], {})
     kept = sieve(made, material, deepest=args.deepest, margin=args.margin)
     dropped |= kept.dropped
-    chosen = _spread(kept.kept, args.count, args.seed) if "questions" in wanted else []
+    chosen = spread(kept.kept, args.count, seed=args.seed, document=_document) if "questions" in wanted else []
     misses: list[Candidate] = []
     if "near-misses" in wanted:
         near = NearMisses(material, seed=args.seed)
         sources = _given(args, material) if args.questions else kept.kept
-        misses = list(near.of(_spread(sources, len(sources), args.seed)))[: args.count]
+        misses = list(near.of(spread(sources, len(sources), seed=args.seed, document=_document)))[: args.count]
         if near.dropped:
             dropped["near misses that a document may answer"] = near.dropped
         if chat is not None and misses:
@@ -105,18 +104,8 @@ def _given(args: argparse.Namespace, material: Material) -> list[Candidate]:
     ]
 
 
-def _spread(found: Sequence[Candidate], count: int, seed: int) -> list[Candidate]:
-    """So many of all documents by turns, and of each document not only from its beginning."""
-    draw = random.Random(seed)
-    by_document: dict[str, list[Candidate]] = {}
-    for one in found:
-        by_document.setdefault(one.document, []).append(one)
-    for several in by_document.values():
-        draw.shuffle(several)
-    chosen: list[Candidate] = []
-    while len(chosen) < count and any(by_document.values()):
-        chosen += [several.pop() for several in by_document.values() if several]
-    return chosen[:count]
+def _document(one: Candidate) -> str:
+    return one.document
 
 
 def _told(dropped: dict[str, int]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ import msgspec
 
 from surefoot import ChatModel, ChatReply, Message
 from surefoot.errors import Misconfigured
-from surefoot_eval.generate.candidates import Candidate, Material
+from surefoot_eval.generate.candidates import Candidate, Material, spread
 from surefoot_eval.score.correctness import says
 from surefoot_rag.answers.prompting import numbered
 from surefoot_rag.answers.thinking import without_thinking
@@ -41,7 +40,8 @@ def written(chat: ChatModel, material: Material, *, count: int, each: int = 2, s
 
     Raises Misconfigured where not one can be read: the model does not follow the prompt, or nobody answered (the reason is told).
     """
-    chosen = _spread(material, -(-count // each), seed)
+    long = [one for one in material.passages if len(one.text) >= LEAST_CHARS]
+    chosen = spread(long, -(-count // each), seed=seed, document=lambda one: one.document_id)
     replies = chat.batch(
         [_prompt("generate", count=str(each), title=one.title, passage=one.text) for one in chosen], return_exceptions=True
     )
@@ -76,23 +76,6 @@ def confirmed(chat: ChatModel, near_misses: Sequence[Candidate], material: Mater
         for one, reply in zip(near_misses, replies, strict=True)
         if isinstance(reply, ChatReply) and _NO.match(without_thinking(reply.text))
     ]
-
-
-def _spread(material: Material, count: int, seed: int) -> list[Passage]:
-    """Passages of as many documents as there are, by turns."""
-    draw = random.Random(seed)
-    by_document: dict[str, list[Passage]] = {}
-    for one in material.passages:
-        if len(one.text) >= LEAST_CHARS:
-            by_document.setdefault(one.document_id, []).append(one)
-    for several in by_document.values():
-        draw.shuffle(several)
-    names = sorted(by_document)
-    draw.shuffle(names)
-    chosen: list[Passage] = []
-    while len(chosen) < count and any(by_document.values()):
-        chosen += [by_document[name].pop() for name in names if by_document[name]]
-    return chosen[:count]
 
 
 def _prompt(name: str, **texts: str) -> list[Message]:

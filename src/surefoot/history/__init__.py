@@ -55,8 +55,9 @@ class History:
     """Conversations by name: `History("chat.db")`, `History("postgresql://USER@HOST/NAME")` (`surefoot[postgres]`), or in memory alone.
 
     `add()` remembers, `window()` gives what to ask with. Safe from several threads and processes, which see each other's turns: what others
-    added or forgot is read each time. In memory at most `max_conversations` conversations are held, and of each only its window; the file
-    or database holds everything (`all()`), a file is readable by its owner alone. Raises Misconfigured for what is no database, cannot be
+    added or forgot is read each time. The file or database holds everything (`all()`), in memory at most `max_conversations` conversations
+    are held, and of each only its window; a file is readable by its owner alone. Without a path nothing is kept elsewhere, so that all
+    conversations stay in memory whole until `forget()`. Raises Misconfigured for what is no database, cannot be
     opened, read or written.
     """
 
