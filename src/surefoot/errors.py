@@ -211,7 +211,7 @@ class ContextTooLong(Permanent):
 class ContentRefused(Permanent):
     """The provider's content filter refused the prompt or the answer, or the model declined to answer.
 
-    `reply` is the answer that was withheld, as far as there is one; `refusal` is what was said about it.
+    `reply` is the answer that was withheld, as far as there is one; `refusal` is what was said about it; `events` are those of its stream.
     """
 
     reply: Any = None

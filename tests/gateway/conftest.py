@@ -38,7 +38,7 @@ class Served:
 @contextmanager
 def served(models: dict[str, Any], keys: Any = None, on_start: Any = None, **settings: Any) -> Iterator[Served]:
     """`models`: the settings as the file's reader gives them: {"chat": {"default": {"targets": [...]}}}."""
-    said = ServeSettings(**{"port": 0, "ledger": "", "state": "", "log": False, **settings})
+    said = ServeSettings(**{"port": 0, "ledger": "", "state": "", "batches": "", "log": False, **settings})
     keys = keys or StaticKeys({KEY: KeyGrant(key_id="k1", team="t1"), ADMIN: KeyGrant(key_id="a1", is_admin=True)})
     gateway = Gateway(Models(models), keys, said)
     gateway.on_start = on_start

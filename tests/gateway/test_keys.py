@@ -19,7 +19,6 @@ from surefoot.gateway.keys import store
 from surefoot.gateway.keys.store import SqlKeys
 from surefoot.gateway.minutes.windows import MinuteWindow
 from surefoot.gateway.records import Allowance
-from surefoot.gateway.routes import ROUTES
 from surefoot.secret import Secret
 from surefoot.testing.wire import OpenAISim
 from tests.gateway.conftest import FAST, Served, openai_target, served
@@ -53,7 +52,8 @@ def kept(sim: OpenAISim, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
     }
     keys = SqlKeys(Secret(state))
     tokens: list[str | None] = []
-    with served(models, keys, state=state, on_start=lambda: _noted(keys, tokens)) as one:
+    batches = f"sqlite:{tmp_path_factory.mktemp('batches')}/batches.db"
+    with served(models, keys, state=state, batches=batches, on_start=lambda: _noted(keys, tokens)) as one:
         one.__class__ = Kept
         assert isinstance(one, Kept)
         with httpx.Client(base_url=one.url) as client, httpx.Client(base_url=one.url) as one.nobody:
@@ -115,7 +115,7 @@ def test_a_budget_of_nothing_sends_nothing_on_every_route_that_asks(kept: Kept, 
     kept.admin.post("/admin/teams", json={"name": "poor", "budget_usd": 0})
     keys = [kept.key(budget_usd=0), kept.key(team="poor")]
     before = len(sim.requests)
-    asking = [route for route in ROUTES if route.spends]
+    asking = [route for route in kept.gateway.router.routes if route.spends]
     assert len(asking) >= 4
     for key in keys:
         for route in asking:
@@ -175,11 +175,10 @@ CROSSED = [
 @pytest.mark.parametrize(("what", "headers"), CROSSED)
 def test_no_route_opens_without_its_key(what: str, headers: dict[str, str], kept: Kept):
     """Every route of the table, whatever is sent in the place of a key."""
-    for route in ROUTES:
+    for route in kept.gateway.router.routes:
         if route.access != "open":
-            answer = httpx.request(
-                route.method, kept.url + route.path.replace("{id}", "k").replace("{name}", "m"), headers=headers, json={}
-            )
+            path = route.path.replace("{id}", "k").replace("{name}", "m")
+            answer = kept.nobody.request(route.method, path, headers=headers, json={})
             assert answer.status_code == 401, (what, route.path)
 
 
@@ -192,7 +191,7 @@ def test_a_key_for_models_manages_nothing_and_an_admins_asks_nothing(kept: Kept)
         "x-original-url": "/health/live",
         "x-http-method-override": "GET",
     }
-    for route in ROUTES:
+    for route in kept.gateway.router.routes:
         path = route.path.replace("{id}", "k").replace("{name}", "m")
         if route.access == "admin":
             assert kept.nobody.request(route.method, path, headers={**user, **tricks}, json={}).status_code == 403, route.path

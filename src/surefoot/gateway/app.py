@@ -8,11 +8,14 @@ from typing import Any
 
 from surefoot import runtime
 from surefoot.config import Models
+from surefoot.gateway.batches.serving import Batches
 from surefoot.gateway.pipeline import Pipeline
 from surefoot.gateway.router import Router
 from surefoot.gateway.routes import routes_for
+from surefoot.gateway.routes.rag import opened
 from surefoot.gateway.services import Keys, Services
 from surefoot.gateway.settings import ServeSettings
+from surefoot.secret import Secret
 
 _log = logging.getLogger("surefoot.gateway")
 
@@ -27,6 +30,7 @@ class Gateway:
     def __init__(self, models: Models, keys: Keys, settings: ServeSettings | None = None) -> None:
         self.services = Services(models, keys, settings or ServeSettings())
         self.router = Router(routes_for(self.services.settings))
+        self.services.routes = self.router.routes
         self.on_start: Callable[[], Awaitable[None]] | None = None
         """Awaited once, before the first request."""
         self._pipeline = Pipeline(self.router, self.services)
@@ -45,6 +49,10 @@ class Gateway:
         if not runtime.is_home():
             runtime.adopt()
         self.services.open()
+        self.services.indexes = opened(self.services.settings.rag, self.services)
+        if self.services.settings.batches:
+            self.services.batches = Batches(Secret(self.services.settings.batches), self.services)
+            self.services.batches.start()
         if self.on_start is not None:
             await self.on_start()
 

@@ -172,6 +172,7 @@ class Pipeline:
                 _log.exception("an observer of the gateway failed")
 
 
+KEY_HEADERS = (b"authorization", b"x-api-key")
 _PREFLIGHT: Headers = (
     (b"access-control-allow-methods", b"GET, POST, DELETE"),
     (b"access-control-allow-headers", b"authorization, content-type, x-api-key, anthropic-version, x-surefoot-deadline-ms"),
@@ -188,7 +189,10 @@ def _outcome(exchange: HttpExchange) -> Literal["ok", "refused", "failed", "left
 
 
 def _bearer(exchange: HttpExchange) -> str:
-    """The key that was sent: as OpenAI's clients send it, or as Anthropic's; two that differ are none."""
+    """The key that was sent: as OpenAI's clients send it, or as Anthropic's; two that differ are none, nor is one header sent twice."""
+    sent = exchange.scope["headers"]
+    if len(exchange.headers) < len(sent) and any(sum(name == one for one, _ in sent) > 1 for name in KEY_HEADERS):
+        return ""
     said = exchange.header(b"authorization")
     bearer = said[7:].strip() if said[:7].lower() == "bearer " else ""
     own = exchange.header(b"x-api-key").strip()

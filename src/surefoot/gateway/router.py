@@ -14,7 +14,7 @@ from surefoot.gateway.records import StreamedAnswer, WholeAnswer
 Access = Literal["open", "key", "admin"]
 Handler = Callable[[Any, Any], Awaitable[WholeAnswer | StreamedAnswer]]
 
-_NAME = rb"([A-Za-z0-9][A-Za-z0-9._:-]{0,127})"  # what may stand for {name}: no slash, escape or leading dot
+NAME = rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"  # what may stand for {name}: no slash, escape or leading dot
 
 
 class Route(Struct, Documented, frozen=True, kw_only=True):
@@ -47,7 +47,7 @@ class Router:
         self._patterns: dict[str, tuple[re.Pattern[bytes], dict[str, Route]]] = {}
         for route in self.routes:
             if "{" in route.path:
-                pattern = re.compile(_NAME.join(map(re.escape, re.split(rb"\{\w+\}", route.path.encode()))))
+                pattern = re.compile((b"(%b)" % NAME).join(map(re.escape, re.split(rb"\{\w+\}", route.path.encode()))))
                 self._patterns.setdefault(route.path, (pattern, {}))[1][route.method] = route
             else:
                 self._exact.setdefault(route.path.encode(), {})[route.method] = route

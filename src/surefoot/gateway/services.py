@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from surefoot.config import Models
 from surefoot.errors import Misconfigured
@@ -28,6 +28,9 @@ class Keys(Protocol):
     async def find(self, secret: str) -> KeyGrant | None:
         """What the bearer of `secret` may do; None for one that is unknown, expired or revoked."""
 
+    async def by_id(self, key_id: str) -> KeyGrant | None:
+        """The same of the key with that id, for what goes on when its request is over."""
+
 
 class Services:
     """The gateway's parts, for its routes."""
@@ -43,6 +46,12 @@ class Services:
             self.observers.append(GatewayMetrics(self.metrics, self.admission))
         self.is_draining = False
         self.limits = KeyLimits(keys.database if isinstance(keys, SqlKeys) else None)
+        self.batches: Any = None
+        """What /v1/files and /v1/batches work with (`gateway.batches.serving.Batches`); None: they are not served."""
+        self.indexes: dict[str, Any] = {}
+        """What /v1/rag/query answers from, by name."""
+        self.routes: tuple[Any, ...] = ()
+        """The table that is served."""
         self._built: dict[tuple[str, str], ChatModel | EmbedModel] = {}
         self._ledger: Ledger | None = None
 
@@ -61,6 +70,8 @@ class Services:
 
     async def aclose(self) -> None:
         """Close the models, book what is left, and close the keys."""
+        if self.batches is not None:
+            await self.batches.aclose()
         for model in self._built.values():
             await model.aclose()
         await self.limits.aclose()
@@ -107,3 +118,7 @@ class StaticKeys:
     async def find(self, secret: str) -> KeyGrant | None:
         """What the bearer may do."""
         return self._grants.get(secret)
+
+    async def by_id(self, key_id: str) -> KeyGrant | None:
+        """The same of the key with that id."""
+        return next((one for one in self._grants.values() if one.key_id == key_id), None)

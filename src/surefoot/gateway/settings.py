@@ -13,6 +13,23 @@ from surefoot.errors import Misconfigured
 from surefoot.secret import Secret
 
 
+class RagSettings(Struct, Documented, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A collection of documents that /v1/rag/query answers from."""
+
+    index: str
+    """The folder, or the address of the Chroma server, that `surefoot rag index` filled."""
+    framework: Literal["langchain", "llamaindex"] = "langchain"
+    """Through which it was indexed, and is asked."""
+    chat: str = "default"
+    """The chat model that answers, by its name in the configuration."""
+    embed: str = "default"
+    """The embedding model that it was indexed with, likewise."""
+    tenant: Literal["key", "shared"] = "key"
+    """Whose passages are asked: those that were indexed for the key's tenant, `team:TEAM` or of a key without a team `key:ID` ("key"), or
+    for everybody those indexed without a tenant ("shared").
+    """
+
+
 class ServeSettings(Struct, Documented, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the gateway serves. Raises Misconfigured for what would be no service."""
 
@@ -28,6 +45,12 @@ class ServeSettings(Struct, Documented, frozen=True, kw_only=True, forbid_unknow
     """Folder where rows of that ledger stand until it has them: what a killed process left there is written by the next to start. They wait
     there while a database is away; 64 MB at most. Empty: in memory alone.
     """
+    batches: str = "sqlite:.surefoot/batches.db"
+    """Where /v1/files and /v1/batches keep what they hold: "sqlite:PATH" for one process, "postgresql://..." for many. Empty: neither is
+    served.
+    """
+    rag: dict[str, RagSettings] = {}
+    """The collections of /v1/rag/query, by name; empty: it is not served."""
     max_body_bytes: int = 32 * 1024 * 1024
     """Largest body of a request, in bytes. The default is Anthropic's limit; pictures in base64 fit."""
     max_in_flight: int = 512

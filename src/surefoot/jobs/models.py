@@ -13,7 +13,7 @@ from surefoot.models.embed import EmbedModel
 from surefoot.providers import registry
 from surefoot.settings import Policy, Target
 
-Given: TypeAlias = "Mapping[str, Any] | Models | ChatModel | EmbedModel | None"
+Given: TypeAlias = "Mapping[str, Any] | Models | ChatModel | EmbedModel | ModelSource | None"
 
 CLASSES: dict[str, type[ChatModel | EmbedModel]] = {"chat": ChatModel, "embed": EmbedModel}
 

@@ -48,7 +48,7 @@ class Jobs:
     def __init__(self, url: str | Secret, *, models: Given = None, config: str | Path | None = None) -> None:
         secret = url if isinstance(url, Secret) else Secret(url)
         self._opened: OpenedStore[Database] = OpenedStore(_database, secret.reveal())
-        self._models = ModelSource(models, config)
+        self._models = models if isinstance(models, ModelSource) else ModelSource(models, config)
         is_served = self._opened.store.dialect == "postgresql" and is_at_hand()
         self._delivery = Delivery(secret, self._opened.store) if is_served else None
 
@@ -186,6 +186,15 @@ class Jobs:
             if found is None:
                 return
             yield from enumerate(msgspec.json.decode(found[1]), found[0])
+
+    async def ainputs(self, job: str) -> AsyncIterator[tuple[int, Any]]:
+        """`inputs` for async callers."""
+        for no in count():
+            found = await runtime.arun(self._read(ledger.inputs, job=job, no=no))
+            if found is None:
+                return
+            for pair in enumerate(msgspec.json.decode(found[1]), found[0]):
+                yield pair
 
     def options(self, job: str) -> dict[str, Any]:
         """What the kind was told when the job was submitted, as JSON values."""

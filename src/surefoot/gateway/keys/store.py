@@ -63,6 +63,16 @@ class SqlKeys:
         grant, until = known[1], known[2]
         return grant if grant is not None and time.time() < until else None  # noqa: TID251 - expiry is a date
 
+    async def by_id(self, key_id: str) -> KeyGrant | None:
+        """What the bearer of the key `key_id` may do; None for one that is unknown, expired or revoked."""
+
+        def read(sql: Sql) -> tuple[KeyGrant | None, float]:
+            row = sql.row(f"SELECT {COLUMNS} FROM sf_key WHERE id = ?", (key_id,))  # noqa: S608 - names of ours
+            return (None, 0.0) if row is None else _grant(sql, row, float("inf"))
+
+        grant, until = await self.database.run(read, KEYS, reads=True)
+        return grant if grant is not None and _now() < until else None
+
     async def _read(
         self, hashed: str, now: float, known: tuple[float, KeyGrant | None, float] | None
     ) -> tuple[float, KeyGrant | None, float]:
@@ -217,7 +227,12 @@ def _find(sql: Sql, hashed: str) -> tuple[KeyGrant | None, float]:
         if row is None:
             return None, until
         until = row[-1]
-    key = _record(row[:9])
+    return _grant(sql, row[:9], until)
+
+
+def _grant(sql: Sql, row: tuple[Any, ...], until: float) -> tuple[KeyGrant | None, float]:
+    """What a key's row is good for, and until when, at most `until`."""
+    key = _record(row)
     if key.revoked is not None:
         return None, until
     team = sql.row("SELECT allowance FROM sf_team WHERE name = ?", (key.team,)) if key.team else None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from surefoot.gateway.router import Route
-from surefoot.gateway.routes import admin, chat, embeddings, health, messages, models, responses
+from surefoot.gateway.routes import admin, batches, chat, embeddings, files, health, messages, models, openapi, rag, responses
 from surefoot.gateway.settings import ServeSettings
 
 ROUTES: tuple[Route, ...] = (
     Route(method="GET", path="/health/live", name="live", handle=health.live, access="open", admits=False),
     Route(method="GET", path="/health/ready", name="ready", handle=health.ready, access="open", admits=False),
+    Route(method="GET", path="/openapi.json", name="openapi", handle=openapi.document, access="open", admits=False),
     Route(method="GET", path="/metrics", name="metrics", handle=health.metrics, access="admin", admits=False),
     Route(method="GET", path="/v1/models", name="models", handle=models.listed),
     Route(method="GET", path="/v1/models/{name}", name="models", handle=models.one),
@@ -19,6 +20,16 @@ ROUTES: tuple[Route, ...] = (
     Route(method="POST", path="/v1/responses", name="responses", handle=responses.responses, spends=True),
     Route(method="POST", path="/v1/messages", name="messages", handle=messages.messages, dialect="anthropic", spends=True),
     Route(method="POST", path="/v1/messages/count_tokens", name="count_tokens", handle=messages.count_tokens, dialect="anthropic"),
+    Route(method="POST", path="/v1/files", name="files", handle=files.upload),
+    Route(method="GET", path="/v1/files", name="files", handle=files.listed),
+    Route(method="GET", path="/v1/files/{id}", name="files", handle=files.one),
+    Route(method="DELETE", path="/v1/files/{id}", name="files", handle=files.delete),
+    Route(method="GET", path="/v1/files/{id}/content", name="files", handle=files.content),
+    Route(method="POST", path="/v1/batches", name="batches", handle=batches.create, spends=True),
+    Route(method="GET", path="/v1/batches", name="batches", handle=batches.listed),
+    Route(method="GET", path="/v1/batches/{id}", name="batches", handle=batches.one),
+    Route(method="POST", path="/v1/batches/{id}/cancel", name="batches", handle=batches.cancel),
+    Route(method="POST", path="/v1/rag/query", name="rag", handle=rag.query, spends=True),
     Route(method="POST", path="/admin/setup", name="setup", handle=admin.set_up, access="open"),
     Route(method="GET", path="/admin/keys", name="admin", handle=admin.keys, access="admin"),
     Route(method="POST", path="/admin/keys", name="admin", handle=admin.create_key, access="admin"),
@@ -32,8 +43,10 @@ ROUTES: tuple[Route, ...] = (
 
 
 def routes_for(settings: ServeSettings) -> tuple[Route, ...]:
-    """The table, with the metrics for whom the settings say."""
-    known = {"admin": ROUTES, "off": tuple(route for route in ROUTES if route.name != "metrics")}
-    return known.get(settings.metrics) or tuple(
-        msgspec.structs.replace(route, access="open") if route.name == "metrics" else route for route in ROUTES
-    )
+    """The table of what the settings want served, with the metrics for whom they say."""
+    wanted = {"metrics": settings.metrics != "off", "files": settings.batches, "batches": settings.batches, "rag": settings.rag}
+    off = {name for name, is_wanted in wanted.items() if not is_wanted}
+    served = tuple(route for route in ROUTES if route.name not in off)
+    if settings.metrics != "open":
+        return served
+    return tuple(msgspec.structs.replace(route, access="open") if route.name == "metrics" else route for route in served)

@@ -19,13 +19,14 @@ from surefoot.errors import Misconfigured
 from surefoot.jobs.models import ModelSource
 from surefoot.jobs.records import OpenChunk
 
-BUILT_IN = {  # loaded when first named: index and eval are packages beside the core, with extras of their own
+BUILT_IN = {  # loaded when first named: index and eval are packages beside the core, gateway is above it; each has an extra
     "chat": "surefoot.jobs.kinds.chat:ChatKind",
     "embed": "surefoot.jobs.kinds.embed:EmbedKind",
     "index": "surefoot_rag.index_job:IndexKind",
     "eval": "surefoot_eval.eval_job:EvalKind",
+    "gateway": "surefoot.gateway.batches.items:BatchKind",
 }
-EXTRAS = {"index": "pipelines", "eval": "eval"}
+EXTRAS = {"index": "rag", "eval": "eval", "gateway": "serve"}
 
 
 class ItemResult(Struct, Documented, frozen=True):
