@@ -114,7 +114,7 @@ def status(sql: Sql, job: str) -> JobStatus:
     found = sql.row(f"SELECT {_STATUS} FROM sf_job WHERE id = ?", (job,))  # noqa: S608 - words from above
     if found is None:
         raise unknown(job)
-    return _told(sql, found, sql.now())
+    return _told(sql, found)
 
 
 def statuses(sql: Sql, state: str | None, limit: int) -> list[JobStatus]:
@@ -124,11 +124,10 @@ def statuses(sql: Sql, state: str | None, limit: int) -> list[JobStatus]:
         f"SELECT {_STATUS} FROM sf_job {where} ORDER BY created DESC LIMIT ?",  # noqa: S608 - words from above
         (*values, min(limit, MAX_LIST)),
     )
-    now = sql.now()
-    return [_told(sql, row, now) for row in found]
+    return [_told(sql, row) for row in found]
 
 
-def _told(sql: Sql, row: tuple[Any, ...], now: float) -> JobStatus:
+def _told(sql: Sql, row: tuple[Any, ...]) -> JobStatus:
     job, kind, spec_text, state, reason, priority, total, key, tenant, budget, created, not_before, started, ended = row
     sums = sql.row(
         "SELECT coalesce(sum(done), 0), coalesce(sum(failed), 0), coalesce(sum(cost_nano), 0), count(*) FROM sf_chunk WHERE job = ?",
@@ -138,7 +137,7 @@ def _told(sql: Sql, row: tuple[Any, ...], now: float) -> JobStatus:
     done, failed, cost, chunks = (int(one) for one in sums)
     workers, rate = 0, 0.0
     if state == "open":
-        seen = sql.row("SELECT count(*), coalesce(sum(rate), 0) FROM sf_worker WHERE job = ? AND lease > ?", (job, now))
+        seen = sql.row("SELECT count(*), coalesce(sum(rate), 0) FROM sf_worker WHERE job = ? AND lease > ?", (job, sql.now()))
         assert seen is not None
         workers, rate = int(seen[0]), float(seen[1])
     elif started is not None and ended is not None and ended > started:

@@ -97,6 +97,8 @@ class FleetProcess:
         until = at + seconds
         while (at := at + rng.expovariate(per_s)) < until:
             await asyncio.sleep(max(0.0, at - loop.time()))
+            if loop.time() >= until:  # who cannot keep up offers less
+                return
             tasks.add(asyncio.create_task(self._one(name)))
 
     async def _again(self, name: str) -> None:

@@ -4,6 +4,7 @@
 Then a job of a million items. Each figure stands beside its goal.
 
     python -m surefoot_eval bench jobs --kills 20
+    python -m surefoot_eval bench jobs --parts corpus        # 100,000 passages indexed twice: half an hour
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from surefoot_eval.bench.crew import load
-from surefoot_eval.bench.sections.jobs import cost, kills, million
+from surefoot_eval.bench.sections.jobs import corpus, cost, kills, million
 from surefoot_eval.bench.sections.jobs.worker import KIND
 from surefoot_eval.bench.stores import STORES
 
@@ -47,6 +48,8 @@ def run(*, rounds: int = 5, killed: int = 0, parts: str = "cost,million,kills") 
         found["million"] = {kind: million.measure(kind) for kind in STORES}
     if killed and "kills" in parts:
         found["kills"] = {kind: kills.measure(kind, kills=killed, seed=1) for kind in STORES}
+    if "corpus" in parts:
+        found["corpus"] = corpus.measure()
     found["load_after"] = load()
     return found
 
@@ -61,6 +64,10 @@ def judged(result: Figures) -> list[tuple[str, str, str, float, float, str]]:
         rows += [(kind, what, "<=", goal, one[key], unit) for what, key, goal, unit in MILLION]
     for kind, one in result.get("kills", {}).items():
         rows += _of_kills(kind, one)
+    if "corpus" in result:
+        one, what = result["corpus"], f"{result['corpus']['passages']:,} passages, a worker killed twice"
+        rows.append(("sqlite", f"{what}: missing in the index", "<=", 0, one["missing"], ""))
+        rows.append(("sqlite", f"{what}: unlike those of an undisturbed run", "<=", 0, one["different"], ""))
     return rows
 
 
