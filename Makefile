@@ -32,7 +32,7 @@ DEMO  := -e ".[rag,openai,anthropic,google]"
 TEST  := -e ".[all,rag,formats,eval]" --group test
 HEAVY := -e ".[all,rag,formats,eval,st,llm]" --group test --group heavy
 
-.PHONY: demo serve smollm2 test test-all test-official test-clients test-deploy test-extras check peers bench clean
+.PHONY: docs demo serve smollm2 test test-all test-official test-clients test-deploy test-extras check peers bench clean
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "surefoot needs Python 3.11 or newer; say: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
@@ -145,6 +145,14 @@ $(VENV)-peers/portkey.done: $(VENV)/test.done
 	@mkdir -p $(VENV)-peers/portkey
 	@if command -v npm >/dev/null; then echo "installing the peer portkey ..." && npm install --silent --no-audit --no-fund --prefix $(VENV)-peers/portkey @portkey-ai/gateway@1.15.2; else echo "  (no npm: without Portkey)"; fi
 	@touch $@
+
+# The documentation as a site in .surefoot/site that needs no network; a broken link fails.
+$(VENV)/docs.done: $(PY) pyproject.toml
+	$(call install,--group docs)
+	@touch $@
+
+docs: $(VENV)/docs.done
+	@$(PY) docs/build.py .surefoot/site
 
 bench: $(VENV)/test.done
 	@$(PY) -m surefoot_eval bench $(ARGS)
