@@ -121,7 +121,8 @@ class RetryBudget:
             self._turn(now_s)
         self._slots[self._at] += 1
         self._recent += 1
-        self._hedges = min(HEDGE_BURST, self._hedges + HEDGE_SHARE)
+        if self._hedges < HEDGE_BURST:
+            self._hedges = min(HEDGE_BURST, self._hedges + HEDGE_SHARE)
 
     def allow_retry(self, now_s: float, *, half_open: bool = False) -> float:
         """The cost of one retry, to be handed to `failed` if it fails; 0.0 if the budget does not afford it.

@@ -108,7 +108,7 @@ class TimerQueues:
         """Let `waiter` fire when it is due; `loop` is the running one."""
         if loop is not self._loop:
             self._loop, self._timers = loop, {}
-        length = int(min(waiter.delay_s, LONGEST_S))
+        length = int(waiter.delay_s if waiter.delay_s < LONGEST_S else LONGEST_S)  # noqa: FURB136 - every call passes here
         queue = self._timers.get(length)
         if queue is None and (len(self._timers) < MAX_QUEUES or self._drop_an_empty_one()):
             queue = self._timers[length] = TimerQueue(loop)

@@ -112,6 +112,6 @@ def _waited_s(state: CallState, now: float) -> float:
     """Seconds since the attempt was wanted: since the call began, or the attempt before it ended; in queues as between retries."""
     since = now - state.next_wait_s if state.begun_at is None else state.begun_at
     for one in state.trail:
-        if one.seconds is not None:
-            since = max(since, one.started_s + one.seconds)
+        if one.seconds is not None and one.started_s + one.seconds > since:
+            since = one.started_s + one.seconds
     return round(now - since, 6)

@@ -26,8 +26,9 @@ class Calibration:
 
     def of(self, claim: float) -> float:
         """What `claim` will come to."""
-        common = self._share * claim
-        return min(max(self._slope * claim + self._height, common / ASTRAY), common * ASTRAY)
+        found, common = self._slope * claim + self._height, self._share * claim
+        least, most = common / ASTRAY, common * ASTRAY
+        return least if found < least else min(found, most)
 
     def learn(self, claim: float, actual: float) -> None:
         """`claim` came to `actual`."""

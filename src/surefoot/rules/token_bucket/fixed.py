@@ -4,7 +4,7 @@ Two rules bind at once. A token bucket that holds one second of the limit sets t
 sliding window of two seconds holds down the peaks, because a token bucket alone lets up to three seconds' worth into two: a provider that
 enforces 60 a minute as 2 in 2 s would refuse. There a claim counts when it was let go, as the provider counts it, and at what claims have
 lately come to: a refund put down when it was settled would leave too much room two seconds after a burst, and too little in between.
-All operations are O(1), amortised.
+All operations are O(1), amortised. Each call passes here four times, so what it passes compares instead of calling `min` and `max`.
 """
 
 import math
@@ -193,15 +193,15 @@ class TokenBucket:
                 self._skew_s += before_s - now_s
             return before_s
         self._stamp_s = now_s
-        since_s = now_s - max(before_s, self._paused_s)
+        since_s = now_s - (self._paused_s if self._paused_s > before_s else before_s)  # noqa: FURB136 - every call passes here
         if since_s > 0.0:
             level = self._level + self._rate * since_s
-            self._level = min(level, self._burst)
+            self._level = self._burst if self._burst < level else level  # noqa: FURB136 - every call passes here
         return now_s
 
     def _wait_s(self, amount: float, now_s: float) -> float:
         """Seconds until `amount` could go if nothing stood before it; 0.0 is now."""
-        need = min(amount, self._burst)
+        need = self._burst if self._burst < amount else amount  # noqa: FURB136 - every call passes here
         wait_s = (need - self._level) / self._rate if self._level < need else 0.0
         if now_s < self._paused_s:
             wait_s += self._paused_s - now_s
@@ -244,7 +244,7 @@ class TokenBucket:
     def _let_go(self, reservation: Reservation, now_s: float) -> None:
         amount = reservation.amount
         self.sent += amount
-        self._level = min(self._level - amount, self._burst)
+        self._level -= amount
         counts = reservation.counts = amount if self._calibration.exact else self._calibration.of(amount)
         self._used += counts
         self._log.append(reservation)
