@@ -147,6 +147,10 @@ class Models:
         """Whether the model names a ledger of its own."""
         return self._settings[kind][name].get("ledger") is not None
 
+    def has_cache(self, kind: str, name: str) -> bool:
+        """Whether the model keeps its answers."""
+        return self._settings[kind][name].get("cache") is not None
+
     def targets(self, kind: str, name: str | None = None) -> tuple[Target, ...]:
         """The targets of all `chat` or `embed` models, or of the one of that name, each once."""
         models = self._settings.get(kind, {})

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
+from contextvars import ContextVar
 from typing import Any
 
+from surefoot.events import CacheHit, Event
 from surefoot.gateway.errors import HttpError
 from surefoot.gateway.records import Headers, KeyGrant
 from surefoot.layers.watch.trace import cost_of
@@ -21,7 +23,7 @@ class HttpExchange:
     """A request under way. `headers` are lower-case names with their last value."""
 
     __slots__ = (
-        "_receive", "attempts", "begun_at", "body", "cached", "cost_usd", "error", "first_at", "grant", "guessed_tokens",
+        "_receive", "attempts", "begun_at", "body", "cache", "cached", "cost_usd", "error", "first_at", "grant", "guessed_tokens",
         "headers", "is_gone", "is_stream", "model", "names", "queued_s", "request_id", "route", "scope", "status", "stream",
         "target", "told", "usage",
     )  # fmt: skip
@@ -44,6 +46,7 @@ class HttpExchange:
         self.cost_usd: float | None = None
         self.usage: Usage | None = None
         self.cached = False
+        self.cache: Headers = ()  # what the cache says of the answer that it gave
         self.is_stream = False
         self.is_gone = False
         self.queued_s = 0.0
@@ -116,7 +119,7 @@ class HttpExchange:
         if cost_usd is not None:
             found.append((b"x-surefoot-cost-usd", f"{cost_usd:.9f}".encode()))
         if cached:
-            found.append((b"x-surefoot-cache", b"hit"))
+            found += self.cache or ((b"x-surefoot-cache", b"hit"),)
         self.told = tuple(found)
 
     def close_call(self, stream: ChatStream) -> None:
@@ -127,6 +130,20 @@ class HttpExchange:
             self.cost_usd, self.usage, self.cached = reply.cost_usd, reply.usage, reply.cached
         elif trail:
             self.cost_usd, self.usage = cost_of(trail), trail[-1].usage
+
+
+ASKING: ContextVar[HttpExchange | None] = ContextVar("surefoot_asking", default=None)  # whose call is under way in this task
+
+
+def tell_cache(event: Event) -> None:
+    """A subscriber to a model's events: an answer that is not the exact one of its question, or past its time, is labelled so."""
+    exchange = ASKING.get() if isinstance(event, CacheHit) and (event.stale or event.semantic) else None
+    if exchange is None or not isinstance(event, CacheHit):
+        return
+    kind = b"stale" if event.stale else b"semantic"
+    exchange.cache = ((b"x-surefoot-cache", kind),)
+    if event.similarity is not None:
+        exchange.cache += ((b"x-surefoot-similarity", f"{event.similarity:.4f}".encode()),)
 
 
 def _safe(text: str) -> bytes:

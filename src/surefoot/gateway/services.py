@@ -9,7 +9,7 @@ from surefoot.config import Models
 from surefoot.errors import Misconfigured
 from surefoot.gateway.admission import AdmissionQueue
 from surefoot.gateway.errors import HttpError
-from surefoot.gateway.exchange import HttpExchange
+from surefoot.gateway.exchange import HttpExchange, tell_cache
 from surefoot.gateway.keys.limits import KeyLimits
 from surefoot.gateway.keys.store import SqlKeys
 from surefoot.gateway.metrics import GatewayMetrics
@@ -66,6 +66,8 @@ class Services:
                     model.subscribe(self._ledger, inline=True)
                 if self.metrics is not None:
                     self.metrics.watch(model)
+                if self.models.has_cache(kind, name):
+                    model.subscribe(tell_cache, inline=True)
                 self._built[kind, name] = model
 
     async def aclose(self) -> None:

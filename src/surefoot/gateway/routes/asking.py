@@ -9,7 +9,7 @@ from typing import Any
 from surefoot.errors import ContentRefused
 from surefoot.facts import protocol_of
 from surefoot.gateway.errors import HttpError, http_error
-from surefoot.gateway.exchange import HttpExchange
+from surefoot.gateway.exchange import ASKING, HttpExchange
 from surefoot.models.chat import ChatModel
 from surefoot.models.streams import ChatStream
 from surefoot.types import AnswerEnd, ChatReply, Delta
@@ -21,6 +21,7 @@ def call_options(exchange: HttpExchange, *, stream: bool) -> dict[str, Any]:
     A client's read timeout bounds a whole answer; of a stream it bounds each silence, so there the first token alone.
     """
     grant = exchange.grant
+    ASKING.set(exchange)
     found: dict[str, Any] = {"tenant": grant.tenant, "tags": {"key": grant.key_id, "team": grant.team, "request": exchange.request_id}}
     limits = [exchange.deadline_s, None if stream else exchange.patience_s]
     limit = min((one for one in limits if one is not None), default=None)
