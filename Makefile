@@ -80,7 +80,7 @@ $(VENV)-official/done: $(VENV)/test.done pyproject.toml tests/locks/official.txt
 	@touch $@
 
 # Real clients beside the official classes: they want openai 2, and packages that nobody else here needs.
-WITH_CLIENTS := -e ".[openai,anthropic,google,local,langchain,llamaindex,otel]" -r tests/locks/clients.txt
+WITH_CLIENTS := -e ".[openai,anthropic,google,local,langchain,llamaindex,otel,serve]" -r tests/locks/clients.txt
 $(VENV)-clients/done: $(VENV)/test.done pyproject.toml tests/locks/clients.txt
 	@echo "installing the clients ..."
 	@$(PYTHON) -m venv $(VENV)-clients
