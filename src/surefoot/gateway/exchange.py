@@ -118,7 +118,7 @@ class HttpExchange:
             found.append((b"x-surefoot-trail", _safe(", ".join(f"{one.target} {one.kind} {one.error or 'ok'}" for one in trail))))
         if cost_usd is not None:
             found.append((b"x-surefoot-cost-usd", f"{cost_usd:.9f}".encode()))
-        if cached:
+        if cached or self.cache:  # what the cache gave after attempts that failed, too
             found += self.cache or ((b"x-surefoot-cache", b"hit"),)
         self.told = tuple(found)
 
