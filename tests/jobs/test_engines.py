@@ -164,9 +164,10 @@ def test_a_worker_of_celerys_over_redis(place, monkeypatch):
 
 
 @pytest.mark.heavy
-def test_ray_does_the_chunks(place, tmp_path):
+def test_ray_does_the_chunks(place, tmp_path, monkeypatch):
     """The example as a script; Ray takes half a minute to begin and more than a gigabyte."""
     pytest.importorskip("ray", reason="ray is not installed: 600 MB")
+    monkeypatch.setenv("RAY_agent_register_timeout_ms", "240000")  # of itself it gives up where two cores are busy
     folder, sim = place
     store = f"sqlite:{folder}/jobs.db"
     with jobs.open(store) as q:

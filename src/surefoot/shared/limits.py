@@ -176,8 +176,6 @@ class SharedLimits:
             is_late = self._asking is not None and self._asking.done()
             if self._away_since_s is not None and now_s < self._probe_at_s and not is_late:
                 raise StoreAway(self._trouble)  # noqa: TRY301 - asked once a second
-            if self._concurrency is not None:  # the store may give all to others that is not in use as we say it
-                self._concurrency.set_limit(turn.used)
             granted = await self._ask(turn)
         except StoreAway as error:
             self._go_away(str(error), now_s)
@@ -209,6 +207,8 @@ class SharedLimits:
             await self._answered(self._asking)
             self._pending = None
             turn = self._said(asyncio.get_running_loop().time(), leaves=turn.leaves)
+        if self._concurrency is not None:  # the store may give all to others that is not in use as we say it
+            self._concurrency.set_limit(turn.used)
         self._asking = asyncio.ensure_future(self._held.store.take(self._target_id, turn))
         return await self._answered(self._asking)
 
