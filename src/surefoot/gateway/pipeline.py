@@ -15,6 +15,8 @@ from surefoot.gateway.records import Headers, KeyGrant, RequestEnded, StreamedAn
 from surefoot.gateway.router import Route, Router
 from surefoot.gateway.services import Services
 
+LOOK_S = 0.02  # a client that leaves is noticed so late at most
+
 _log = logging.getLogger("surefoot.gateway")
 
 
@@ -66,13 +68,11 @@ class Pipeline:
             await exchange.read(self._services.settings.max_body_bytes)
             if route.spends:
                 await self._services.limits.take(exchange)
-            task = asyncio.current_task()
-            assert task is not None
-            watch = asyncio.ensure_future(_cancel_when_gone(exchange, task))
+            watch = _Watch(exchange)
             try:
                 await self._send(exchange, send, await route.handle(self._services, exchange))
             finally:
-                watch.cancel()
+                watch.end()
                 if route.spends:
                     self._services.limits.settle(exchange)
         finally:
@@ -205,9 +205,30 @@ def _no_route(scope: Any, routes: dict[str, Route]) -> HttpError:
     return HttpError(404, "not_found", f"{scope['method']} {scope['path'][:200]} is no route of this gateway")
 
 
-async def _cancel_when_gone(exchange: HttpExchange, task: asyncio.Task[Any]) -> None:
-    await exchange.until_gone()
-    task.cancel()
+class _Watch:
+    """Cancels the current task when its client has left. It begins to look after LOOK_S: most answers out of a cache never need it."""
+
+    __slots__ = ("_exchange", "_looking", "_task", "_timer")
+
+    def __init__(self, exchange: HttpExchange) -> None:
+        self._exchange = exchange
+        self._task = asyncio.current_task()
+        self._looking: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._begin)
+
+    def _begin(self) -> None:
+        self._looking = asyncio.ensure_future(self._look())
+
+    async def _look(self) -> None:
+        await self._exchange.until_gone()
+        if self._task is not None:
+            self._task.cancel()
+
+    def end(self) -> None:
+        """The answer has been sent."""
+        self._timer.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
 
 
 def _uncancel() -> None:

@@ -59,11 +59,11 @@ class PrometheusMetrics:
 
     def counter(self, name: str, says: str, *labels: str) -> Any:
         """A counter `surefoot_NAME_total`."""
-        return self._client.Counter(f"surefoot_{name}", says, labels, registry=self.registry)
+        return _known(self._client.Counter(f"surefoot_{name}", says, labels, registry=self.registry), labels)
 
     def histogram(self, name: str, says: str, buckets: tuple[float, ...], *labels: str) -> Any:
         """A histogram `surefoot_NAME`."""
-        return self._client.Histogram(f"surefoot_{name}", says, labels, buckets=buckets, registry=self.registry)
+        return _known(self._client.Histogram(f"surefoot_{name}", says, labels, buckets=buckets, registry=self.registry), labels)
 
     def gauge(self, name: str, says: str, *labels: str) -> Any:
         """A gauge `surefoot_NAME`."""
@@ -133,3 +133,24 @@ class PrometheusMetrics:
         self._seconds.labels(kind).observe(event.seconds)
         if event.first_token_s is not None and event.target:
             self._first.labels(event.target).observe(event.first_token_s)
+
+
+class _Labelled:
+    """A family whose series are remembered by their labels: the client's own look-up takes a lock and makes texts of all values."""
+
+    __slots__ = ("_family", "_series")
+
+    def __init__(self, family: Any) -> None:
+        self._family = family
+        self._series: dict[tuple[str, ...], Any] = {}
+
+    def labels(self, *values: str) -> Any:
+        """The series of these labels."""
+        found = self._series.get(values)
+        if found is None:
+            found = self._series[values] = self._family.labels(*values)
+        return found
+
+
+def _known(family: Any, labels: tuple[str, ...]) -> Any:
+    return _Labelled(family) if labels else family

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from surefoot.layers.guards.budget import Budget
 from surefoot.rules.spending import Claim, nano
+from surefoot.settings import SpendLimit
 from surefoot.storage.sql import open_database
+from surefoot.testing import make_call
 from surefoot.usage.accounts import slices
 from surefoot.usage.accounts.slices import SlicedSpendStore
 from surefoot.usage.accounts.sql import SPEND, SqlSpendStore
+from surefoot.usage.quotes import Quote
 from surefoot.usage.spend import Busy, Hold
 
 
@@ -143,4 +148,27 @@ async def test_a_call_that_ends_while_its_slice_is_booked_leaves_nothing_reserve
         await asyncio.sleep(0.05)
     assert row == (nano(0.016), 0)
     assert one.store.idle()
+    await one.close()
+
+
+async def test_the_guard_takes_from_a_slice_without_waiting(url: str):
+    """The first calls ask the database; then an attempt is set aside at once, in all accounts or in none."""
+    one = Process(url)
+    limits = (SpendLimit(usd=100), SpendLimit(usd=50, scope="tenant"))
+    guard = Budget(target="t", limits=limits, spend_store=one.store, quote=lambda _: Quote.exactly(0.01))
+    kinds = []
+    for _ in range(6):
+        held = guard.acquire(make_call(tenant="a"), 0.0)
+        kinds.append(isawaitable(held))
+        booking = await held if isawaitable(held) else held
+        assert [hold.amount_usd for hold in booking.holds] == [0.01, 0.01]
+        for hold in booking.holds:
+            one.store.settle(hold, 0.004)
+    assert kinds == [True, True, False, False, False, False]
+    asked = one.asked
+    other = guard.acquire(make_call(tenant="b"), 0.0)  # of one account alone a slice is in hand
+    assert isawaitable(other)
+    for hold in (await other).holds:
+        one.store.settle(hold, 0.0)
+    assert one.asked > asked
     await one.close()

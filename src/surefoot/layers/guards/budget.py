@@ -99,6 +99,7 @@ class Budget(Guard):
         self.limits = tuple(dict.fromkeys(limits))  # one said twice is one
         self.spend_store: SpendStore = LocalSpendStore() if spend_store is None else spend_store
         self._hold = getattr(self.spend_store, "hold", None)  # of accounts in this process, which nobody has to wait for
+        self._at_hand = getattr(self.spend_store, "at_hand", None)  # of shared accounts, what this process has reserved in advance
         self._ready = ready
         self._quote = quote or (lambda _: Quote.exactly(0.0))
         self._price = price or (lambda _usage, _model: None)
@@ -129,6 +130,8 @@ class Budget(Guard):
             return None
         model = model_asked(call.request)
         reading = self._ready(model) if model and self._ready is not None else None
+        if reading is None and self._at_hand is not None and not self._is_waited_for(concerned):
+            return self._book_at_hand(call, concerned) or self._book(call, None)
         if reading is not None or self._hold is None or self._is_waited_for(concerned):
             return self._book(call, reading)
         booking, full = self._try_here(call, concerned, self._quote(call.request))
@@ -203,6 +206,18 @@ class Budget(Guard):
             self._give_back(booking)
             raise
         return booking, ""
+
+    def _book_at_hand(self, call: Call[Any], concerned: Concerned) -> _Booking | None:
+        """What was set aside out of what this process has reserved in advance; None where the accounts must be asked."""
+        assert self._at_hand is not None
+        booking = _Booking(self._quote(call.request))
+        for limit, account in concerned:
+            found = None if limit.mode == "soft" else self._at_hand(account, booking.asked_of(limit), limit_usd=limit.usd)
+            if found is None:
+                self._give_back(booking)
+                return None
+            self._took(call, booking, limit, account, found)
+        return booking
 
     def _try_here(self, call: Call[Any], concerned: Concerned, quote: Quote) -> tuple[_Booking | None, str]:
         """`_try` where the accounts are kept in this process: nobody is waited for."""
