@@ -60,12 +60,12 @@ def _bench_options(commands: Any) -> None:
     bench.add_argument("--seeds", type=int, default=200, help="of the torture section")
     bench.add_argument("--jobs", type=int, default=1, help="processes of the torture section")
     bench.add_argument("--minutes", type=float, default=14.0, help="of the soak section")
-    bench.add_argument("--kills", type=int, default=0, help="workers of the jobs section that are killed, in each store; 20 take minutes")
+    bench.add_argument("--kills", type=int, default=0, help="processes of the jobs and gateway sections that are killed; 20 take minutes")
     bench.add_argument(
         "--parts",
         default="",
-        help="of the gateway section: cost,memory,overload,aborts; of jobs: cost,million,kills,corpus; of fleet: redis,postgresql,sqlite,"
-        "compared",
+        help="of the gateway section: cost,memory,overload,aborts,drain,limits,ledger; of jobs: cost,million,kills,corpus; "
+        "of fleet: redis,postgresql,sqlite,compared",
     )
     bench.add_argument("--load", metavar="URL", help="load-test this address instead, with the gateway section's report")
     bench.add_argument("--key", default="env:SUREFOOT_KEY", help="of the load test: env:NAME (default env:SUREFOOT_KEY), or the key itself")
@@ -109,7 +109,7 @@ def _settings(name: str, args: argparse.Namespace) -> dict[str, Any]:
     parts = {"parts": args.parts} if args.parts else {}
     if name == "gateway":
         asked = {one: getattr(args, one) for one in ("key", "model", "rate", "seconds", "stream")}
-        return {"rounds": args.rounds, **parts, "load_test": {"url": args.load, **asked}}
+        return {"rounds": args.rounds, "killed": args.kills, **parts, "load_test": {"url": args.load, **asked}}
     known: dict[str, dict[str, Any]] = {
         "torture": {"rounds": args.seeds, "jobs": args.jobs},
         "soak": {"minutes": args.minutes},

@@ -23,6 +23,15 @@ def test_a_thousand_who_leave_leave_nothing_behind():
     assert "client gone until upstream is closed" in gateway.table(found)
 
 
+@pytest.mark.heavy
+def test_a_gateway_that_is_told_to_end_finishes_what_it_began():
+    """SIGTERM under 200 streams."""
+    found = gateway.run(parts="drain")["drain"]
+    assert found["cut"] == 0
+    assert found["under_way"] > 20, "else nothing was tested"
+    assert found["not_ready_s"] < 5
+
+
 def test_a_load_test_tells_what_became_of_its_calls(monkeypatch: pytest.MonkeyPatch):
     with server() as upstream:
         subject = ours(upstream.address)

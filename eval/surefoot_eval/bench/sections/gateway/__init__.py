@@ -3,7 +3,7 @@
 `surefoot serve` has keys, limits, budgets, ledger and metrics on; the pipe is the same server without any of it. Peers are LiteLLM's proxy
 and Portkey, where `make peers` has installed them.
 
-    python -m surefoot_eval bench gateway
+    python -m surefoot_eval bench gateway [--parts cost,memory,overload,aborts,drain,limits,ledger] [--kills 20]
     python -m surefoot_eval bench gateway --load http://127.0.0.1:4000 --key env:SUREFOOT_KEY     a load test of any address
 """
 
@@ -14,18 +14,34 @@ from contextlib import ExitStack
 from typing import Any
 
 from surefoot_eval.bench.crew import load
-from surefoot_eval.bench.sections.gateway import aborts, cost, overload
+from surefoot_eval.bench.sections.gateway import aborts, cost, drain, outage, overload
 from surefoot_eval.bench.sections.gateway.subjects import FLOOR, LITELLM, OURS, PORTKEY, SUBJECTS, GatewayProcess, ours
-from surefoot_eval.bench.server import server
+from surefoot_eval.bench.server import Server, server
 
+SLOW_GAP_MS = 100
 GAP_MS = 5  # between two chunks of the paced upstream; a model takes 10 to 30
 Figures = dict[str, Any]
+FEW_PLACES = {"max_in_flight": overload.PLACES, "max_queued": overload.QUEUED, "queue_s": 0.5}
+Measure = Callable[[GatewayProcess, Server], Figures]
+ALONE: tuple[tuple[str, tuple[str, ...], dict[str, Any], Measure], ...] = (  # part, options of the upstream, of `[serve]`, what measures
+    ("overload", ("--latency-ms", str(overload.LATENCY_MS)), FEW_PLACES, lambda subject, _: overload.measure(subject)),
+    ("aborts", ("--gap-ms", str(GAP_MS)), {}, aborts.measure),
+    ("drain", ("--gap-ms", str(SLOW_GAP_MS)), {}, lambda subject, _: drain.measure(subject)),
+)
 
 
 def run(
-    *, rounds: int = 5, parts: str = "cost,memory,overload,aborts", calls: int = 100_000, load_test: dict[str, Any] | None = None
+    *,
+    rounds: int = 5,
+    parts: str = "cost,memory,overload,aborts,drain,limits,ledger",
+    calls: int = 100_000,
+    killed: int = 0,
+    load_test: dict[str, Any] | None = None,
 ) -> Figures:
-    """All parts; `calls` are those over which memory may grow. With an address in `load_test`, that instead."""
+    """All parts; `calls` are those over which memory may grow, and which the ledger must have through an outage and `killed` kills.
+
+    With an address in `load_test`, that instead.
+    """
     if load_test is not None and load_test["url"]:
         from surefoot_eval.bench.sections.gateway.load_test import run_load
 
@@ -41,18 +57,17 @@ def run(
             found["rest_mb"] = {name: subject.rss_mb() for name, subject in running.items()}
             if "memory" in parts:
                 found["memory"] = cost.memory(running, calls=calls)
-    if "overload" in parts:
-        with ExitStack() as stack:
-            upstream = stack.enter_context(server("--latency-ms", str(overload.LATENCY_MS)))
-            subject = ours(upstream.address, max_in_flight=overload.PLACES, max_queued=overload.QUEUED, queue_s=0.5)
-            stack.callback(subject.stop)
-            found["overload"] = overload.measure(subject)
-    if "aborts" in parts:
-        with ExitStack() as stack:
-            upstream = stack.enter_context(server("--gap-ms", str(GAP_MS)))
-            subject = ours(upstream.address)
-            stack.callback(subject.stop)
-            found["aborts"] = aborts.measure(subject, upstream)
+    for name, options, settings, measure in ALONE:
+        if name in parts:
+            with ExitStack() as stack:
+                upstream = stack.enter_context(server(*options))
+                subject = ours(upstream.address, **settings)
+                stack.callback(subject.stop)
+                found[name] = measure(subject, upstream)
+    if "limits" in parts:
+        found["limits"] = outage.limits()
+    if "ledger" in parts:
+        found["ledger"] = outage.ledger(calls=calls if killed else 2_000, kills=killed or 3, away_s=60.0 if killed else 5.0)
     found["load_after"] = load()
     return found
 
@@ -82,6 +97,13 @@ GOALS: tuple[tuple[str, Callable[[Figures], float], str, float, str], ...] = (  
     ("places left after 1,000 aborts", lambda r: float(r["aborts"]["in_flight"]), "<=", 0, ""),
     ("money still held then", lambda r: float(r["aborts"]["held"]), "<=", 0, "$"),
     ("streams upstream that go on", lambda r: float(r["aborts"]["open_upstream"]), "<=", 0, ""),
+    ("streams cut by SIGTERM, of 200", lambda r: float(r["drain"]["cut"]), "<=", 0, ""),
+    ("SIGTERM until it is not ready", lambda r: float(r["drain"]["not_ready_s"]), "<=", 1.0, "s"),
+    ("8 gateways x 64 calls of a cent on a dollar: admitted", lambda r: float(r["limits"]["budget"]["admitted"]), "<=", 100, ""),
+    ("the same", lambda r: float(r["limits"]["budget"]["admitted"]), ">=", 98, ""),
+    ("8 gateways x 64 calls on 100 a minute: admitted", lambda r: float(r["limits"]["minute"]["admitted"]), "<=", 100, ""),
+    ("rows lost by kills and an outage of the ledger", lambda r: float(r["ledger"]["lost"]), "<=", 0, ""),
+    ("rows doubled by them", lambda r: float(r["ledger"]["doubled"]), "<=", 0, ""),
     ("client gone until upstream is closed, p99", lambda r: float(r["aborts"]["closed_p99_ms"]), "<=", 100, "ms"),
 )
 
@@ -113,6 +135,9 @@ def table(result: Figures) -> str:
             f"{one['refused']:,} refused (median {one['refused_p50_ms']:.1f} ms, p99 {one['refused_p99_ms']:.1f} ms), others "
             f"{one['others']}; probe p99 {one['probe_p99_ms']:.1f} ms of {one['probes']}."
         )
+    if "ledger" in result:
+        one = result["ledger"]
+        lines.append(f"\nLedger: {one['answered']:,} answered through {one['kills']} kill -9 and {one['away_s']:g} s without Postgres.")
     lines.append(f"\n{result['rounds']} rounds; load before {result['load']}, after {result['load_after']}.")
     lines += [f"Absent (`make peers`): {', '.join(result['absent'])}."] if result["absent"] else []
     return "\n".join(lines)

@@ -20,6 +20,7 @@ class KeptConnection(asyncio.Protocol):
     """One connection: `status = await connection.ask(request)`; `await` again for the next. It is opened anew when it was closed."""
 
     def __init__(self, address: str) -> None:
+        self.address = address
         where = urlsplit(address)
         self._host, self._port = where.hostname or "127.0.0.1", where.port or 80
         self._transport: Any = None
@@ -29,6 +30,8 @@ class KeptConnection(asyncio.Protocol):
         self._status = 0
         self._tail = b""
         self._keeps = False
+        self.head = b""
+        """The last answer's head, in lower case."""
         self.body = b""
         """The last answer's body, where it was said to be kept."""
         self.first_at = 0.0
@@ -75,7 +78,7 @@ class KeptConnection(asyncio.Protocol):
             end = self._head.find(b"\r\n\r\n")
             if end < 0:
                 return
-            head = bytes(self._head[:end]).lower()
+            head = self.head = bytes(self._head[:end]).lower()
             self._status = int(head[9:12])
             data = bytes(self._head[end + 4 :])
             at = head.find(b"\ncontent-length:")

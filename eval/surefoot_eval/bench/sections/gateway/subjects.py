@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -20,6 +21,10 @@ from urllib.request import urlopen
 
 import psutil  # type: ignore[import-untyped, unused-ignore]
 
+from surefoot import runtime
+from surefoot.gateway.keys.store import SqlKeys
+from surefoot.gateway.records import Allowance
+from surefoot.secret import Secret
 from surefoot_eval.bench.crew import PEERS, ROOT, python_of
 
 OURS, FLOOR, LITELLM, PORTKEY = "surefoot serve", "byte pipe (the floor)", "LiteLLM proxy", "Portkey"
@@ -64,6 +69,11 @@ class GatewayProcess:
                 return
         self._log.seek(0)
         raise RuntimeError(f"it did not start: {self._log.read()[-2000:].decode(errors='replace')}")
+
+    @property
+    def pid(self) -> int:
+        """Of its first process."""
+        return self._process.pid
 
     def _all(self) -> list[Any]:
         first = psutil.Process(self._process.pid)
@@ -112,31 +122,39 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def ours(upstream: str, **serve: Any) -> GatewayProcess:
-    """`surefoot serve` as it comes: keys, limits and budgets of key and team, ledger and metrics on; `serve`: more of `[serve]`."""
-    from surefoot import runtime
-    from surefoot.gateway.keys.store import SqlKeys
-    from surefoot.gateway.records import Allowance
-    from surefoot.secret import Secret
+ALLOWANCE = Allowance(budget_nano=10**15, period="month", requests_per_minute=10**8, tokens_per_minute=10**9)
 
+
+def made_key(state: str, allowance: Allowance = ALLOWANCE, *, team: Allowance = ALLOWANCE) -> str:
+    """The secret of a new key in a new team, in the gateway's database."""
+
+    async def made() -> str:
+        keys = SqlKeys(Secret(state))
+        try:
+            name = f"bench-{secrets.token_hex(4)}"
+            await keys.set_team(name, team)
+            return (await keys.create(team=name, allowance=allowance))[1]
+        finally:
+            await keys.aclose()
+
+    return runtime.run(made())
+
+
+def ours(upstream: str, *, secret: str = "", target: Mapping[str, Any] = NOTHING, **serve: Any) -> GatewayProcess:
+    """`surefoot serve` as it comes: keys, limits and budgets of key and team, ledger and metrics on.
+
+    `secret`: of a key that is there already; left out, one is made. `target`, `serve`: more of the target, and of `[serve]`.
+    """
     folder = Path(tempfile.mkdtemp(prefix="surefoot-gateway-"))
     port = free_port()
     said = {"port": port, "state": f"sqlite:{folder}/state.db", "ledger": f"sqlite:{folder}/usage.db", "metrics": "open"}
     said |= {"spool": f"{folder}/spool", **serve}
+    at = {"base_url": f"{upstream}/v1", "api_key": "upstream-key-0123456789", **target}
     lines = ["[serve]", *(f"{name} = {json.dumps(value)}" for name, value in said.items())]
     lines += ["[chat.default]", f"targets = [{json.dumps('openai:gpt-5-mini')}]", '[target."openai:gpt-5-mini"]']
-    lines += [f'base_url = "{upstream}/v1"', 'api_key = "upstream-key-0123456789"', 'options = { api = "chat" }']
+    lines += ['options = { api = "chat" }', *(f"{name} = {json.dumps(value)}" for name, value in at.items())]
     (folder / "surefoot.toml").write_text("\n".join(lines), encoding="utf-8")
-
-    async def made() -> str:
-        keys = SqlKeys(Secret(str(said["state"])))
-        allowance = Allowance(budget_nano=10**15, period="month", requests_per_minute=10**8, tokens_per_minute=10**9)
-        await keys.set_team("bench", allowance)
-        _, secret = await keys.create(team="bench", allowance=allowance)
-        await keys.aclose()
-        return secret
-
-    secret = runtime.run(made())
+    secret = secret or made_key(str(said["state"]))
     command = [sys.executable, "-m", "surefoot.cli.main", "serve", str(folder / "surefoot.toml")]
     found = GatewayProcess(command, port, headers={"authorization": f"Bearer {secret}"}, ready="/health/live")
     found.folder = folder
