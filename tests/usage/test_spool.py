@@ -6,8 +6,10 @@ import errno
 import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from surefoot.errors import Misconfigured
 from surefoot.usage.ledger import Ledger
 from surefoot.usage.rows import spool as spools
 from surefoot.usage.rows.spool import Spool
+from surefoot.usage.rows.sqlite import FORGET, SqliteRows
 from tests.postgres import fresh_url
 
 WRITER = """
@@ -112,3 +115,18 @@ def test_locks_of_those_who_left_nothing_are_deleted(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(Misconfigured, match="spool of the ledger"):
         Spool(tmp_path / "file")
+
+
+def test_what_was_written_is_known_for_days_and_then_forgotten(tmp_path: Path):
+    """By an index: each write looks, and there are two a second."""
+    rows = SqliteRows(tmp_path / "usage.db")
+    rows.prepare()
+    rows.write([], "new")
+    with closing(sqlite3.connect(rows.path)) as database:
+        database.execute("INSERT INTO usage_batch VALUES ('old', 1.0)")
+        database.commit()
+        plan = database.execute(f"EXPLAIN QUERY PLAN {FORGET}", (1.0,)).fetchone()[3]
+        assert "usage_batch_at" in plan
+    rows.write([], "newer")
+    with closing(sqlite3.connect(rows.path)) as database:
+        assert {name for (name,) in database.execute("SELECT id FROM usage_batch")} == {"new", "newer"}

@@ -15,6 +15,7 @@ COLUMNS = (
     "input", "output", "cached", "reasoning", "estimated", "cost_usd", "saved_usd",
 )  # fmt: skip
 USAGE = TableSchema("usage", "surefoot.usage.rows")  # the tables in Postgres
+BATCHES_S = 3 * 86_400.0  # how long a batch is known to have been written: a spool may lie over a weekend before somebody starts again
 SET_ASIDE = 1_000  # rows of that table; older ones leave
 SET_ASIDE_CHARS = 2_000  # of each: enough to see what it was
 Cells: TypeAlias = tuple[Any, ...]

@@ -12,7 +12,7 @@ import psycopg
 from surefoot.errors import Misconfigured
 from surefoot.secret import Secret
 from surefoot.storage.sql import DatabaseAway, Sql, open_blocking
-from surefoot.usage.rows import COLUMNS, SET_ASIDE, SET_ASIDE_CHARS, USAGE, Cells, UsageRow
+from surefoot.usage.rows import BATCHES_S, COLUMNS, SET_ASIDE, SET_ASIDE_CHARS, USAGE, Cells, UsageRow
 from surefoot.usage.rows.rollups import Rollup, RollupsWanted, rollup_of, rollup_query, rollups, upsert
 from surefoot.usage.rows.sums import sum_query
 
@@ -21,7 +21,6 @@ logger = logging.getLogger("surefoot.usage.ledger")
 T = TypeVar("T")
 
 INSERT = f"INSERT INTO sf_usage VALUES ({','.join('?' * len(COLUMNS))})"  # noqa: S608 - question marks
-BATCHES_S = 30 * 86_400.0  # how long a batch is known to have been written: a spool may lie for weeks before somebody starts again
 NUL = "\x00"  # in no text of Postgres, as itself or escaped in JSON
 _TEXTS = [number for number, name in enumerate(COLUMNS) if name in {"call", "kind", "target", "tenant", "tags", "error"}]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from surefoot.errors import Misconfigured
 from surefoot.storage._sqlite import ROW_FAULTS, create_private, execute_patiently, is_busy, make_private
-from surefoot.usage.rows import COLUMNS, SET_ASIDE, SET_ASIDE_CHARS, Cells, UsageRow
+from surefoot.usage.rows import BATCHES_S, COLUMNS, SET_ASIDE, SET_ASIDE_CHARS, Cells, UsageRow
 from surefoot.usage.rows.rollups import SUMS_TABLE, Rollup, RollupsWanted, rollup_of, rollup_query, rollups, upsert
 from surefoot.usage.rows.sums import sum_query
 
@@ -19,7 +19,7 @@ logger = logging.getLogger("surefoot.usage.ledger")
 
 BUSY_S = 0.8  # waiting for another process's commit; twice that is less than what the exit callbacks get
 LACKS_SUMS = "SELECT NOT EXISTS (SELECT 1 FROM usage_sum) AND EXISTS (SELECT 1 FROM usage)"
-BATCHES_S = 30 * 86_400.0  # how long a batch is known to have been written: a spool may lie for weeks before somebody starts again
+FORGET = "DELETE FROM usage_batch WHERE at < ?"
 READ_AT_ONCE = 50_000  # rows of a ledger without sums
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS usage (
@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS usage (
 CREATE INDEX IF NOT EXISTS usage_day ON usage (day);
 CREATE TABLE IF NOT EXISTS set_aside (at REAL NOT NULL, why TEXT NOT NULL, said TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS usage_batch (id TEXT PRIMARY KEY, at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS usage_batch_at ON usage_batch (at);
 {SUMS_TABLE}
 """
 
@@ -140,7 +141,7 @@ def write(database: sqlite3.Connection, rows: Sequence[Cells], path: Path, *, ba
 def _is_new(database: sqlite3.Connection, batch: str) -> bool:
     """Note the batch; False if it is there already: who wrote it was killed before it could forget it."""
     now = time.time()  # noqa: TID251 - a file is read on other days
-    database.execute("DELETE FROM usage_batch WHERE at < ?", (now - BATCHES_S,))
+    database.execute(FORGET, (now - BATCHES_S,))
     return not batch or database.execute("INSERT OR IGNORE INTO usage_batch VALUES (?, ?)", (batch, now)).rowcount == 1
 
 
