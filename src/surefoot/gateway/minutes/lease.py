@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from surefoot._documented import Documented
 from surefoot.gateway.minutes.windows import SECONDS
 
 LEASE_S = 1.0  # how long what was given may be used
@@ -15,7 +16,7 @@ KEPT_S = SECONDS + int(LEASE_S) + 1  # how long it counts: from the second it wa
 PARTS = 32  # what is given in advance is at most such a part of the limit
 
 
-class MinuteState(Struct):
+class MinuteState(Struct, Documented):
     """What is kept of one limit."""
 
     bins: dict[int, int] = {}
@@ -24,7 +25,7 @@ class MinuteState(Struct):
     """When each process last asked, in seconds since 1970."""
 
 
-class MinuteAsked(Struct, frozen=True, kw_only=True):
+class MinuteAsked(Struct, Documented, frozen=True, kw_only=True):
     """What a process asks of one limit."""
 
     name: str
@@ -39,7 +40,7 @@ class MinuteAsked(Struct, frozen=True, kw_only=True):
     """The second in which that was given."""
 
 
-class MinuteGiven(Struct, frozen=True, kw_only=True):
+class MinuteGiven(Struct, Documented, frozen=True, kw_only=True):
     """What it is given."""
 
     amount: int

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
+from surefoot._documented import Documented
 from surefoot.gateway.minutes.lease import LEASE_S, MinuteAsked, MinuteGiven, MinuteState, give
 from surefoot.gateway.minutes.windows import MinuteWindow
 from surefoot.storage.sql import Database, DatabaseAway, Sql, TableSchema
@@ -27,7 +28,7 @@ PROBE_S = 1.0  # between two questions to one that is away
 _state = msgspec.json.Decoder(MinuteState)
 
 
-class Take(Struct, frozen=True):
+class Take(Struct, Documented, frozen=True):
     """What a request takes of one limit."""
 
     name: str
