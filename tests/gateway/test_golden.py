@@ -19,7 +19,12 @@ from tests.gateway.golden_upstream import KEY, SPOKEN, GoldenUpstream, golden_up
 from tests.providers.golden_corpus import MADE, GoldenExchange
 
 CLIENTS = openai.OpenAI(api_key="any", max_retries=0), anthropic.Anthropic(api_key="any", max_retries=0)
-ASKED = [pytest.param(one, stream, id=f"{one.id}{'-streamed' * stream}") for one in SPOKEN for stream in one.forms]
+# A second form of an exchange, and two of three cuts, are for the heavy set: each is some 50 ms.
+ASKED = [
+    pytest.param(one, stream, id=f"{one.id}{'-streamed' * stream}", marks=pytest.mark.heavy if stream != one.forms[-1] else ())
+    for one in SPOKEN
+    for stream in one.forms
+]
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +127,8 @@ def said_by(answer: bytes) -> list[Any]:
     return [one for one in found if one == b"[DONE]" or one.get("choices") != []]
 
 
-CUT = [pytest.param(one, id=one.id) for one in SPOKEN if one.has_stream and "error" not in one.told]
+WHOLE = [one for one in SPOKEN if one.has_stream and "error" not in one.told]
+CUT = [pytest.param(one, id=one.id, marks=pytest.mark.heavy if at % 3 else ()) for at, one in enumerate(WHOLE)]
 
 
 @pytest.mark.parametrize("exchange", CUT)
@@ -132,7 +138,7 @@ def test_a_stream_that_is_cut_never_ends_as_complete(exchange: GoldenExchange, u
     check_cuts(exchange, (luck.randrange(len(exchange.stream())) for _ in range(1)), upstream, gateway)
 
 
-SHORT = [min((one.values[0] for one in CUT if route_of(one.values[0]) == route), key=lambda one: len(one.stream())) for route in PATHS]
+SHORT = [min((one for one in WHOLE if route_of(one) == route), key=lambda one: len(one.stream())) for route in PATHS]
 
 
 @pytest.mark.heavy
