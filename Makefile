@@ -29,6 +29,7 @@ endef
 install = $(call install_in,$(BIN),$(1))
 # What a set consists of: extras that users have too, and the groups of who works on surefoot.
 DEMO  := -e ".[rag,openai,anthropic,google]"
+SERVE := -e ".[serve,openai,anthropic,local]"
 TEST  := -e ".[all,rag,formats,eval]" --group test
 HEAVY := -e ".[all,rag,formats,eval,st,llm]" --group test --group heavy
 
@@ -47,7 +48,7 @@ $(VENV)/demo.done: $(PY) pyproject.toml
 
 $(VENV)/serve.done: $(PY) pyproject.toml
 	@echo "installing the gateway ..."
-	$(call install,-e ".[serve,openai,anthropic,local]")
+	$(call install,$(SERVE))
 	@touch $@
 
 $(VENV)/test.done: $(PY) pyproject.toml
