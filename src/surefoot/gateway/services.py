@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from surefoot.config import Models
 from surefoot.errors import Misconfigured
 from surefoot.gateway.admission import AdmissionQueue
+from surefoot.gateway.calls.log import CallLog
 from surefoot.gateway.errors import HttpError
 from surefoot.gateway.exchange import HttpExchange, tell_cache
 from surefoot.gateway.keys.limits import KeyLimits
@@ -44,6 +45,11 @@ class Services:
         self.metrics = PrometheusMetrics() if settings.metrics != "off" else None
         if self.metrics is not None:
             self.observers.append(GatewayMetrics(self.metrics, self.admission))
+        self.calls: CallLog | None = None
+        """Puts down each request for the page; None where nothing is kept."""
+        if settings.calls_days and isinstance(keys, SqlKeys):
+            self.calls = CallLog(keys.database, keep_days=settings.calls_days)
+            self.observers.append(self.calls)
         self.is_draining = False
         self.limits = KeyLimits(keys.database if isinstance(keys, SqlKeys) else None)
         self.batches: Any = None
@@ -53,21 +59,24 @@ class Services:
         self.routes: tuple[Any, ...] = ()
         """The table that is served."""
         self._built: dict[tuple[str, str], ChatModel | EmbedModel] = {}
-        self._ledger: Ledger | None = None
+        self.ledger: Ledger | None = None
+        """Where what calls cost is put down, for models without a ledger of their own."""
 
     def open(self) -> None:
         """Build every model, so that what is wrong with one is known at the start. Raises Misconfigured."""
         if self.settings.ledger:
-            self._ledger = Ledger.at(self.settings.ledger, spool=self.settings.spool or None)
+            self.ledger = Ledger.at(self.settings.ledger, spool=self.settings.spool or None)
         for kind in ("chat", "embed"):
             for name in self.models.names(kind):
                 model = self.models.chat(name) if kind == "chat" else self.models.embed(name)
-                if self._ledger is not None and not self.models.has_ledger(kind, name):
-                    model.subscribe(self._ledger, inline=True)
+                if self.ledger is not None and not self.models.has_ledger(kind, name):
+                    model.subscribe(self.ledger, inline=True)
                 if self.metrics is not None:
                     self.metrics.watch(model)
                 if self.models.has_cache(kind, name):
                     model.subscribe(tell_cache, inline=True)
+                if self.calls is not None:
+                    model.subscribe(self.calls.heard, inline=True)
                 self._built[kind, name] = model
 
     async def aclose(self) -> None:
@@ -77,6 +86,8 @@ class Services:
         for model in self._built.values():
             await model.aclose()
         await self.limits.aclose()
+        if self.calls is not None:
+            await self.calls.aclose()
         if isinstance(self.keys, SqlKeys):
             await self.keys.aclose()
 
@@ -87,6 +98,11 @@ class Services:
     def embed(self, exchange: HttpExchange, name: str) -> EmbedModel:
         """The embedding model `name`, if the key may ask it. Raises HttpError (404)."""
         return self._model("embed", exchange, name)  # type: ignore[return-value]
+
+    @property
+    def built(self) -> dict[tuple[str, str], ChatModel | EmbedModel]:
+        """The models by kind ("chat", "embed") and name."""
+        return dict(self._built)
 
     def names(self, grant: KeyGrant) -> list[str]:
         """The models that the key may ask."""

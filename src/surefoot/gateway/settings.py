@@ -69,6 +69,10 @@ class ServeSettings(Struct, Documented, frozen=True, kw_only=True, forbid_unknow
     """PEM file of its private key."""
     metrics: Literal["admin", "open", "off"] = "admin"
     """Who may read /metrics: an admin's key ("admin"; Prometheus sends one as its bearer token), anybody ("open"), or nobody ("off")."""
+    page: bool = True
+    """The page /ui for admins, in a browser; with False there is none."""
+    calls_days: float = 7.0
+    """Days for which each request with its attempts is kept for that page, without prompts and answers; 0: none is."""
     log: bool = True
     """A line of JSON for each request on standard error."""
 
@@ -80,6 +84,8 @@ class ServeSettings(Struct, Documented, frozen=True, kw_only=True, forbid_unknow
         for name in ("queue_s", "drain_s"):
             if not 0 <= getattr(self, name) < 86_400:
                 raise Misconfigured(f"[serve]: {name} = {getattr(self, name)} must be seconds, from 0 to a day")
+        if not 0 <= self.calls_days < 10_000:
+            raise Misconfigured(f"[serve]: calls_days = {self.calls_days} must be days, from 0 (keep none) to 10,000")
         if "*" in self.cors_origins:
             raise Misconfigured('[serve]: cors_origins = ["*"] would let any page use a key; name the origins')
         if bool(self.tls_certificate) != bool(self.tls_key):

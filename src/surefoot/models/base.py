@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeAlias, TypeVar
 from surefoot import runtime
 from surefoot.errors import SurefootError
 from surefoot.events import Subscriber
+from surefoot.models.states import TargetStatus, state_of
 from surefoot.secret import Secret, locals_cleared
 from surefoot.settings import Policy, SpendLimit, Target
 from surefoot.types import Store, Traits
@@ -69,6 +70,10 @@ class _Model:
     def describe(self) -> str:
         """The layers, in order, with their settings; no secrets."""
         return self._stack.describe()
+
+    def states(self) -> tuple[TargetStatus, ...]:
+        """How each target stands at this moment: breaker, places, queue. Empty before the first call and after closing."""
+        return tuple(map(state_of, self._stack._endpoints))  # noqa: SLF001 - of the same package
 
     def subscribe(self, callback: Callable[[Any], None], *, inline: bool = False) -> Callable[[], None]:
         """Hear every event of this model's calls; returns a function that ends it.

@@ -49,6 +49,11 @@ class SqlKeys:
         """The database, for what else is kept beside the keys."""
         self._known: OrderedDict[str, tuple[float, KeyGrant | None, float]] = OrderedDict()
 
+    @staticmethod
+    def record(row: tuple[Any, ...]) -> KeyRecord:
+        """A row of `COLUMNS`."""
+        return _record(row)
+
     def describe(self) -> str:
         """Where they are, without user or password."""
         return self.database.describe()

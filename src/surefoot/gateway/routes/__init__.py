@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from surefoot.gateway.page.views import PAGE_ROUTES
 from surefoot.gateway.router import Route
 from surefoot.gateway.routes import admin, batches, chat, embeddings, files, health, messages, models, openapi, rag, responses
 from surefoot.gateway.settings import ServeSettings
@@ -39,12 +40,16 @@ ROUTES: tuple[Route, ...] = (
     Route(method="POST", path="/admin/keys/{id}/rotate", name="admin", handle=admin.rotate_key, access="admin"),
     Route(method="GET", path="/admin/teams", name="admin", handle=admin.teams, access="admin"),
     Route(method="POST", path="/admin/teams", name="admin", handle=admin.set_team, access="admin"),
+    *PAGE_ROUTES,
 )
 
 
 def routes_for(settings: ServeSettings) -> tuple[Route, ...]:
     """The table of what the settings want served, with the metrics for whom they say."""
-    wanted = {"metrics": settings.metrics != "off", "files": settings.batches, "batches": settings.batches, "rag": settings.rag}
+    wanted = {
+        "metrics": settings.metrics != "off", "files": settings.batches, "batches": settings.batches, "rag": settings.rag,
+        "page": settings.page,
+    }  # fmt: skip
     off = {name for name, is_wanted in wanted.items() if not is_wanted}
     served = tuple(route for route in ROUTES if route.name not in off)
     if settings.metrics != "open":

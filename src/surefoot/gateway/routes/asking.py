@@ -22,7 +22,9 @@ def call_options(exchange: HttpExchange, *, stream: bool) -> dict[str, Any]:
     """
     grant = exchange.grant
     ASKING.set(exchange)
-    found: dict[str, Any] = {"tenant": grant.tenant, "tags": {"key": grant.key_id, "team": grant.team, "request": exchange.request_id}}
+    found: dict[str, Any] = {"tenant": grant.tenant, "tags": {"key": grant.key_id, "model": exchange.model, "request": exchange.request_id}}
+    if grant.team:
+        found["tags"]["team"] = grant.team
     limits = [exchange.deadline_s, None if stream else exchange.patience_s]
     limit = min((one for one in limits if one is not None), default=None)
     if limit is not None:
