@@ -241,7 +241,7 @@ def compared(redis: str) -> dict[str, dict[str, float] | None]:
                 "worst": worst_window([(at, 1.0) for at, _, _ in came]) / REQUESTS,
                 "refused_share": refused / max(1, len(came)),
                 "answered": sum(each),
-                "used": sum(each) / (REQUESTS * max(MINUTE_S, came[-1][0] - came[0][0]) / MINUTE_S),
+                "used": sum(each) / (REQUESTS * (START_S + LOAD_S) / MINUTE_S),
                 "lost": lost,
                 "least": min(each),
                 "most": max(each),
