@@ -126,6 +126,7 @@ class Talk(asyncio.Protocol):
         if self._user is not None:
             self._pace.open -= 1
             self._pace.closed.append((self._user, time.time()))  # noqa: TID251 - two processes share this clock
+            self._user = None
 
     def data_received(self, data: bytes) -> None:
         """Answer when a request is whole."""
@@ -173,8 +174,8 @@ class Talk(asyncio.Protocol):
 
     def _next(self, at: int) -> None:
         if at == len(EVENTS):
+            self._pace.open -= self._user is not None  # else it was counted when the client left
             self._user = None
-            self._pace.open -= 1
         elif not self._transport.is_closing():
             self._transport.write(EVENTS[at])
             if self._pace.gap_s and at + 1 < len(EVENTS):
