@@ -27,9 +27,12 @@ def test_another_spelling_of_a_path_is_no_route(path: bytes):
 
 
 def test_every_route_is_closed_unless_it_says_open():
-    """A new route wants a key by default; open are the probes, and what takes the one-time token."""
-    assert {route.path for route in ROUTES if route.access == "open"} == {"/health/live", "/health/ready", "/admin/setup"}
-    assert all(route.admits for route in ROUTES if route.access != "open" and route.name != "metrics")
+    """A new route wants a key by default; open are the probes, what takes the one-time token, how to ask, and the form to sign in."""
+    assert {route.path for route in ROUTES if route.access == "open"} == {
+        "/health/live", "/health/ready", "/admin/setup", "/openapi.json", "/ui/page.css", "/ui/sign-in"
+    }  # fmt: skip
+    assert all(route.admits for route in ROUTES if route.access in {"key", "admin"} and route.name != "metrics")
+    assert {route.access for route in ROUTES if route.path.startswith("/ui")} == {"open", "session"}
 
 
 @pytest.mark.looptime

@@ -20,6 +20,8 @@ from surefoot.backup.snapshots import snapshot
 from surefoot.backup.tables import TABLES
 from surefoot.cli.main import main
 from surefoot.errors import Misconfigured
+from surefoot.gateway.batches.store import FILES
+from surefoot.gateway.calls import CALLS
 from surefoot.gateway.keys.store import KEYS
 from surefoot.history import History
 from surefoot.jobs import claims
@@ -78,6 +80,12 @@ def fill(url):
         key = "INSERT INTO sf_key VALUES ('k1', 'abc', 'sf-12345678', 'one', 'blue', 0, '{}', 1.5, NULL, 2.5, NULL, NULL)"
         await database.run(lambda sql: sql.change(key), KEYS)
         await database.run(lambda sql: sql.change("INSERT INTO sf_setup VALUES ('def', 3.5)"), KEYS)
+        content = ("f1", "k1", "in.jsonl", "batch", 4, 1.5, b"\x00{}\n")
+        await database.run(lambda sql: sql.change("INSERT INTO sf_file VALUES (?, ?, ?, ?, ?, ?, ?)", content), FILES)
+        await database.run(lambda sql: sql.change("INSERT INTO sf_asked_batch VALUES ('b1', 'k1', 'j', '{}', 1.5)"), FILES)
+        call = "INSERT INTO sf_call VALUES (1.5, 'r1', 'chat', 'm', 't', 'k1', 'blue', 'ok', 200, '', 9, 0, NULL, 1, 2, 250, 0, '[]')"
+        await database.run(lambda sql: sql.change(call), CALLS)
+        await database.run(lambda sql: sql.change("INSERT INTO sf_hour VALUES (7, 'call', 'm', 'ok', 3, 1)"), CALLS)
         await database.aclose()
 
     runtime.run(spend())
@@ -92,7 +100,7 @@ def fill(url):
     rows.close()
 
 
-LEFT_OUT = {"sf_worker", "sf_limit", "sf_minute"}  # mean nothing a moment later
+LEFT_OUT = {"sf_worker", "sf_limit", "sf_minute", "sf_session"}  # mean nothing a moment later; who was signed in signs in again
 
 
 def test_a_table_that_comes_with_a_later_version_is_not_forgotten():
@@ -200,6 +208,7 @@ def test_a_ledger_of_its_own_takes_a_copy_and_gets_no_other_tables(tmp_path):
         assert {row[0] for row in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} == {
             "usage",
             "usage_sum",
+            "usage_batch",
             "set_aside",
         }
     with sqlite3.connect(tmp_path / "foreign.db") as file:

@@ -197,13 +197,20 @@ chat.close()
 assert b"surefoot_calls_total" in metrics.exposition()
 """,
     "serve": f"""
-import http.client, json, re, signal, subprocess, sys, time
+import http.client, json, signal, socket, subprocess, sys, time
 from pathlib import Path
-Path("surefoot.toml").write_text('[chat.default]\\ntargets = ["{READER}"]\\n[serve]\\nport = 0\\n')
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+Path("surefoot.toml").write_text(f'[chat.default]\\ntargets = ["{READER}"]\\n[serve]\\nport = {{port}}\\n')
 running = subprocess.Popen([sys.executable, "-m", "surefoot", "serve"], stderr=subprocess.PIPE, text=True)
 try:
-    port = int(re.search(r":([0-9]+)", running.stderr.readline())[1])
+    assert str(port) in running.stderr.readline()
     made = subprocess.run([sys.executable, "-m", "surefoot", "keys", "create"], capture_output=True, text=True, check=True)
+    for _ in range(600):  # it says where before it listens
+        if socket.socket().connect_ex(("127.0.0.1", port)) == 0:
+            break
+        time.sleep(0.1)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     body = json.dumps({{"model": "default", "messages": [{{"role": "user", "content": {PASSAGE!r}}}]}})
     headers = {{"authorization": "Bearer " + json.loads(made.stdout)["key"], "content-type": "application/json"}}
@@ -226,7 +233,14 @@ document, kept = docx.Document(), io.BytesIO()
 document.add_heading("Tea"); document.add_paragraph("Closes at 22.00."); document.save(kept)
 assert "22.00" in docx_to_markdown(kept.getvalue())[0]
 """,
-    "eval": words("eval|power|--runs|2", "rag|index|--docs|docs", "eval|generate|docs|--out|review.csv"),
+    "eval": words("eval|power|--runs|2")
+    + """
+import surefoot_rag
+docs = Path(surefoot_rag.__file__).parent / "sample" / "docs"
+command = [sys.executable, "-m", "surefoot", "eval", "generate", str(docs), "--out", "review.csv"]
+subprocess.run(command, check=True)
+assert Path("review.csv").read_text().count("\\n") > 5
+""",
 }
 EXAMPLES["all"] = "\n".join(
     EXAMPLES[name] for name in ("openai", "anthropic", "google", "local", "langchain", "llamaindex", "redis", "uvloop")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from surefoot.gateway.batches.store import FILES
+from surefoot.gateway.calls import CALLS
 from surefoot.gateway.keys.store import KEYS
 from surefoot.history.turns import HISTORY
 from surefoot.history.turns import INDEX as TURNS_INDEX
@@ -46,12 +48,16 @@ TABLES = (
     Table("sf_team", KEYS),
     Table("sf_key", KEYS),
     Table("sf_setup", KEYS),
+    Table("sf_file", FILES),
+    Table("sf_asked_batch", FILES),
+    Table("sf_call", CALLS),
+    Table("sf_hour", CALLS),
     Table("sf_account", SPEND),
     Table("sf_hold", SPEND),
     Table("sf_turn", HISTORY, lite="turns", order="id", lite_order="at"),
     Table("sf_usage", USAGE, lite="usage"),
     Table("sf_usage_sum", USAGE, lite="usage_sum"),
-    Table("sf_usage_batch", USAGE, lite=None),
+    Table("sf_usage_batch", USAGE, lite="usage_batch"),
     Table("sf_usage_set_aside", USAGE, lite="set_aside", order="id", lite_order="rowid"),
 )
 LITE_TABLES = {  # these parts have no numbered migrations in SQLite

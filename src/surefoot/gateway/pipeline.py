@@ -52,7 +52,7 @@ class Pipeline:
             self._tell(exchange)
 
     async def _answer(self, route: Route, exchange: HttpExchange, send: Any) -> None:
-        if route.access != "open":
+        if route.access in {"key", "admin"}:
             exchange.grant = await self._grant(route, exchange)
             if route.spends:
                 self._services.limits.check_budget(exchange.grant)

@@ -11,9 +11,10 @@ from msgspec import Struct
 from surefoot._documented import Documented
 from surefoot.gateway.records import StreamedAnswer, WholeAnswer
 
-Access = Literal["open", "key", "admin"]
+Access = Literal["open", "key", "admin", "session"]
 Handler = Callable[[Any, Any], Awaitable[WholeAnswer | StreamedAnswer]]
 
+SESSION_COOKIE = "surefoot_session"  # what holds a session of the page
 NAME = rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"  # what may stand for {name}: no slash, escape or leading dot
 
 
@@ -29,7 +30,8 @@ class Route(Struct, Documented, frozen=True, kw_only=True):
     handle: Handler
     """`await handle(services, exchange)` answers it."""
     access: Access = "key"
-    """Who may ask: "key" (the default) any valid key, "admin" an admin's, "open" anybody."""
+    """Who may ask: "key" (the default) any valid key, "admin" an admin's, "open" anybody, "session" who has signed in to the page, which
+    asks for it itself (`page.frame.signed_in`)."""
     dialect: Literal["openai", "anthropic"] = "openai"
     """How errors are written."""
     spends: bool = False

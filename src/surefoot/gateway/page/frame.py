@@ -25,10 +25,11 @@ from surefoot.gateway.page.formats import Formats
 from surefoot.gateway.page.sessions import SESSION_S, PageSession, PageSessions
 from surefoot.gateway.page.words import LANGUAGES, translated
 from surefoot.gateway.records import Headers, WholeAnswer
+from surefoot.gateway.router import SESSION_COOKIE
 from surefoot.gateway.services import Services
 
 HERE = Path(__file__).parent / "templates"
-COOKIE, CHOICES = "surefoot_session", "surefoot_page"
+CHOICES = "surefoot_page"
 THEMES = ("auto", "light", "dark")
 MAX_FIELDS = 100
 POLICY = b"default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -104,12 +105,12 @@ class PageRequest:
     def sign_in(self, session: PageSession) -> None:
         """The answer brings the session's cookie."""
         self.session = session
-        self._set_cookie(COOKIE, session.token, int(SESSION_S))
+        self._set_cookie(SESSION_COOKIE, session.token, int(SESSION_S))
 
     def sign_out(self) -> None:
         """The answer takes it away."""
         self.session = None
-        self._set_cookie(COOKIE, "", 0)
+        self._set_cookie(SESSION_COOKIE, "", 0)
 
     @property
     def version(self) -> str:
@@ -144,7 +145,7 @@ def _handler(view: View, *, wants_session: bool) -> Handler:
     async def handle(services: Services, exchange: HttpExchange) -> WholeAnswer:
         page = PageRequest(services, exchange)
         try:
-            token = page.cookies.get(COOKIE, "")
+            token = page.cookies.get(SESSION_COOKIE, "")
             page.session = await page.sessions.find(token) if token else None
             if wants_session and page.session is None:
                 return page.to("/ui/sign-in")

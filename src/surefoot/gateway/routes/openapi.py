@@ -11,7 +11,7 @@ import msgspec
 from surefoot import __version__
 from surefoot.gateway.exchange import HttpExchange
 from surefoot.gateway.records import WholeAnswer
-from surefoot.gateway.router import NAME, Route
+from surefoot.gateway.router import NAME, SESSION_COOKIE, Access, Route
 from surefoot.gateway.services import Services
 
 WIRES = {
@@ -63,6 +63,10 @@ ERRORS: dict[str, Any] = {
 }  # fmt: skip
 
 
+_BY_KEY: list[dict[str, list[str]]] = [{"key": []}, {"header": []}]
+SECURITY: dict[Access, list[dict[str, list[str]]]] = {"open": [], "key": _BY_KEY, "admin": _BY_KEY, "session": [{"session": []}]}
+
+
 async def document(services: Services, exchange: HttpExchange) -> WholeAnswer:  # noqa: ARG001 - the shape of all routes
     """The document."""
     return WholeAnswer(msgspec.json.encode(openapi(services.routes)))
@@ -92,6 +96,7 @@ def openapi(routes: tuple[Route, ...]) -> dict[str, Any]:
                     "name": "x-api-key",
                     "description": "The same, as Anthropic's clients send it.",
                 },
+                "session": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE, "description": "Who has signed in at /ui/sign-in."},
             },
         },
     }
@@ -106,7 +111,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "tags": [route.name],
         "summary": words or route.path,
         "responses": {"2XX": {"description": "The answer; a stream of events where the request asks for one."}, **refused},
-        "security": [] if route.access == "open" else [{"key": []}, {"header": []}],
+        "security": SECURITY[route.access],
     }
     if route.method in {"POST", "PATCH"}:
         kind = "multipart/form-data" if route.path == "/v1/files" else "application/json"
