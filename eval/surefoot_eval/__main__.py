@@ -64,8 +64,8 @@ def _bench_options(commands: Any) -> None:
     bench.add_argument(
         "--parts",
         default="",
-        help="of the gateway section: cost,memory,overload,aborts,drain,limits,ledger; of jobs: cost,million,kills,corpus; "
-        "of fleet: redis,postgresql,sqlite,compared",
+        help="of the gateway section: cost,memory,overload,aborts,drain,limits,ledger,page; "
+        "of jobs: cost,million,kills,corpus; of fleet: redis,postgresql,sqlite,compared",
     )
     bench.add_argument("--load", metavar="URL", help="load-test this address instead, with the gateway section's report")
     bench.add_argument("--key", default="env:SUREFOOT_KEY", help="of the load test: env:NAME (default env:SUREFOOT_KEY), or the key itself")

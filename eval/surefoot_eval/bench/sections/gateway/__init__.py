@@ -14,12 +14,13 @@ from contextlib import ExitStack
 from typing import Any
 
 from surefoot_eval.bench.crew import load
-from surefoot_eval.bench.sections.gateway import aborts, cost, drain, outage, overload
+from surefoot_eval.bench.sections.gateway import aborts, cost, drain, outage, overload, page
 from surefoot_eval.bench.sections.gateway.subjects import FLOOR, LITELLM, OURS, PORTKEY, SUBJECTS, GatewayProcess, ours
 from surefoot_eval.bench.server import Server, server
 
 SLOW_GAP_MS = 100
 GAP_MS = 5  # between two chunks of the paced upstream; a model takes 10 to 30
+PAGE_ROWS = 10  # rows of the page's ledger, a call of the memory part: a million
 Figures = dict[str, Any]
 FEW_PLACES = {"max_in_flight": overload.PLACES, "max_queued": overload.QUEUED, "queue_s": 0.5}
 Measure = Callable[[GatewayProcess, Server], Figures]
@@ -33,12 +34,13 @@ ALONE: tuple[tuple[str, tuple[str, ...], dict[str, Any], Measure], ...] = (  # p
 def run(
     *,
     rounds: int = 5,
-    parts: str = "cost,memory,overload,aborts,drain,limits,ledger",
+    parts: str = "cost,memory,overload,aborts,drain,limits,ledger,page",
     calls: int = 100_000,
     killed: int = 0,
     load_test: dict[str, Any] | None = None,
 ) -> Figures:
-    """All parts; `calls` are those over which memory may grow, and which the ledger must have through an outage and `killed` kills.
+    """All parts; `calls` are those over which memory may grow, and which the ledger must have through an outage and `killed` kills;
+    the page has ten times as many rows.
 
     With an address in `load_test`, that instead.
     """
@@ -68,6 +70,8 @@ def run(
         found["limits"] = outage.limits()
     if "ledger" in parts:
         found["ledger"] = outage.ledger(calls=calls if killed else 2_000, kills=killed or 3, away_s=60.0 if killed else 5.0)
+    if "page" in parts:
+        found["page"] = page.measure(calls * PAGE_ROWS, rounds=rounds)
     found["load_after"] = load()
     return found
 
@@ -92,6 +96,8 @@ GOALS: tuple[tuple[str, Callable[[Figures], float], str, float, str], ...] = (  
     ("memory at rest", lambda r: float(r["rest_mb"][OURS]), "<=", 100, "MB"),
     ("memory grown, each 100,000 calls", lambda r: r["memory"][OURS]["grown_mb"] * 1e5 / r["memory"][OURS]["calls"], "<=", 5, "MB"),
     ("live probe at 5 times the peak, slowest", lambda r: float(r["overload"]["probe_worst_ms"]), "<=", 50, "ms"),
+    ("slowest view of the page, 95th percentile", lambda r: float(r["page"]["worst_p95_ms"]), "<=", 100, "ms"),
+    ("largest view of the page", lambda r: r["page"]["most_bytes"] / 1e3, "<=", 60, "kB"),
     ("answered well at 5 times the peak / at the peak", lambda r: r["overload"]["good_per_s"] / r["overload"]["peak_per_s"], ">=", 0.9, ""),
     ("a refusal for want of a place, median", lambda r: float(r["overload"]["refused_p50_ms"]), "<=", 5, "ms"),
     ("places left after 1,000 aborts", lambda r: float(r["aborts"]["in_flight"]), "<=", 0, ""),
