@@ -12,6 +12,10 @@ from typing import Any
 
 import openai
 import pytest
+
+pytest.importorskip("langchain_openai", reason="the clients are not installed here: `make test-clients`")
+pytest.importorskip("llama_index.llms.openai_like", reason="the clients are not installed here: `make test-clients`")
+
 from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from llama_index.core.llms import ChatMessage

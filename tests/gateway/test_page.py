@@ -160,7 +160,8 @@ def test_each_page_is_small_asks_little_and_runs_nothing(site, language, monkeyp
         asked.clear()
         answer = browser.ask(path, **{"accept-encoding": "gzip"})
         assert answer.status == 200, path
-        statements = [one for one in asked if "sf_meta" not in one and "sqlite_master" not in one]
+        # What others ask for meanwhile is not the page's: the tables' versions, and what the log of calls forgets.
+        statements = [one for one in asked if not any(part in one for part in ("sf_meta", "sqlite_master", "DELETE FROM sf_call"))]
         assert len(statements) <= 3, (path, statements)
         assert len(answer.bytes) < 60_000
         text = gzip.decompress(answer.bytes).decode()

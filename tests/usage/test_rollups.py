@@ -35,6 +35,7 @@ def drop_sums(place):
     if isinstance(place, str):
         with psycopg.connect(place) as connection:
             connection.execute("DROP TABLE sf_usage_sum")
+            connection.execute("DROP INDEX sf_usage_batch_at")
             connection.execute("UPDATE sf_meta SET version = 1 WHERE part = 'usage'")
     else:
         with closing(sqlite3.connect(place)) as database, database:

@@ -39,10 +39,9 @@ def run(
     killed: int = 0,
     load_test: dict[str, Any] | None = None,
 ) -> Figures:
-    """All parts; `calls` are those over which memory may grow, and which the ledger must have through an outage and `killed` kills;
-    the page has ten times as many rows.
+    """All parts; `calls` are those over which memory may grow, and which the ledger must have through an outage and `killed` kills.
 
-    With an address in `load_test`, that instead.
+    The page has ten times as many rows. With an address in `load_test`, that instead.
     """
     if load_test is not None and load_test["url"]:
         from surefoot_eval.bench.sections.gateway.load_test import run_load
