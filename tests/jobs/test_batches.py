@@ -168,6 +168,15 @@ def test_a_cancelled_job_ends_its_batches(name, lite, monkeypatch):
     monkeypatch.setattr("surefoot.jobs.worker.BEAT_S", 0.05)
     with vendor(name) as (sim, model), jobs.open(lite, models=model) as q, jobs.open(lite) as elsewhere:
         sim.desk.looks = 10**6
+        serve = sim.batch
+
+        def slowly(request):
+            reply = serve(request)
+            if request.path.endswith("cancel"):
+                reply.delay_s = 0.2  # it is over for others before who ended it hears so
+            return reply
+
+        sim.batch = slowly
         first, second, third = (q.submit("chat", ["a", "b"], how="vendor-batch") for _ in range(3))
 
         async def cancelled():

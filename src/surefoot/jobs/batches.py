@@ -167,13 +167,12 @@ class BatchRunner:
                 return _reason(error)
             return await asking
         except asyncio.CancelledError:
+            await _cancelled(asking, collecting)  # before the batch is ended: what it has not answered is no error of the items
             if lane.vendor is not None:
                 await asyncio.shield(self._end(chunk, lane.vendor))
             raise
         finally:
-            for task in (asking, collecting):
-                task.cancel()
-            await asyncio.gather(asking, collecting, return_exceptions=True)
+            await _cancelled(asking, collecting)
             await view.aclose()
 
     async def _end(self, chunk: OpenChunk, vendor: VendorBatches) -> None:
@@ -183,6 +182,12 @@ class BatchRunner:
                 found = await self._database.run(lambda sql: sql.row("SELECT state FROM sf_job WHERE id = ?", (chunk.job,)), JOBS)
                 if found is not None and found[0] == "cancelled":
                     await _cancel(self._database, chunk.job, chunk.no, vendor)
+
+
+async def _cancelled(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 DAYS_S = 7 * 86_400.0  # for an item, where nobody says: a batch takes a day at most, and may be followed by another
