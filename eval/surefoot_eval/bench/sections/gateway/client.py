@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -116,16 +116,17 @@ async def ask_all(address: str, request: bytes, *, calls: int, width: int) -> di
     """`calls` requests, `width` at a time; how many had which status (0: unanswered)."""
     left = iter(range(calls))
     found: dict[int, int] = {}
-
-    async def one() -> None:
-        connection = KeptConnection(address)
-        for _ in left:
-            try:
-                status = await connection.ask(request)
-            except Unanswered:
-                status = 0
-            found[status] = found.get(status, 0) + 1
-        connection.drop()
-
-    await asyncio.gather(*(one() for _ in range(width)))
+    await asyncio.gather(*(ask_over(address, request, left, found) for _ in range(width)))
     return found
+
+
+async def ask_over(address: str, request: bytes, times: Iterable[int], found: dict[int, int]) -> None:
+    """Ask over one connection, once for each of `times`, and count into `found` how many had which status (0: unanswered)."""
+    connection = KeptConnection(address)
+    for _ in times:
+        try:
+            status = await connection.ask(request)
+        except Unanswered:
+            status = 0
+        found[status] = found.get(status, 0) + 1
+    connection.drop()

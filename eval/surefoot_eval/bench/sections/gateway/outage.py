@@ -13,7 +13,7 @@ from typing import Any
 
 from surefoot.gateway.records import Allowance
 from surefoot.usage.ledger import Ledger
-from surefoot_eval.bench.sections.gateway.client import KeptConnection, Unanswered, request_of
+from surefoot_eval.bench.sections.gateway.client import KeptConnection, Unanswered, ask_over, request_of
 from surefoot_eval.bench.sections.gateway.cost import PATH
 from surefoot_eval.bench.sections.gateway.subjects import GatewayProcess, body, made_key, ours
 from surefoot_eval.bench.server import server
@@ -55,17 +55,7 @@ async def _flood(crew: list[GatewayProcess], secret: str, width: int) -> dict[in
     """One call on each of `width` connections to each gateway, all at once."""
     request = request_of(PATH, {**body(stream=False), "max_tokens": TOKENS}, {"authorization": f"Bearer {secret}"})
     found: dict[int, int] = {}
-
-    async def one(address: str) -> None:
-        connection = KeptConnection(address)
-        try:
-            status = await connection.ask(request)
-        except Unanswered:
-            status = 0
-        found[status] = found.get(status, 0) + 1
-        connection.drop()
-
-    await asyncio.gather(*(one(gateway.address) for gateway in crew for _ in range(width)))
+    await asyncio.gather(*(ask_over(gateway.address, request, range(1), found) for gateway in crew for _ in range(width)))
     return found
 
 
